@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * struct pst_query -> struct pst_decision: the one place that decides. Free of ctx and side effects, so the
+ * same text is compiled into every hook, natively into the agreement tests, and compared with the oracle.
+ *
+ * It asks for rows through three functions that the includer defines first (maps.bpf.h in the kernel):
+ *   pst_always_find(addr)         the longest row of the always-denied set; NULL: failure
+ *   pst_cidr_find(sandbox, addr)  the longest row of the policy's trie of that family; NULL: failure
+ *   pst_ports_find(sandbox, i)    a port set; NULL: failure
+ * Every trie has a root, so that "no row" always means a failure, and a failure denies.
+ */
+#ifndef PST_DECIDE_BPF_H
+#define PST_DECIDE_BPF_H
+
+#include "pst_abi.h"
+
+#ifndef __always_inline
+#define __always_inline inline __attribute__((always_inline))
+#endif
+
+#define PST_DNS_PORT 53
+
+static __always_inline struct pst_decision pst_answer(__u8 verdict, __u8 step, __u8 reason,
+						      __u32 rule)
+{
+	struct pst_decision d = {.verdict = verdict, .step = step, .reason = reason, .rule = rule};
+
+	return d;
+}
+
+static __always_inline __u32 pst_word(const __u8 addr[16], int i)
+{
+	return (__u32)addr[4 * i] << 24 | (__u32)addr[4 * i + 1] << 16 |
+	       (__u32)addr[4 * i + 2] << 8 | addr[4 * i + 3];
+}
+
+static __always_inline int pst_is_mapped(const __u8 addr[16])
+{
+	return !pst_word(addr, 0) && !pst_word(addr, 1) && pst_word(addr, 2) == 0xffff;
+}
+
+static __always_inline void pst_map4(__u8 out[16], const __u8 *addr4)
+{
+	__builtin_memset(out, 0, 10);
+	out[10] = out[11] = 0xff;
+	__builtin_memcpy(out + 12, addr4, 4);
+}
+
+/* 0.0.0.0 and :: reach the local host (RFC 1122 3.2.1.3 aside: Linux connects them to loopback). */
+static __always_inline int pst_is_loopback(const __u8 addr[16])
+{
+	if (pst_is_mapped(addr))
+		return addr[12] == 127 || !pst_word(addr, 3);
+	return !pst_word(addr, 0) && !pst_word(addr, 1) && !pst_word(addr, 2) &&
+	       pst_word(addr, 3) <= 1;
+}
+
+/*
+ * IPv4 inside IPv6 as a translator would take it out, into `out` (mapped). Returns how many were found.
+ * 64:ff9b::/96 (RFC 6052) has one place. 64:ff9b:1::/48 (RFC 8215) is for local use and the length is the
+ * operator's: both common places are judged. *certain tells whether the place is beyond doubt: only then
+ * may the embedded address be what an allow rule matches (else the sandbox would choose the reading).
+ */
+static __always_inline int pst_embedded(const __u8 addr[16], __u8 out[2][16], int *certain)
+{
+	__u8 at_48[4] = {addr[6], addr[7], addr[9], addr[10]};
+
+	*certain = 1;
+	if (pst_word(addr, 0) != 0x0064ff9b)
+		return 0;
+	if (!pst_word(addr, 1) && !pst_word(addr, 2)) {
+		pst_map4(out[0], addr + 12);
+		return 1;
+	}
+	if (pst_word(addr, 1) >> 16 != 1)
+		return 0;
+	*certain = 0;
+	pst_map4(out[0], addr + 12);
+	pst_map4(out[1], at_48);
+	return 2;
+}
+
+/* What one prefix says to this protocol and port: fills `d` and returns 1, or returns 0 (nothing). */
+static __always_inline int pst_cidr_says(const struct pst_sandbox *sandbox,
+					 const struct pst_cidr *cidr, const struct pst_query *query,
+					 struct pst_decision *d)
+{
+	const struct pst_ports *ports;
+	__u8 verdict = cidr->verdict;
+	__u32 rule = cidr->rule;
+	int found = cidr->decided;
+
+	if (cidr->ports) {
+		ports = pst_ports_find(sandbox, cidr->ports);
+		if (!ports) {
+			*d = pst_answer(PST_VERDICT_DENY, PST_STEP_CIDR_DENY, PST_REASON_INTERNAL,
+					0);
+			return 1;
+		}
+		found = 0;
+		for (__u32 i = 0; i < PST_MAX_PORT_RANGES; i++) {
+			const struct pst_port_range *r = &ports->range[i];
+
+			if (i >= ports->count)
+				break;
+			if (!(r->protocols & query->protocol))
+				continue;
+			if (query->protocol != PST_ICMP &&
+			    (query->port < r->first || query->port > r->last))
+				continue;
+			verdict = r->verdict;
+			rule = r->rule;
+			found = 1;
+			break;
+		}
+	}
+	if (!found)
+		return 0;
+	if (verdict == PST_VERDICT_ALLOW)
+		*d = pst_answer(PST_VERDICT_ALLOW, PST_STEP_CIDR_ALLOW, PST_REASON_ALLOW_RULE,
+				rule);
+	else
+		*d = pst_answer(PST_VERDICT_DENY, PST_STEP_CIDR_DENY, PST_REASON_DENY_RULE, rule);
+	return 1;
+}
+
+/* Steps 7 to 10 for one form of the destination, joined into what the forms before it said:
+ * always-denied beats allow beats deny. `may_allow` is 0 for a doubtful reading. */
+static __always_inline void pst_judge_form(const struct pst_sandbox *sandbox,
+					   const struct pst_always *always,
+					   const struct pst_cidr *cidr, int may_allow,
+					   const struct pst_query *query, struct pst_decision *d)
+{
+	struct pst_decision says;
+
+	if (d->step == PST_STEP_ALWAYS_DENIED)
+		return;
+	if (!always || !cidr) {
+		*d = pst_answer(PST_VERDICT_DENY, PST_STEP_ALWAYS_DENIED, PST_REASON_INTERNAL, 0);
+		return;
+	}
+	if (always->kind != PST_ALWAYS_OPEN && !(cidr->flags & PST_CIDR_LIFTED)) {
+		*d = pst_answer(PST_VERDICT_DENY, PST_STEP_ALWAYS_DENIED, PST_REASON_ALWAYS_DENIED,
+				0);
+		return;
+	}
+	if (!pst_cidr_says(sandbox, cidr, query, &says))
+		return;
+	if (says.verdict == PST_VERDICT_ALLOW ? may_allow && d->step != PST_STEP_CIDR_ALLOW
+					      : d->step == PST_STEP_NONE)
+		*d = says;
+}
+
+/* The same for IPv4 found inside an IPv6 destination. */
+static __always_inline void pst_judge_embedded(const struct pst_sandbox *sandbox,
+					       const __u8 addr[16], int may_allow,
+					       const struct pst_query *query,
+					       struct pst_decision *d)
+{
+	pst_judge_form(sandbox, pst_always_find(addr), pst_cidr_find(sandbox, addr), may_allow,
+		       query, d);
+}
+
+static __always_inline int pst_is_dns(const struct pst_query *query)
+{
+	return query->port == PST_DNS_PORT && query->protocol != PST_ICMP;
+}
+
+/* Step 6: a trusted resolver, port 53. Returns 0 when it is judged like everything else (6c). */
+static __always_inline int pst_judge_dns(const struct pst_sandbox *sandbox,
+					 const struct pst_query *query, struct pst_decision *d)
+{
+	if (sandbox->dns == PST_DNS_OPEN) {
+		*d = pst_answer(PST_VERDICT_ALLOW, PST_STEP_RESOLVER, PST_REASON_RESOLVER, 0);
+		return 1;
+	}
+	if (sandbox->dns != PST_DNS_GATED)
+		return 0;
+	if (query->protocol == PST_UDP)
+		*d = pst_answer(PST_VERDICT_GATE, PST_STEP_RESOLVER, PST_REASON_NAME_GATE, 0);
+	else
+		*d = pst_answer(PST_VERDICT_DENY, PST_STEP_RESOLVER, PST_REASON_DNS_TCP, 0);
+	return 1;
+}
+
+/* Step 5: the sandbox's own host. */
+static __always_inline struct pst_decision pst_judge_loopback(const struct pst_sandbox *sandbox)
+{
+	if (sandbox->loopback == PST_LOOPBACK_HOST)
+		return pst_answer(PST_VERDICT_ALLOW, PST_STEP_LOOPBACK, PST_REASON_LOOPBACK_HOST,
+				  0);
+	if (sandbox->loopback == PST_LOOPBACK_OWN)
+		return pst_answer(PST_VERDICT_OWNER, PST_STEP_LOOPBACK, PST_REASON_OWN_LISTENER, 0);
+	return pst_answer(PST_VERDICT_DENY, PST_STEP_LOOPBACK, PST_REASON_LOOPBACK, 0);
+}
+
+/* Steps 7 to 11; `always` and `cidr` are the rows of the destination as sent. */
+static __always_inline struct pst_decision pst_judge_address(const struct pst_sandbox *sandbox,
+							     const struct pst_query *query,
+							     const struct pst_always *always,
+							     const struct pst_cidr *cidr)
+{
+	struct pst_decision d = {};
+	__u8 embedded[2][16];
+	int certain, forms = pst_embedded(query->addr, embedded, &certain);
+
+	pst_judge_form(sandbox, always, cidr, 1, query, &d);
+	if (forms > 0)
+		pst_judge_embedded(sandbox, embedded[0], certain, query, &d);
+	if (forms > 1)
+		pst_judge_embedded(sandbox, embedded[1], certain, query, &d);
+	if (d.step != PST_STEP_NONE)
+		return d;
+	if (sandbox->default_verdict == PST_VERDICT_ALLOW)
+		return pst_answer(PST_VERDICT_ALLOW, PST_STEP_DEFAULT, PST_REASON_ALLOW_DEFAULT, 0);
+	if (pst_is_dns(query) && !(cidr->flags & PST_CIDR_RESOLVER))
+		return pst_answer(PST_VERDICT_DENY, PST_STEP_DEFAULT, PST_REASON_UNTRUSTED_RESOLVER,
+				  0);
+	return pst_answer(PST_VERDICT_DENY, PST_STEP_DEFAULT, PST_REASON_DEFAULT_DENY, 0);
+}
+
+/* audit: what a rule or the default denies passes and is reported; the rest of the denials stand. */
+static __always_inline struct pst_decision pst_soften(const struct pst_sandbox *sandbox,
+						      struct pst_decision d)
+{
+	int soft = d.reason == PST_REASON_DENY_RULE || d.reason == PST_REASON_DEFAULT_DENY ||
+		   d.reason == PST_REASON_UNTRUSTED_RESOLVER || d.reason == PST_REASON_NAME_GATE ||
+		   d.reason == PST_REASON_DNS_TCP || d.reason == PST_REASON_LEASE_EXPIRED;
+
+	if (sandbox->flags & PST_SANDBOX_AUDIT && soft)
+		d.verdict = PST_VERDICT_WOULD_DENY;
+	return d;
+}
+
+/*
+ * The verdict order (docs/DESIGN.md; `postern explain` prints the same numbers):
+ *   1 the packet is not understood: deny, in every mode
+ *   2 netdev: the source is not the sandbox's own: deny (with the netdev kind)
+ *   3 an admitted peer opened the connection: allow
+ *   4 the relay's listener: only with an origin (with the relay)
+ *   5 loopback, and any address of this host: the policy's `loopback`; a trusted loopback resolver goes to 6
+ *   6 a trusted resolver, port 53: (a) open, (b) gated, (c) like everything else
+ *   7 always denied, in any reading of the address, and not lifted: deny
+ *   8 a prefix allows: allow
+ *   9 a lease allows: allow (with names)
+ *  10 a prefix denies: deny
+ *  11 the default
+ */
+static __always_inline struct pst_decision pst_decide(const struct pst_sandbox *sandbox,
+						      const struct pst_query *query)
+{
+	const struct pst_always *always;
+	const struct pst_cidr *cidr;
+	struct pst_decision d;
+	int resolver;
+
+	if (!sandbox->id || !sandbox->generation)
+		return pst_answer(PST_VERDICT_DENY, PST_STEP_NONE, PST_REASON_NO_POLICY, 0);
+	if (query->broken)
+		return pst_answer(PST_VERDICT_DENY, PST_STEP_PARSE, query->broken, 0);
+	if (query->inbound)
+		return pst_answer(PST_VERDICT_ALLOW, PST_STEP_INBOUND, PST_REASON_INBOUND, 0);
+	always = pst_always_find(query->addr);
+	cidr = pst_cidr_find(sandbox, query->addr);
+	if (!always || !cidr)
+		return pst_answer(PST_VERDICT_DENY, PST_STEP_ALWAYS_DENIED, PST_REASON_INTERNAL, 0);
+	resolver = pst_is_dns(query) && cidr->flags & PST_CIDR_RESOLVER;
+	if (!resolver && (always->kind == PST_ALWAYS_HOST || pst_is_loopback(query->addr)))
+		return pst_judge_loopback(sandbox);
+	if (resolver && pst_judge_dns(sandbox, query, &d))
+		return pst_soften(sandbox, d);
+	return pst_soften(sandbox, pst_judge_address(sandbox, query, always, cidr));
+}
+
+#endif

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the kernel side and the user side both read: keys, values, events, enums.
+ * Fixed-width types, explicit pads that writers zero, no bool, bitfield, pointer or packed.
+ * The zero of every enum is the safe value. Addresses are 16 bytes in network order, IPv4 as
+ * ::ffff:a.b.c.d; ports are in host order (they print well in `bpftool map dump`).
+ */
+#ifndef PST_ABI_H
+#define PST_ABI_H
+
+#ifndef __bpf__
+#include <linux/types.h>
+#endif
+#include "pst_limits.h"
+#include "pst_reason.h"
+
+#define PST_ABI_VERSION 1
+
+/* What pst_decide() answers. OWNER, GATE and RELAY are conditional: the hook, which has the socket or
+ * the packet, settles them; one that cannot settle them denies. */
+enum pst_verdict {
+	PST_VERDICT_DENY = 0,
+	PST_VERDICT_ALLOW = 1,
+	PST_VERDICT_RELAY = 2,	    /* only through the relay */
+	PST_VERDICT_OWNER = 3,	    /* only if the local listener belongs to this sandbox */
+	PST_VERDICT_GATE = 4,	    /* only if the DNS question passes the name gate */
+	PST_VERDICT_WOULD_DENY = 5, /* audit: let through, and reported */
+};
+
+/* The step of the verdict order that settled it; see pst_decide(). */
+enum pst_step {
+	PST_STEP_NONE = 0,
+	PST_STEP_PARSE = 1,
+	PST_STEP_SPOOFED = 2,
+	PST_STEP_INBOUND = 3,
+	PST_STEP_RELAY = 4,
+	PST_STEP_LOOPBACK = 5,
+	PST_STEP_RESOLVER = 6,
+	PST_STEP_ALWAYS_DENIED = 7,
+	PST_STEP_CIDR_ALLOW = 8,
+	PST_STEP_NAME = 9,
+	PST_STEP_CIDR_DENY = 10,
+	PST_STEP_DEFAULT = 11,
+};
+
+enum pst_hook {
+	PST_HOOK_NONE = 0,
+	PST_HOOK_CONNECT = 1,
+	PST_HOOK_SENDMSG = 2,
+	PST_HOOK_SOCKET = 3,
+	PST_HOOK_SOCKOPT = 4,
+	PST_HOOK_EGRESS = 5,
+	PST_HOOK_INGRESS = 6,
+};
+
+/* Protocols as a set: a rule covers several. */
+#define PST_TCP	      1U
+#define PST_UDP	      2U
+#define PST_ICMP      4U
+#define PST_ANY_PROTO (PST_TCP | PST_UDP | PST_ICMP)
+
+enum pst_loopback {
+	PST_LOOPBACK_DENY = 0,
+	PST_LOOPBACK_OWN = 1,
+	PST_LOOPBACK_HOST = 2,
+};
+
+enum pst_inbound {
+	PST_INBOUND_DENY = 0,
+	PST_INBOUND_LIST = 1, /* peers whose prefix has PST_CIDR_INBOUND */
+	PST_INBOUND_ALLOW = 2,
+};
+
+enum pst_dns {
+	PST_DNS_RULES = 0, /* judged like everything else */
+	PST_DNS_GATED = 1, /* UDP to a trusted resolver, names that a rule allows */
+	PST_DNS_OPEN = 2,  /* UDP and TCP to a trusted resolver pass */
+};
+
+#define PST_SANDBOX_AUDIT 1U
+
+/* pst_sandbox: the record of an attachment. All zero: deny. 128 bytes for ever (ABI). */
+struct pst_sandbox {
+	__u64 id;	      /* never reused; 0: no policy yet */
+	__u64 generation;     /* host-wide, never reused; 0: no policy yet */
+	__u64 cgroup_id;      /* the attached cgroup's */
+	__u64 netns_cookie;   /* where packets from outside arrive */
+	__u32 policy_slot;    /* in pst_cidr4, pst_cidr6, pst_ports */
+	__u32 state_slot;     /* in pst_flows, pst_rules, pst_quotas */
+	__u32 cgroup_level;   /* depth of the attached cgroup; the cgroup2 root is 0 */
+	__u32 flags;	      /* PST_SANDBOX_* */
+	__u32 rules;	      /* numbers below this have counters; 0 counts the default */
+	__u8 default_verdict; /* PST_VERDICT_DENY or PST_VERDICT_ALLOW */
+	__u8 loopback;	      /* enum pst_loopback */
+	__u8 inbound;	      /* enum pst_inbound */
+	__u8 dns;	      /* enum pst_dns */
+	__u8 reserve[72];
+};
+
+/* LPM keys. prefixlen is in bits of addr. */
+struct pst_key4 {
+	__u32 prefixlen;
+	__u8 addr[4];
+};
+
+struct pst_key6 {
+	__u32 prefixlen;
+	__u8 addr[16];
+};
+
+#define PST_CIDR_LIFTED	  1U /* lifted from the always-denied set */
+#define PST_CIDR_INBOUND  2U /* may open connections towards the sandbox */
+#define PST_CIDR_RESOLVER 4U /* a trusted resolver's address */
+
+/* pst_cidr4, pst_cidr6: the final answer for a prefix. Every trie has a root, so a miss is a failure. */
+struct pst_cidr {
+	__u32 rule;  /* number of the rule behind verdict; 0: none */
+	__u32 ports; /* 0: verdict holds for every protocol and port; else an index into pst_ports */
+	__u8 decided; /* 1: verdict is an answer; 0: neither allowed nor denied here */
+	__u8 verdict; /* PST_VERDICT_DENY or PST_VERDICT_ALLOW, when decided and ports is 0 */
+	__u8 flags;   /* PST_CIDR_* */
+	__u8 pad[5];
+};
+
+/* One line of a port set. The first that matches decides: allow lines stand before deny lines. */
+struct pst_port_range {
+	__u32 rule;
+	__u16 first;
+	__u16 last;
+	__u8 protocols; /* PST_TCP | PST_UDP | PST_ICMP; ICMP echo has no port and matches any range */
+	__u8 verdict; /* PST_VERDICT_DENY or PST_VERDICT_ALLOW */
+	__u8 pad[2];
+};
+
+/* pst_ports: index -> port set. Index 0 is never used. */
+struct pst_ports {
+	__u32 count;
+	struct pst_port_range range[PST_MAX_PORT_RANGES];
+};
+
+enum pst_always_kind {
+	PST_ALWAYS_UNKNOWN = 0, /* the zero value denies */
+	PST_ALWAYS_RANGE = 1,	/* a range nobody's sandbox may reach */
+	PST_ALWAYS_HOST = 2,	/* an address of this host, followed as it changes */
+	PST_ALWAYS_OPEN = 3,	/* the root: not in the set */
+};
+
+/* pst_always: pst_key6 (IPv4 as mapped) -> this. The root must be there: a miss is a failure. */
+struct pst_always {
+	__u32 kind; /* enum pst_always_kind */
+};
+
+/* What a hook asks pst_decide(). */
+struct pst_query {
+	__u8 addr[16]; /* destination */
+	__u16 port;    /* destination; 0 for ICMP echo */
+	__u8 protocol; /* one of PST_TCP, PST_UDP, PST_ICMP */
+	__u8 broken;   /* enum pst_reason: why the packet was not understood; 0: it was */
+	__u8 inbound;  /* 1: the hook found the state of an admitted inbound connection */
+	__u8 pad[3];
+};
+
+struct pst_decision {
+	__u8 verdict; /* enum pst_verdict */
+	__u8 step;    /* enum pst_step */
+	__u8 reason;  /* enum pst_reason */
+	__u8 pad;
+	__u32 rule; /* number of the rule, 0: none */
+};
+
+enum pst_flow_kind {
+	PST_FLOW_NONE = 0,
+	PST_FLOW_OUT = 1, /* opened by the sandbox, judged under its generation */
+	PST_FLOW_IN = 2,  /* opened by an admitted peer */
+	PST_FLOW_LISTENER =
+		3, /* on a listening socket: what accept() clones from it was opened by a peer */
+};
+
+/* pst_sockets: socket storage. A hit needs sandbox, generation, protocol, address and port equal. */
+struct pst_flow {
+	__u64 sandbox;
+	__u64 generation;
+	__u64 cookie;  /* LISTENER: of the socket it was written on (a clone has another) */
+	__u64 packets; /* not yet added to the rule's counters */
+	__u64 bytes;
+	__u8 addr[16]; /* remote */
+	__u32 rule;
+	__u16 port; /* remote */
+	__u8 protocol;
+	__u8 kind; /* enum pst_flow_kind */
+};
+
+/* pst_flows: UDP without connect() has many peers a socket, so its state is here. */
+struct pst_peer_key {
+	__u8 addr[16]; /* remote */
+	__u16 port;    /* remote */
+	__u16 local_port;
+	__u8 protocol;
+	__u8 pad[3];
+};
+
+struct pst_peer {
+	__u64 last_ns; /* CLOCK_BOOTTIME */
+	__u8 kind;     /* PST_FLOW_OUT or PST_FLOW_IN */
+	__u8 replied;  /* 1: both sides have spoken */
+	__u8 pad[6];
+};
+
+/* pst_owners: socket storage of bound sockets: which sandbox's listener this is. */
+struct pst_owner {
+	__u64 sandbox;
+};
+
+/* pst_rules: rule number -> hits. A cached flow may be PST_FLOW_FLUSH_PACKETS ahead of it. */
+struct pst_rule_hits {
+	__u64 connections;
+	__u64 packets;
+	__u64 bytes;
+	__u64 last_ns; /* CLOCK_BOOTTIME */
+};
+
+/* pst_quotas: state slot -> the sandbox's event budget. */
+struct pst_quota {
+	__u64 next_ns;	     /* GCRA: when the bucket would be full again */
+	__u64 lost;	     /* events not reported: bucket empty or ring full */
+	__u64 swept_ns;	     /* when its flow table was last swept */
+	__u64 flows_refused; /* flows that found the table full */
+};
+
+/* pst_events: one denial (or would-be denial). */
+struct pst_event {
+	__u64 time_ns; /* CLOCK_BOOTTIME */
+	__u64 sandbox;
+	__u64 generation;
+	__u32 pid; /* thread group of the caller; 0 in the packet hooks, which run for anybody */
+	__u32 rule;
+	__u8 addr[16];
+	__u16 port;
+	__u8 protocol; /* PST_TCP ... or 0 */
+	__u8 verdict;
+	__u8 step;
+	__u8 reason;
+	__u8 hook;
+	__u8 ip_protocol; /* as in the packet or the socket call */
+	char comm[16];
+};
+
+#define PST_ASSERT(name, cond) _Static_assert(cond, name)
+PST_ASSERT("pst_sandbox is 128 bytes", sizeof(struct pst_sandbox) == 128);
+PST_ASSERT("pst_key4 is 8 bytes", sizeof(struct pst_key4) == 8);
+PST_ASSERT("pst_key6 is 20 bytes", sizeof(struct pst_key6) == 20);
+PST_ASSERT("pst_cidr is 16 bytes", sizeof(struct pst_cidr) == 16);
+PST_ASSERT("pst_port_range is 12 bytes", sizeof(struct pst_port_range) == 12);
+PST_ASSERT("pst_ports is 196 bytes", sizeof(struct pst_ports) == 196);
+PST_ASSERT("pst_query is 24 bytes", sizeof(struct pst_query) == 24);
+PST_ASSERT("pst_decision is 8 bytes", sizeof(struct pst_decision) == 8);
+PST_ASSERT("pst_flow is 64 bytes", sizeof(struct pst_flow) == 64);
+PST_ASSERT("pst_peer_key is 24 bytes", sizeof(struct pst_peer_key) == 24);
+PST_ASSERT("pst_peer is 16 bytes", sizeof(struct pst_peer) == 16);
+PST_ASSERT("pst_event is 72 bytes", sizeof(struct pst_event) == 72);
+
+#endif

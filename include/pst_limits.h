@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/* Numbers that the kernel side and the user side must agree on, each with its why. */
+#ifndef PST_LIMITS_H
+#define PST_LIMITS_H
+
+/* Port ranges in one final prefix: bounds the scan of a packet, checked when a policy is compiled. */
+#define PST_MAX_PORT_RANGES 16
+
+/* UDP peers a sandbox has flow state for. A hash entry is about 100 bytes: 400 KB at the most. */
+#define PST_MAX_FLOWS 4096
+
+/* UDP flow state idles out: 30 s, or 180 s once both sides have spoken (RFC 4787 4.3 asks for 120+). */
+#define PST_UDP_IDLE_NS		30000000000ULL
+#define PST_UDP_IDLE_REPLIED_NS 180000000000ULL
+
+/* A full flow table is swept at most this often, so that a flood cannot make every packet pay for one. */
+#define PST_SWEEP_INTERVAL_NS 100000000ULL
+
+/* Events a sandbox may report at once, and the time that one token takes to come back (100 a second). */
+#define PST_EVENT_BURST	      512
+#define PST_EVENT_INTERVAL_NS 10000000ULL
+
+/* The event ring, in bytes: a power of two and of the page size; about 2,000 events. */
+#define PST_RING_BYTES (256 * 1024)
+
+/* A TCP flow gets a socket's worth of state once it has sent this many segments: creating it costs
+ * 0.65 to 1.05 us, which a short connection never earns back. */
+#define PST_FLOW_AFTER_SEGMENTS 8
+
+/* Packets a cached flow may be ahead of its rule's counters. */
+#define PST_FLOW_FLUSH_PACKETS 64
+
+/* Levels of a cgroup path that BPF can look at (the kernel's ancestor helpers take any; we bound ours). */
+#define PST_MAX_CGROUP_LEVEL 32
+
+#endif

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/* An epoll loop over descriptors, with the clock. Nothing else in user/ asks for the time. */
+#ifndef BASE_LOOP_H
+#define BASE_LOOP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct loop;
+
+/* Called with the ready descriptor. A negative return ends loop_run() with it. */
+typedef int (*loop_fn)(void *context, int fd);
+
+int loop_new(struct loop **ret_loop);
+void loop_free(struct loop *loop);
+/* Watches fd for reading. The loop does not own fd or context. */
+int loop_watch(struct loop *loop, int fd, loop_fn fn, void *context);
+int loop_unwatch(struct loop *loop, int fd);
+/* Runs until loop_stop() (returns 0) or a callback fails (its code). */
+int loop_run(struct loop *loop);
+void loop_stop(struct loop *loop);
+
+/* CLOCK_BOOTTIME in ns: what BPF stamps; it goes on while the host is suspended. */
+uint64_t loop_boot_ns(void);
+/* CLOCK_REALTIME in ns since 1970: for people. */
+uint64_t loop_wall_ns(void);
+
+#endif

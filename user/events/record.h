@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/* struct pst_event -> what people read: one JSON line, or a row of a summary. Pure. */
+#ifndef EVENTS_RECORD_H
+#define EVENTS_RECORD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "pst_abi.h"
+
+/* Names the rule behind a number; NULL or "" when there is none. */
+typedef const char *(*record_rule_fn)(const void *context, uint32_t rule, char *text, size_t size);
+
+struct record_words {
+	record_rule_fn rule;
+	const void *context;
+	uint64_t wall_minus_boot_ns; /* turns boot time stamps into wall clock time */
+};
+
+/* One line of JSON with its newline: time, sandbox, verdict, step, reason, rule, name, address, port, protocol, pid, comm, count. */
+void record_json(const struct pst_event *event, uint64_t count, const struct record_words *words,
+		 struct buf *out);
+
+/* Equal events (verdict, reason, rule, address, port, protocol) counted together, in order of first sight.
+ * Holds at most SUMMARY_MAX rows; what does not fit is counted in `unlisted`. */
+#define SUMMARY_MAX 1024
+
+struct summary_row {
+	struct pst_event event; /* the first */
+	uint64_t count;
+};
+
+struct summary {
+	struct summary_row *rows;
+	size_t n_rows;
+	uint64_t unlisted;
+};
+
+int summary_add(struct summary *s, const struct pst_event *event);
+void summary_done(struct summary *s);
+/* Rows sorted by count, most first; at most `max_rows` and a line that counts the others. */
+void summary_print(const struct summary *s, size_t max_rows, const struct record_words *words,
+		   struct buf *out);
+
+#endif

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/* The cgroup v2 tree: find it, open, create and remove directories in it. Never follows links. */
+#ifndef KERN_CGROUP_H
+#define KERN_CGROUP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+
+/* Opens the root of the cgroup2 mount that /proc/self/mounts names (hybrid hosts: not /sys/fs/cgroup); where
+ * there is none, mounts one privately and detaches it (the descriptor keeps it). *ret_path, if asked for, is the mount point
+ * ("" when private); the caller frees it. */
+int cgroup_open_root(int *ret_fd, char **ret_path, struct error *err);
+/* Opens `path` (relative, below root_fd), without following links; checks that it is cgroup2. */
+int cgroup_open(int root_fd, const char *path, int *ret_fd, struct error *err);
+/* mkdir -p with mode 0755 and open; root-owned. */
+int cgroup_create(int root_fd, const char *path, int *ret_fd, struct error *err);
+/* Removes one empty directory: -EBUSY while it has members or children. */
+int cgroup_remove(int root_fd, const char *path);
+/* The kernel's id of the cgroup (its inode number) and its depth below the root (0: root). */
+int cgroup_id(int cgroup_fd, uint64_t *ret_id);
+int cgroup_level(const char *path);
+/* The cgroup2 path of a process, without the leading '/', from /proc/PID/cgroup; the caller frees it. */
+int cgroup_of(pid_t pid, char **ret_path, struct error *err);
+/* True when cgroup.events says `populated 1`. */
+int cgroup_is_populated(int cgroup_fd, bool *ret_populated);
+/* Kills every member (cgroup.kill; falls back to signals on kernels without it). */
+int cgroup_kill(int cgroup_fd);
+
+#endif

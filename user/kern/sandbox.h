@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A sandbox of the cgroup kind in the kernel: the loaded object, its maps filled from a table, its links.
+ * Start order (invariant 12): kern_sandbox_load -> kern_sandbox_apply -> kern_sandbox_attach -> the process enters.
+ */
+#ifndef KERN_SANDBOX_H
+#define KERN_SANDBOX_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "pst_abi.h"
+#include "table/table.h"
+
+struct kern_sandbox;
+
+struct kern_sandbox_options {
+	uint64_t id;   /* not 0 */
+	int cgroup_fd; /* not owned */
+	uint32_t cgroup_level;
+	uint64_t netns_cookie; /* of the netns where packets from outside arrive */
+};
+
+/* Loads one BPF object with room for one sandbox. Nothing is attached yet. */
+int kern_sandbox_load(const struct kern_sandbox_options *options, struct kern_sandbox **ret_sandbox,
+		      struct error *err);
+/* Closes the descriptors; what is pinned stays. */
+void kern_sandbox_free(struct kern_sandbox *sandbox);
+
+/* Replaces the host's always-denied set by `rows` (adds before it removes, root first). */
+int kern_sandbox_set_always(struct kern_sandbox *sandbox, const struct table_always_row *rows,
+			    size_t count, struct error *err);
+/* Fills a free policy slot from the table. Not in force until kern_sandbox_flip(). */
+int kern_sandbox_apply(struct kern_sandbox *sandbox, const struct table *table, struct error *err);
+/* Attaches every hook by link (the all-zero record denies) and pins links and maps below `pin_dir`. */
+int kern_sandbox_attach(struct kern_sandbox *sandbox, const char *pin_dir, struct error *err);
+/* Writes the record: one update, the policy of the last kern_sandbox_apply() is in force under a new generation.
+ * Without a new apply: the same policy under a new generation (cached flows are judged again). */
+int kern_sandbox_flip(struct kern_sandbox *sandbox, struct error *err);
+/* Zeroes the record after the last detach, then detaches and unpins. Idempotent. */
+void kern_sandbox_detach(struct kern_sandbox *sandbox);
+
+int kern_sandbox_event_ring(
+	const struct kern_sandbox *sandbox); /* map descriptor, for kern/ring.h */
+/* Exact, whatever became of the events. counts has PST_REASON_MAX elements, summed over the CPUs. */
+int kern_sandbox_counters(const struct kern_sandbox *sandbox, uint64_t *counts);
+int kern_sandbox_quota(const struct kern_sandbox *sandbox, struct pst_quota *ret_quota);
+/* hits of rule numbers 0..n_rules into hits[n_rules + 1]. */
+int kern_sandbox_rule_hits(const struct kern_sandbox *sandbox, struct pst_rule_hits *hits,
+			   size_t count);
+
+#endif

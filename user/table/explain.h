@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Why a destination is allowed or denied, told from the policy itself, entry by entry: slow, independent of
+ * the tables, and so the oracle that pst_decide() is compared with. Pure.
+ */
+#ifndef TABLE_EXPLAIN_H
+#define TABLE_EXPLAIN_H
+
+#include "policy/policy.h"
+#include "pst_abi.h"
+#include "table/table.h"
+
+#define EXPLAIN_TEXT_MAX 512
+
+struct explain_input {
+	const struct policy *policy;
+	const struct table_env *env;
+	const struct table_always_input *always;
+};
+
+/* The oracle: what pst_decide() must answer to `query`. Uses no table. */
+struct pst_decision explain_query(const struct explain_input *in, const struct pst_query *query);
+
+/* What people read. */
+struct explain_report {
+	struct pst_decision decision;
+	const struct policy_rule *rule;	   /* behind the verdict; NULL: none */
+	const struct policy_rule *nearest; /* closest rule that does not decide; NULL: none */
+	char name[DOMAIN_MAX + 1];	   /* asked by name; "" otherwise */
+	char fix[EXPLAIN_TEXT_MAX];	   /* what edit would change the verdict; "" when allowed */
+};
+
+/* `dest` is one address or name with one port or any (any: tcp 443). */
+int explain_dest(const struct explain_input *in, const struct policy_dest *dest,
+		 struct explain_report *ret_report, struct error *err);
+
+#endif
