@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: MIT
+# Postern: everything is built out of tree into $(B). `make help` lists the targets.
+#   make B=build/clang CC=clang-14    a second build beside the first
+#   make -k unit ROOMS=base           only the tests that need no more than this room
+
+B ?= build
+ifeq ($(origin CC),default)
+CC = gcc
+endif
+CLANG ?= $(firstword $(shell command -v clang-14 clang) clang)
+BPFTOOL ?= $(firstword $(shell command -v bpftool) /usr/sbin/bpftool)
+PKG_CONFIG ?= pkg-config
+PREFIX ?= /usr/local
+FUZZ_SECONDS ?= 60
+export B
+
+WARN = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla \
+	-Wformat=2 -Wundef -Wwrite-strings -Wcast-qual -Wconversion -Wimplicit-fallthrough -Werror
+CFLAGS ?= -O2 -g
+# _GNU_SOURCE is empty on purpose: a source that says `#define _GNU_SOURCE` itself agrees with it.
+BASE = -std=gnu11 -D_GNU_SOURCE= -Iinclude -Iuser -I. -isystem $(B) $(WARN)
+HARDEN = -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
+HARDEN_LD = -pie -Wl,-z,relro,-z,now,-z,noexecstack
+SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+MULTIARCH := $(shell $(CC) -print-multiarch 2>/dev/null)
+BPF_CFLAGS = -g -O2 -target bpf -mcpu=v3 -Wall -Werror -Iinclude -Ibpf \
+	$(if $(MULTIARCH),-idirafter /usr/include/$(MULTIARCH))
+LIBS = $(shell $(PKG_CONFIG) --libs libbpf json-c libidn2 libpsl) -lelf -lz
+
+# Rooms, in the order of their dependencies (tools/layers.sh holds them to it).
+PURE = base policy table events
+ROOMS ?= $(PURE)
+room = $(foreach r,$(1),$(wildcard user/$(r)/*.c))
+obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
+asan = $(patsubst %.c,$(B)/asan/obj/%.o,$(1))
+fuzz = $(patsubst %.c,$(B)/fuzz/obj/%.o,$(1))
+
+CLI = $(filter-out user/cli/main.c,$(call room,cli))
+POSTERN = $(call room,$(PURE) kern cli)
+TESTLIB = $(wildcard tests/lib/*.c)
+UNIT = $(basename $(wildcard tests/unit/test_*.c))
+UNIT_ASAN = $(filter-out %_oom,$(UNIT))
+# Tests of the command line and of kern need more than the pure rooms.
+UNIT_CLI = $(filter tests/unit/test_cli_%,$(UNIT))
+UNIT_KERN = $(filter tests/unit/test_kern_%,$(UNIT))
+BPFTESTS = $(basename $(wildcard tests/bpf/test_*.c))
+FUZZERS = $(basename $(wildcard tests/fuzz/fuzz_*.c))
+AGREE = $(if $(wildcard tests/agree/agree.c),$(B)/tests/agree/agree)
+
+ifneq ($(wildcard user/cli/main.c),)
+all: $(B)/postern
+else
+all: $(call obj,$(POSTERN)) $(if $(wildcard bpf/postern.bpf.c),$(B)/postern.skel.h)
+endif
+
+$(B)/postern: $(call obj,$(POSTERN))
+	$(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+# The object for the kernel, and its skeleton (system header: it is not ours to warn about).
+$(B)/%.bpf.o: bpf/%.bpf.c
+	@mkdir -p $(@D)
+	$(CLANG) $(BPF_CFLAGS) -MMD -MP -MF $(B)/$*.bpf.d -c $< -o $@
+$(B)/%.skel.h: $(B)/%.bpf.o
+	$(BPFTOOL) gen skeleton $< name $*_bpf > $@.tmp && mv $@.tmp $@
+
+$(B)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(BASE) $(HARDEN) $(CFLAGS) $(CPPFLAGS) -MMD -MP -c $< -o $@
+$(B)/asan/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(BASE) $(SANITIZE) -O1 -g -MMD -MP -c $< -o $@
+$(B)/fuzz/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(CLANG) $(BASE) $(SANITIZE) -fsanitize=fuzzer-no-link -O1 -g -MMD -MP -c $< -o $@
+
+$(foreach v,obj asan/obj,$(patsubst %.c,$(B)/$(v)/%.o,$(call room,kern) $(wildcard tests/bpf/*.c))): \
+	| $(B)/postern.skel.h
+$(call obj,$(wildcard tests/agree/*.c)): | $(B)/agree.skel.h
+
+# Tests: one program each. A prerequisite that is an object or an archive is linked.
+link = @mkdir -p $(@D)
+$(addprefix $(B)/,$(UNIT)): $(B)/%: $(B)/obj/%.o $(call obj,$(call room,$(ROOMS)) $(TESTLIB))
+	$(link); $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
+$(addprefix $(B)/asan/,$(UNIT_ASAN)): $(B)/asan/%: $(B)/asan/obj/%.o \
+		$(call asan,$(call room,$(ROOMS)) $(TESTLIB))
+	$(link); $(CC) $(SANITIZE) -o $@ $^ -lcmocka $(LIBS)
+$(addprefix $(B)/,$(UNIT_CLI)): $(call obj,$(call room,kern) $(CLI))
+$(addprefix $(B)/,$(UNIT_KERN)): $(call obj,$(call room,kern))
+$(addprefix $(B)/asan/,$(filter-out %_oom,$(UNIT_CLI))): $(call asan,$(call room,kern) $(CLI))
+$(addprefix $(B)/asan/,$(filter-out %_oom,$(UNIT_KERN))): $(call asan,$(call room,kern))
+$(addprefix $(B)/,$(BPFTESTS)): $(B)/%: $(B)/obj/%.o \
+		$(call obj,$(call room,$(PURE) kern) $(TESTLIB))
+	$(link); $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
+$(B)/tests/agree/agree: $(call obj,$(wildcard tests/agree/*.c) $(call room,$(PURE) kern) $(TESTLIB))
+	$(link); $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(LIBS)
+$(addprefix $(B)/fuzz/,$(FUZZERS)): $(B)/fuzz/%: $(B)/fuzz/obj/%.o \
+		$(call fuzz,$(call room,$(PURE)))
+	$(link); $(CLANG) $(SANITIZE) -fsanitize=fuzzer -o $@ $^ $(LIBS)
+$(addprefix $(B)/asan/,$(FUZZERS)): $(B)/asan/%: $(B)/asan/obj/%.o \
+		$(call asan,$(wildcard tests/fuzz/replay.c) $(call room,$(PURE)))
+	$(link); $(CC) $(SANITIZE) -o $@ $^ $(LIBS)
+
+UNIT_PROGRAMS = $(addprefix $(B)/,$(UNIT)) $(addprefix $(B)/asan/,$(UNIT_ASAN))
+BPF_PROGRAMS = $(addprefix $(B)/,$(BPFTESTS))
+programs: all $(UNIT_PROGRAMS) $(BPF_PROGRAMS) $(AGREE) $(addprefix $(B)/asan/,$(FUZZERS))
+
+run:
+	@tools/deps.sh run
+	@$(MAKE) --no-print-directory all
+	@tools/demo.sh
+
+test:
+	@tools/deps.sh
+	@+MAKE="$(MAKE)" tools/test.sh
+
+unit: $(UNIT_PROGRAMS)
+	@tests/run.sh unit $^
+bpf: $(BPF_PROGRAMS)
+	@tests/run.sh bpf $^
+agree: $(AGREE)
+	@tests/run.sh agree $^
+replay: $(addprefix $(B)/asan/,$(FUZZERS))
+	@tests/run.sh --corpus replay $^
+e2e: all
+	@tests/run.sh --pytest e2e tests/e2e tests/bypass
+fuzz: $(addprefix $(B)/fuzz/,$(FUZZERS))
+	@tests/run.sh --fuzz $(FUZZ_SECONDS) fuzz $^
+bench: all
+	@tests/bench/run.sh
+kernels: all $(BPF_PROGRAMS) $(AGREE)
+	@tools/vm.sh all
+lint:
+	@tools/lint.sh
+layers:
+	@tools/layers.sh && tools/layers.sh --self-test
+
+install: all
+	install -D -m 0755 $(B)/postern $(DESTDIR)$(PREFIX)/sbin/postern
+	for page in docs/man/*.1; do [ -e "$$page" ] || continue; \
+		install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man1 "$$page"; done
+	[ ! -e tools/completion.bash ] || install -D -m 0644 tools/completion.bash \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/postern
+
+clean:
+	rm -rf $(B)
+
+help:
+	@echo 'all      build/postern and nothing else (the default)'
+	@echo 'run      install what is missing, build, show a command allowed here and denied there'
+	@echo 'test     everything CI runs; its parts: lint layers unit bpf agree replay e2e'
+	@echo 'fuzz     each fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS))'
+	@echo 'bench    the measurements of docs/PERFORMANCE.md'
+	@echo 'kernels  the smoke tests on stock Debian kernels in a VM'
+	@echo 'install  below DESTDIR and PREFIX ($(PREFIX)); clean'
+
+.PHONY: all programs run test unit bpf agree replay e2e fuzz bench kernels lint layers install clean help
+.DELETE_ON_ERROR:
+.SECONDARY:
+-include $(shell find $(B) -name '*.d' 2>/dev/null)

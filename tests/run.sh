@@ -1,0 +1,90 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# Runs test programs one after the other; one line each, the whole output of one that failed, one
+# closing line. A run without a program or without a single test passes: nothing is written there yet.
+#   tests/run.sh NAME PROGRAM...            cmocka and other programs, exit code 0 is a pass
+#   tests/run.sh --corpus NAME PROGRAM...   fuzz targets over tests/fuzz/corpus/<target without fuzz_>
+#   tests/run.sh --fuzz SECONDS NAME PROGRAM...
+#   tests/run.sh --pytest NAME DIRECTORY...
+set -u
+cd "$(dirname "$0")/.." || exit 1
+export PYTHONDONTWRITEBYTECODE=1
+export UBSAN_OPTIONS=print_stacktrace=1
+limit_s=${TEST_LIMIT_S:-300}
+mode=program
+seconds=60
+case ${1-} in
+--corpus) mode=corpus; shift ;;
+--fuzz) mode=fuzz; seconds=$2; shift 2 ;;
+--pytest) mode=pytest; shift ;;
+esac
+name=$1
+shift
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+passed=0 failed=0 skipped=0
+
+command_of()
+{
+	local target corpus
+	target=$(basename "$1")
+	corpus=tests/fuzz/corpus/${target#fuzz_}
+	case $mode in
+	corpus) command=("$1" "$corpus") ;;
+	fuzz)
+		mkdir -p "${B:-build}/fuzz/found/$target" "$corpus"
+		command=("$1" -max_total_time="$seconds" -timeout=10 -print_final_stats=1
+			"-artifact_prefix=${B:-build}/fuzz/found/$target/"
+			"${B:-build}/fuzz/found/$target" "$corpus")
+		limit_s=$((seconds + 60))
+		;;
+	*) command=("$1") ;;
+	esac
+}
+
+run_one()
+{
+	local start rc=0
+	start=$(date +%s%N)
+	command_of "$1"
+	timeout -k 5 "$limit_s" "${command[@]}" >"$log" 2>&1 </dev/null || rc=$?
+	local took_ms=$((($(date +%s%N) - start) / 1000000))
+	if [ $rc -eq 0 ]; then
+		passed=$((passed + 1))
+		echo "ok   ${1#"${B:-build}"/} (${took_ms} ms)"
+		grep -h '\[  SKIPPED \] [^0-9]' "$log" | sort -u
+		skipped=$((skipped + $(grep -h '\[  SKIPPED \] [^0-9]' "$log" | sort -u | wc -l)))
+		return
+	fi
+	failed=$((failed + 1))
+	cat "$log"
+	echo "FAIL ${1#"${B:-build}"/} (exit $rc, ${took_ms} ms)"
+}
+
+run_pytest()
+{
+	local directories=() directory rc=0
+	for directory; do
+		[ -n "$(find "$directory" -name 'test_*.py' -print -quit 2>/dev/null)" ] &&
+			directories+=("$directory")
+	done
+	if [ ${#directories[@]} -eq 0 ]; then
+		echo "$name: no tests"
+		return 0
+	fi
+	timeout -k 10 "${TEST_LIMIT_S:-1200}" /usr/bin/python3 -m pytest -q -rs -p no:cacheprovider \
+		--durations=5 "${directories[@]}" </dev/null || rc=$?
+	echo "$name: $([ $rc -eq 0 ] && echo passed || echo "FAILED (pytest exit $rc)")"
+	return $rc
+}
+
+if [ $mode = pytest ]; then
+	run_pytest "$@"
+	exit
+fi
+for program; do
+	run_one "$program"
+done
+echo "$name: $passed programs passed, $failed failed, $skipped tests skipped"
+[ $failed -eq 0 ]
