@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Every map of the object: key, value, who writes, who reads, lifetime, and what happens when it is full;
+ * and the lookups that pst_decide() asks for. Outer maps are sized by the loader (max_entries here is 1).
+ */
+#ifndef PST_MAPS_BPF_H
+#define PST_MAPS_BPF_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include "pst_abi.h"
+
+#define PST_TRIE_ENTRIES (1 << 20)
+
+/* Attached cgroup -> record. Written by the loader in one update (the flip), read once per program run.
+ * Lives as long as the attachment. Zero (nothing written yet, or detached): deny. */
+struct {
+	__uint(type, BPF_MAP_TYPE_CGROUP_STORAGE);
+	__type(key, __u64);
+	__type(value, struct pst_sandbox);
+} pst_sandbox SEC(".maps");
+
+/* Policy slot -> trie of final answers. Filled aside by the loader, then named by a record; never written while
+ * in force. Full (2^20 prefixes): the policy is refused and the old one stands. */
+struct pst_trie4 {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, PST_TRIE_ENTRIES);
+	__type(key, struct pst_key4);
+	__type(value, struct pst_cidr);
+};
+
+struct pst_trie6 {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, PST_TRIE_ENTRIES);
+	__type(key, struct pst_key6);
+	__type(value, struct pst_cidr);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct pst_trie4);
+} pst_cidr4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct pst_trie6);
+} pst_cidr6 SEC(".maps");
+
+/* Policy slot -> port sets of its tries. As above. */
+struct pst_port_sets {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_INNER_MAP);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct pst_ports);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct pst_port_sets);
+} pst_ports SEC(".maps");
+
+/* Address -> is it always denied. Written by the loader as the host's addresses change (then the record gets a
+ * new generation), read by pst_decide(). Full: the loader fails and says so, what is there stays. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct pst_key6);
+	__type(value, struct pst_always);
+} pst_always SEC(".maps");
+
+/* State slot -> rule number -> hits. One value for all CPUs (inner per-CPU arrays could not differ in size);
+ * cached flows add to it once in PST_FLOW_FLUSH_PACKETS. Numbers beyond its size are not counted. */
+struct pst_hits {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_INNER_MAP);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct pst_rule_hits);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct pst_hits);
+} pst_rules SEC(".maps");
+
+/* State slot -> UDP peers of sockets that are not connected. Written and read by egress and ingress; entries idle
+ * out. Full: what idled out is swept; then the peer is not remembered, counted in pst_quotas. */
+struct pst_peers {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, PST_MAX_FLOWS);
+	__type(key, struct pst_peer_key);
+	__type(value, struct pst_peer);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct pst_peers);
+} pst_flows SEC(".maps");
+
+/* Socket -> its flow. Written by egress and ingress, lives as long as the socket; accept() clones it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
+	__type(key, int);
+	__type(value, struct pst_flow);
+} pst_sockets SEC(".maps");
+
+/* Bound socket -> the sandbox that bound it. Written by the bind hooks, read by connect and sendmsg. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct pst_owner);
+} pst_owners SEC(".maps");
+
+/* State slot -> event budget and losses. Written by every hook. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct pst_quota);
+} pst_quotas SEC(".maps");
+
+/* Reason -> decisions, exact. Written by every hook, summed over the CPUs by the reader. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, PST_REASON_MAX);
+	__type(key, __u32);
+	__type(value, __u64);
+} pst_counters SEC(".maps");
+
+/* Denials as they happen. Full: the event is counted as lost, the verdict stands. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, PST_RING_BYTES);
+} pst_events SEC(".maps");
+
+static __always_inline const struct pst_always *pst_always_find(const __u8 addr[16])
+{
+	struct pst_key6 key = {.prefixlen = 128};
+
+	__builtin_memcpy(key.addr, addr, 16);
+	return bpf_map_lookup_elem(&pst_always, &key);
+}
+
+static __always_inline const struct pst_cidr *pst_cidr_find(const struct pst_sandbox *sandbox,
+							    const __u8 addr[16])
+{
+	struct pst_key6 key6 = {.prefixlen = 128};
+	struct pst_key4 key4 = {.prefixlen = 32};
+	__u32 slot = sandbox->policy_slot;
+	const __u32 *word = (const __u32 *)addr;
+	void *trie;
+
+	if (!word[0] && !word[1] && word[2] == __builtin_bswap32(0xffff)) {
+		trie = bpf_map_lookup_elem(&pst_cidr4, &slot);
+		__builtin_memcpy(key4.addr, addr + 12, 4);
+		return trie ? bpf_map_lookup_elem(trie, &key4) : 0;
+	}
+	trie = bpf_map_lookup_elem(&pst_cidr6, &slot);
+	__builtin_memcpy(key6.addr, addr, 16);
+	return trie ? bpf_map_lookup_elem(trie, &key6) : 0;
+}
+
+static __always_inline const struct pst_ports *pst_ports_find(const struct pst_sandbox *sandbox,
+							      __u32 index)
+{
+	__u32 slot = sandbox->policy_slot;
+	void *sets = bpf_map_lookup_elem(&pst_ports, &slot);
+
+	return sets ? bpf_map_lookup_elem(sets, &index) : 0;
+}
+
+#endif
