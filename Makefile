@@ -25,6 +25,9 @@ SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-fram
 MULTIARCH := $(shell $(CC) -print-multiarch 2>/dev/null)
 BPF_CFLAGS = -g -O2 -target bpf -mcpu=v3 -Wall -Werror -Iinclude -Ibpf \
 	$(if $(MULTIARCH),-idirafter /usr/include/$(MULTIARCH))
+# One line for each step; V=1 shows the commands.
+say = @$(if $(V),set -x;,echo '  $(1) $@';) mkdir -p $(@D);
+
 LIBS = $(shell $(PKG_CONFIG) --libs libbpf json-c libidn2 libpsl) -lelf -lz
 
 # Rooms, in the order of their dependencies (tools/layers.sh holds them to it).
@@ -54,51 +57,46 @@ all: $(call obj,$(POSTERN)) $(if $(wildcard bpf/postern.bpf.c),$(B)/postern.skel
 endif
 
 $(B)/postern: $(call obj,$(POSTERN))
-	$(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(call say,LINK) $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 # The object for the kernel, and its skeleton (system header: it is not ours to warn about).
 $(B)/%.bpf.o: bpf/%.bpf.c
-	@mkdir -p $(@D)
-	$(CLANG) $(BPF_CFLAGS) -MMD -MP -MF $(B)/$*.bpf.d -c $< -o $@
+	$(call say,BPF ) $(CLANG) $(BPF_CFLAGS) -MMD -MP -MF $(B)/$*.bpf.d -c $< -o $@
 $(B)/%.skel.h: $(B)/%.bpf.o
-	$(BPFTOOL) gen skeleton $< name $*_bpf > $@.tmp && mv $@.tmp $@
+	$(call say,SKEL) $(BPFTOOL) gen skeleton $< name $*_bpf > $@.tmp && mv $@.tmp $@
 
 $(B)/obj/%.o: %.c
-	@mkdir -p $(@D)
-	$(CC) $(BASE) $(HARDEN) $(CFLAGS) $(CPPFLAGS) -MMD -MP -c $< -o $@
+	$(call say,CC  ) $(CC) $(BASE) $(HARDEN) $(CFLAGS) $(CPPFLAGS) -MMD -MP -c $< -o $@
 $(B)/asan/obj/%.o: %.c
-	@mkdir -p $(@D)
-	$(CC) $(BASE) $(SANITIZE) -O1 -g -MMD -MP -c $< -o $@
+	$(call say,CC  ) $(CC) $(BASE) $(SANITIZE) -O1 -g -MMD -MP -c $< -o $@
 $(B)/fuzz/obj/%.o: %.c
-	@mkdir -p $(@D)
-	$(CLANG) $(BASE) $(SANITIZE) -fsanitize=fuzzer-no-link -O1 -g -MMD -MP -c $< -o $@
+	$(call say,CC  ) $(CLANG) $(BASE) $(SANITIZE) -fsanitize=fuzzer-no-link -O1 -g -MMD -MP -c $< -o $@
 
 $(foreach v,obj asan/obj,$(patsubst %.c,$(B)/$(v)/%.o,$(call room,kern) $(wildcard tests/bpf/*.c))): \
 	| $(B)/postern.skel.h
 $(call obj,$(wildcard tests/agree/*.c)): | $(B)/agree.skel.h
 
-# Tests: one program each. A prerequisite that is an object or an archive is linked.
-link = @mkdir -p $(@D)
+# Tests: one program each, of every object among its prerequisites.
 $(addprefix $(B)/,$(UNIT)): $(B)/%: $(B)/obj/%.o $(call obj,$(call room,$(ROOMS)) $(TESTLIB))
-	$(link); $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
+	$(call say,LINK) $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
 $(addprefix $(B)/asan/,$(UNIT_ASAN)): $(B)/asan/%: $(B)/asan/obj/%.o \
 		$(call asan,$(call room,$(ROOMS)) $(TESTLIB))
-	$(link); $(CC) $(SANITIZE) -o $@ $^ -lcmocka $(LIBS)
+	$(call say,LINK) $(CC) $(SANITIZE) -o $@ $^ -lcmocka $(LIBS)
 $(addprefix $(B)/,$(UNIT_CLI)): $(call obj,$(call room,kern) $(CLI))
 $(addprefix $(B)/,$(UNIT_KERN)): $(call obj,$(call room,kern))
 $(addprefix $(B)/asan/,$(filter-out %_oom,$(UNIT_CLI))): $(call asan,$(call room,kern) $(CLI))
 $(addprefix $(B)/asan/,$(filter-out %_oom,$(UNIT_KERN))): $(call asan,$(call room,kern))
 $(addprefix $(B)/,$(BPFTESTS)): $(B)/%: $(B)/obj/%.o \
 		$(call obj,$(call room,$(PURE) kern) $(TESTLIB))
-	$(link); $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
+	$(call say,LINK) $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
 $(B)/tests/agree/agree: $(call obj,$(wildcard tests/agree/*.c) $(call room,$(PURE) kern) $(TESTLIB))
-	$(link); $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(call say,LINK) $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(addprefix $(B)/fuzz/,$(FUZZERS)): $(B)/fuzz/%: $(B)/fuzz/obj/%.o \
 		$(call fuzz,$(call room,$(PURE)))
-	$(link); $(CLANG) $(SANITIZE) -fsanitize=fuzzer -o $@ $^ $(LIBS)
+	$(call say,LINK) $(CLANG) $(SANITIZE) -fsanitize=fuzzer -o $@ $^ $(LIBS)
 $(addprefix $(B)/asan/,$(FUZZERS)): $(B)/asan/%: $(B)/asan/obj/%.o \
 		$(call asan,$(wildcard tests/fuzz/replay.c) $(call room,$(PURE)))
-	$(link); $(CC) $(SANITIZE) -o $@ $^ $(LIBS)
+	$(call say,LINK) $(CC) $(SANITIZE) -o $@ $^ $(LIBS)
 
 UNIT_PROGRAMS = $(addprefix $(B)/,$(UNIT)) $(addprefix $(B)/asan/,$(UNIT_ASAN))
 BPF_PROGRAMS = $(addprefix $(B)/,$(BPFTESTS))
@@ -156,4 +154,4 @@ help:
 .PHONY: all programs run test unit bpf agree replay e2e fuzz bench kernels lint layers install clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
--include $(shell find $(B) -name '*.d' 2>/dev/null)
+-include $(wildcard $(B)/*.d) $(shell find $(B)/obj $(B)/asan $(B)/fuzz -name '*.d' 2>/dev/null)
