@@ -1,0 +1,99 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# Installs the Debian 12 packages that are missing, and says what each one is for. Changes nothing
+# (and needs no root) when all are there.
+#   tools/deps.sh [build|run|test|kernels]    each includes those before it; default: test
+#   tools/deps.sh --list
+set -eu
+
+# group, package, why
+packages()
+{
+	cat <<'LIST'
+build make           the build
+build gcc            the user side
+build libc6-dev      C library headers, <linux/bpf.h> among their dependencies
+build pkg-config     finds the libraries below
+build clang-14       the kernel side: gcc 12 has no usable BPF back end
+build bpftool        writes the skeleton that embeds the BPF object
+build libbpf-dev     loads BPF objects; its bpf_helpers.h is included by bpf/
+build libelf-dev     libbpf reads ELF with it
+build zlib1g-dev     libelf needs it
+build libjson-c-dev  parses policy JSON
+build libidn2-dev    names with non-ASCII letters to their A-labels
+build libpsl-dev     the public suffix list: refuses *.co.uk
+run   iproute2       the demo's network namespaces
+run   curl           the demo's command that is allowed here and denied there
+run   python3        the demo's peers, and the tests
+test  git            the linter's file list
+test  libcmocka-dev  unit tests
+test  libclang-rt-14-dev  sanitizers and libFuzzer for clang
+test  clang-format-14     lint
+test  clang-tidy-14       lint
+test  cppcheck       lint
+test  shellcheck     lint
+test  python3-pytest end-to-end tests
+test  python3-scapy  packets that no socket would send
+test  nginx-light    a real server with TLS as a peer
+test  openssl        its certificate
+test  nftables       the comparison of the benchmarks, NAT on the output path for doctor's tests
+test  tcpdump        sniffs the far side
+test  procps         process tools of the tests
+kernels qemu-system-x86  boots stock Debian kernels
+kernels busybox-static   the user space of that VM
+kernels cpio         packs its initramfs
+LIST
+}
+
+wanted()
+{
+	case $1 in
+	build) packages | awk '$1 == "build"' ;;
+	run) packages | awk '$1 == "build" || $1 == "run"' ;;
+	test) packages | awk '$1 != "kernels"' ;;
+	kernels) packages ;;
+	*)
+		echo "usage: tools/deps.sh [build|run|test|kernels|--list]" >&2
+		exit 2
+		;;
+	esac
+}
+
+# Names of those that dpkg does not call installed. One query for all: each costs 10 ms.
+missing_of()
+{
+	local installed
+	# shellcheck disable=SC2046 # the names are words
+	installed=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' $(awk '{ print $2 }') 2>/dev/null |
+		awk '$1 == "installed" { print $2 }' | sort -u) || true
+	comm -13 <(echo "$installed") <(wanted "$1" | awk '{ print $2 }' | sort -u)
+}
+
+if [ "${1-}" = --list ]; then
+	packages
+	exit 0
+fi
+group=${1-test}
+list=$(wanted "$group")
+if ! command -v dpkg-query >/dev/null; then
+	echo "deps: not a Debian system: have the equivalents of tools/deps.sh --list ready" >&2
+	exit 0
+fi
+missing=$(echo "$list" | missing_of "$group")
+if [ -z "$missing" ]; then
+	echo "deps: all $(echo "$list" | wc -l) packages for '$group' are installed"
+	exit 0
+fi
+echo "deps: missing:"
+for package in $missing; do
+	echo "$list" | awk -v p="$package" '$2 == p { $1 = " "; print }'
+done
+if [ "$(id -u)" -ne 0 ]; then
+	# shellcheck disable=SC2086
+	echo "deps: not root; please run: sudo apt-get install" $missing >&2
+	exit 1
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get -q update
+# shellcheck disable=SC2086
+apt-get -q install -y --no-install-recommends $missing </dev/null
