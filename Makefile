@@ -48,6 +48,7 @@ UNIT_CLI = $(filter tests/unit/test_cli_%,$(UNIT))
 UNIT_KERN = $(filter tests/unit/test_kern_%,$(UNIT))
 BPFTESTS = $(basename $(wildcard tests/bpf/test_*.c))
 FUZZERS = $(basename $(wildcard tests/fuzz/fuzz_*.c))
+TOOLS = $(patsubst tests/lib/tools/%.c,$(B)/tests/tools/%,$(wildcard tests/lib/tools/*.c))
 AGREE = $(if $(wildcard tests/agree/agree.c),$(B)/tests/agree/agree)
 
 ifneq ($(wildcard user/cli/main.c),)
@@ -98,9 +99,13 @@ $(addprefix $(B)/asan/,$(FUZZERS)): $(B)/asan/%: $(B)/asan/obj/%.o \
 		$(call asan,$(wildcard tests/fuzz/replay.c) $(call room,$(PURE)))
 	$(call say,LINK) $(CC) $(SANITIZE) -o $@ $^ $(LIBS)
 
+# What the end-to-end tests run inside a sandbox: static, so that it needs nothing there.
+$(B)/tests/tools/%: tests/lib/tools/%.c tests/lib/tools/tool.h
+	$(call say,LINK) $(CC) $(BASE) $(CFLAGS) -static -o $@ $<
+
 UNIT_PROGRAMS = $(addprefix $(B)/,$(UNIT)) $(addprefix $(B)/asan/,$(UNIT_ASAN))
 BPF_PROGRAMS = $(addprefix $(B)/,$(BPFTESTS))
-programs: all $(UNIT_PROGRAMS) $(BPF_PROGRAMS) $(AGREE) $(addprefix $(B)/asan/,$(FUZZERS))
+programs: all $(TOOLS) $(UNIT_PROGRAMS) $(BPF_PROGRAMS) $(AGREE) $(addprefix $(B)/asan/,$(FUZZERS))
 
 run:
 	@tools/deps.sh run
@@ -119,7 +124,7 @@ agree: $(AGREE)
 	@tests/run.sh agree $^
 replay: $(addprefix $(B)/asan/,$(FUZZERS))
 	@tests/run.sh --corpus replay $^
-e2e: all
+e2e: all $(TOOLS)
 	@tests/run.sh --pytest e2e tests/e2e tests/bypass
 fuzz: $(addprefix $(B)/fuzz/,$(FUZZERS))
 	@tests/run.sh --fuzz $(FUZZ_SECONDS) fuzz $^
