@@ -12,6 +12,20 @@
 
 #define PST_TRIE_ENTRIES (1 << 20)
 
+/* clang 14 leaves types that only inner maps use out of BTF; named in a value, they stay, and the loader makes the
+ * inner maps with them, so that `bpftool map dump` prints fields. Sizes, not types, in the definitions below: same reason. */
+struct pst_inner_types {
+	__u32 abi_version;
+	struct pst_key4 key4;
+	struct pst_cidr cidr;
+	struct pst_ports ports;
+	struct pst_rule_hits hits;
+	struct pst_peer_key peer_key;
+	struct pst_peer peer;
+};
+
+const struct pst_inner_types pst_types = {.abi_version = PST_ABI_VERSION};
+
 /* Attached cgroup -> record. Written by the loader in one update (the flip), read once per program run.
  * Lives as long as the attachment. Zero (nothing written yet, or detached): deny. */
 struct {
@@ -26,16 +40,16 @@ struct pst_trie4 {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, PST_TRIE_ENTRIES);
-	__type(key, struct pst_key4);
-	__type(value, struct pst_cidr);
+	__uint(key_size, sizeof(struct pst_key4));
+	__uint(value_size, sizeof(struct pst_cidr));
 };
 
 struct pst_trie6 {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, PST_TRIE_ENTRIES);
-	__type(key, struct pst_key6);
-	__type(value, struct pst_cidr);
+	__uint(key_size, sizeof(struct pst_key6));
+	__uint(value_size, sizeof(struct pst_cidr));
 };
 
 struct {
@@ -57,8 +71,8 @@ struct pst_port_sets {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_INNER_MAP);
 	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct pst_ports);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct pst_ports));
 };
 
 struct {
@@ -84,8 +98,8 @@ struct pst_hits {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_INNER_MAP);
 	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct pst_rule_hits);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct pst_rule_hits));
 };
 
 struct {
@@ -101,8 +115,8 @@ struct pst_peers {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, PST_MAX_FLOWS);
-	__type(key, struct pst_peer_key);
-	__type(value, struct pst_peer);
+	__uint(key_size, sizeof(struct pst_peer_key));
+	__uint(value_size, sizeof(struct pst_peer));
 };
 
 struct {

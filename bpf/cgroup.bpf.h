@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The cgroup kind: what its hooks do between ctx and return code. The packet hook is the truth; the socket hooks
+ * give the caller an honest error at once. Each is safe if the others were missing.
+ */
+#ifndef PST_CGROUP_BPF_H
+#define PST_CGROUP_BPF_H
+
+#include "maps.bpf.h"
+#include "decide.bpf.h"
+#include "packet.bpf.h"
+#include "flow.bpf.h"
+#include "owner.bpf.h"
+#include "report.bpf.h"
+
+#define PST_SOCK_STREAM 1
+#define PST_SOCK_DGRAM	2
+#define PST_SOCK_RAW	3
+#define PST_SOCK_PACKET 10
+
+static __always_inline int pst_passes(struct pst_decision d)
+{
+	return d.verdict == PST_VERDICT_ALLOW || d.verdict == PST_VERDICT_WOULD_DENY;
+}
+
+/* The conditional verdicts that a hook settles with what it found out; all others stay. */
+static __always_inline struct pst_decision pst_settle(struct pst_decision d, int owned)
+{
+	if (d.verdict == PST_VERDICT_OWNER) {
+		d.verdict = owned ? PST_VERDICT_ALLOW : PST_VERDICT_DENY;
+		d.reason = owned ? PST_REASON_OWN_LISTENER : PST_REASON_LOOPBACK;
+	}
+	return d;
+}
+
+static __always_inline __u8 pst_protocol_bit(__u32 ip_protocol)
+{
+	if (ip_protocol == IPPROTO_TCP)
+		return PST_TCP;
+	if (ip_protocol == IPPROTO_UDP)
+		return PST_UDP;
+	return ip_protocol == IPPROTO_ICMP || ip_protocol == IPPROTO_ICMPV6 ? PST_ICMP : 0;
+}
+
+/* ---- connect and sendmsg ---- */
+
+static __always_inline void pst_call_query(struct bpf_sock_addr *ctx, int ipv6,
+					   struct pst_query *query)
+{
+	__u32 *out = (__u32 *)query->addr;
+
+	if (ipv6) {
+		out[0] = ctx->user_ip6[0];
+		out[1] = ctx->user_ip6[1];
+		out[2] = ctx->user_ip6[2];
+		out[3] = ctx->user_ip6[3];
+	} else {
+		pst_map_word(query->addr, ctx->user_ip4);
+	}
+	query->protocol = pst_protocol_bit(ctx->protocol);
+	if (!query->protocol)
+		query->broken = PST_REASON_PROTOCOL;
+	query->port = query->protocol == PST_ICMP ? 0 : bpf_ntohs(ctx->user_port);
+}
+
+/* The caller's own end, as far as it is known: a source the destination's socket may already be connected to. */
+static __always_inline int pst_call_is_owned(struct bpf_sock_addr *ctx,
+					     const struct pst_sandbox *sandbox,
+					     const struct pst_query *query)
+{
+	__u8 source[16] __attribute__((aligned(8)));
+	struct bpf_sock *sk = ctx->sk;
+
+	__builtin_memcpy(source, query->addr, 16);
+	return pst_owned_call(ctx, sandbox, query, source, sk ? (__u16)sk->src_port : 0);
+}
+
+/* An admitted UDP peer may be answered by sendto() although the policy does not let the sandbox call it. */
+static __always_inline int pst_call_is_answer(struct bpf_sock_addr *ctx,
+					      const struct pst_sandbox *sandbox,
+					      const struct pst_query *query)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct pst_peer_key key;
+	struct pst_peer *peer;
+	void *table;
+
+	if (query->protocol != PST_UDP || !sk)
+		return 0;
+	table = pst_peer_table(sandbox);
+	if (!table)
+		return 0;
+	pst_peer_key_of(&key, query->addr, query->port, (__u16)sk->src_port, PST_UDP);
+	peer = pst_peer_find(table, &key, bpf_ktime_get_boot_ns());
+	return peer && peer->kind == PST_FLOW_IN && pst_inbound_admits(sandbox, query->addr);
+}
+
+static __always_inline int pst_call(struct bpf_sock_addr *ctx, int ipv6, __u8 hook)
+{
+	const struct pst_sandbox *sandbox = bpf_get_local_storage(&pst_sandbox, 0);
+	struct pst_query query __attribute__((aligned(8))) = {};
+	struct pst_decision d;
+
+	pst_call_query(ctx, ipv6, &query);
+	d = pst_decide(sandbox, &query);
+	if (d.verdict == PST_VERDICT_OWNER)
+		d = pst_settle(d, query.protocol == PST_ICMP ||
+					  pst_call_is_owned(ctx, sandbox, &query));
+	if (!pst_passes(d) && hook == PST_HOOK_SENDMSG && pst_call_is_answer(ctx, sandbox, &query))
+		return 1;
+	/* A sendmsg that passes is counted by the packet hook. */
+	if (hook == PST_HOOK_CONNECT || d.verdict != PST_VERDICT_ALLOW) {
+		pst_count_rule(sandbox, d.rule, 1, 0, 0);
+		pst_report(sandbox, &query, d, hook, (__u8)ctx->protocol);
+	}
+	return pst_passes(d);
+}
+
+/* ---- sockets ---- */
+
+/* Which sockets a sandbox may make at all: TCP, UDP, and datagram (ping) sockets. Raw sockets write their own headers. */
+static __always_inline __u8 pst_refuse_socket(__u32 type, __u32 protocol)
+{
+	if (type == PST_SOCK_RAW || type == PST_SOCK_PACKET)
+		return PST_REASON_RAW_SOCKET;
+	if (type == PST_SOCK_STREAM && (!protocol || protocol == IPPROTO_TCP))
+		return 0;
+	if (type == PST_SOCK_DGRAM && (!protocol || protocol == IPPROTO_UDP ||
+				       protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6))
+		return 0;
+	return PST_REASON_PROTOCOL;
+}
+
+static __always_inline int pst_refuse(const struct pst_sandbox *sandbox, __u8 reason,
+				      const struct pst_query *query, __u8 hook, __u8 ip_protocol)
+{
+	pst_report(sandbox, query, pst_answer(PST_VERDICT_DENY, PST_STEP_PARSE, reason, 0), hook,
+		   ip_protocol);
+	return 0;
+}
+
+static __always_inline int pst_new_socket(struct bpf_sock *ctx)
+{
+	const struct pst_sandbox *sandbox = bpf_get_local_storage(&pst_sandbox, 0);
+	struct pst_query query __attribute__((aligned(8))) = {};
+	__u8 reason = pst_refuse_socket(ctx->type, ctx->protocol);
+
+	if (!sandbox->id)
+		reason = PST_REASON_NO_POLICY;
+	return reason ? pst_refuse(sandbox, reason, &query, PST_HOOK_SOCKET, (__u8)ctx->protocol)
+		      : 1;
+}
+
+/* The mark that says whose listener a bound socket is. Failing to write it allows nothing: connect then asks the kernel's cgroup. */
+static __always_inline int pst_bound(struct bpf_sock *ctx)
+{
+	const struct pst_sandbox *sandbox = bpf_get_local_storage(&pst_sandbox, 0);
+	struct pst_owner owner = {.sandbox = sandbox->id};
+
+	if (owner.sandbox)
+		bpf_sk_storage_get(&pst_owners, ctx, &owner, BPF_SK_STORAGE_GET_F_CREATE);
+	return 1;
+}
+
+static __always_inline int pst_released(struct bpf_sock *ctx)
+{
+	const struct pst_sandbox *sandbox = bpf_get_local_storage(&pst_sandbox, 0);
+	struct pst_flow *flow = bpf_sk_storage_get(&pst_sockets, ctx, 0, 0);
+
+	if (flow)
+		pst_flow_flush(sandbox, flow);
+	return 1;
+}
+
+/* ---- packets out ---- */
+
+/* Unconnected UDP: was this packet's destination an admitted peer that spoke to this port first? */
+static __always_inline int pst_udp_inbound(const struct pst_sandbox *sandbox, void *table,
+					   const struct pst_peer_key *key)
+{
+	struct pst_peer *peer = pst_peer_find(table, key, bpf_ktime_get_boot_ns());
+
+	if (!peer || peer->kind != PST_FLOW_IN || !pst_inbound_admits(sandbox, key->addr))
+		return 0;
+	peer->replied = 1;
+	return 1;
+}
+
+/* A TCP flow is worth a cache entry once it is not short; of connected UDP, which counts nothing, one packet in 16. */
+static __always_inline int pst_worth_caching(struct bpf_sock *sk, const struct pst_packet *p,
+					     struct pst_decision d)
+{
+	struct bpf_tcp_sock *tcp;
+
+	if (d.verdict != PST_VERDICT_ALLOW || d.step == PST_STEP_INBOUND)
+		return 0;
+	if (p->query.protocol == PST_TCP) {
+		tcp = bpf_tcp_sock(sk);
+		return tcp && tcp->segs_out >= PST_FLOW_AFTER_SEGMENTS;
+	}
+	/* Another process may bind the port tomorrow: a datagram on loopback is judged each time. */
+	return p->query.protocol == PST_UDP && sk->state == PST_STATE_ESTABLISHED &&
+	       d.step != PST_STEP_LOOPBACK && !(bpf_get_prandom_u32() & 15);
+}
+
+static __always_inline void pst_cache(const struct pst_sandbox *sandbox, struct bpf_sock *sk,
+				      const struct pst_packet *p, struct pst_decision d)
+{
+	struct pst_flow *flow =
+		bpf_sk_storage_get(&pst_sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+
+	if (!flow)
+		return;
+	pst_flow_flush(sandbox, flow);
+	pst_flow_write(flow, sandbox, p, PST_FLOW_OUT, d.rule);
+}
+
+/* Who opened the flow, told by the socket's state (TCP) or the peer table (unconnected UDP). */
+static __always_inline int pst_out_inbound(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
+					   struct pst_flow *flow, void *table,
+					   const struct pst_peer_key *key,
+					   const struct pst_packet *p)
+{
+	if (p->query.broken)
+		return 0;
+	if (table)
+		return pst_udp_inbound(sandbox, table, key);
+	return flow && pst_tcp_inbound(skb, sandbox, flow, p);
+}
+
+/* An allowed datagram to a new peer: remembered, so that the peer's answers do not count as the peer's call. */
+static __always_inline int pst_remember_peer(const struct pst_sandbox *sandbox, void *table,
+					     const struct pst_peer_key *key, struct pst_decision d)
+{
+	__u64 now_ns = bpf_ktime_get_boot_ns();
+
+	if (d.step == PST_STEP_LOOPBACK || pst_peer_find(table, key, now_ns))
+		return 0;
+	return pst_peer_add(sandbox, table, key, PST_FLOW_OUT, now_ns);
+}
+
+static __always_inline int pst_packet_out(struct __sk_buff *skb)
+{
+	const struct pst_sandbox *sandbox = bpf_get_local_storage(&pst_sandbox, 0);
+	struct pst_packet p = {};
+	struct bpf_sock *sk = skb->sk;
+	struct pst_flow *flow = 0;
+	struct pst_peer_key key;
+	struct pst_decision d;
+	void *peers = 0;
+	int opened = 0;
+
+	pst_parse(skb, &p);
+	if (sk)
+		sk = bpf_sk_fullsock(sk);
+	if (sk)
+		flow = bpf_sk_storage_get(&pst_sockets, sk, 0, 0);
+	if (flow && pst_flow_hit(sandbox, flow, &p))
+		return 1;
+	if (sk && p.query.protocol == PST_UDP && sk->state == PST_STATE_CLOSE) {
+		peers = pst_peer_table(sandbox);
+		pst_peer_key_of(&key, p.query.addr, p.query.port, p.source_port, PST_UDP);
+	}
+	p.query.inbound = (__u8)pst_out_inbound(skb, sandbox, flow, peers, &key, &p);
+	d = pst_decide(sandbox, &p.query);
+	if (d.verdict == PST_VERDICT_OWNER)
+		d = pst_settle(d, pst_owned_packet(skb, sandbox, &p));
+	if (sk && pst_worth_caching(sk, &p, d))
+		pst_cache(sandbox, sk, &p, d);
+	if (peers && pst_passes(d) && d.step != PST_STEP_INBOUND)
+		opened = pst_remember_peer(sandbox, peers, &key, d);
+	pst_count_rule(sandbox, d.rule, (__u64)opened, 1, p.length);
+	pst_report(sandbox, &p.query, d, PST_HOOK_EGRESS, p.ip_protocol);
+	return pst_passes(d);
+}
+
+/* ---- packets in ---- */
+
+/* Only what came over a real device, in the namespace recorded at the attach, was sent by somebody outside. */
+static __always_inline int pst_came_from_outside(struct __sk_buff *skb,
+						 const struct pst_sandbox *sandbox, const void *sk)
+{
+	return skb->ifindex != PST_IFINDEX_LO && pst_sock_netns(sk) == sandbox->netns_cookie;
+}
+
+static __always_inline void
+pst_mark_listener(struct __sk_buff *skb, const struct pst_sandbox *sandbox, struct bpf_sock *sk)
+{
+	struct pst_flow *flow =
+		bpf_sk_storage_get(&pst_sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+
+	if (!flow || (flow->kind == PST_FLOW_LISTENER && flow->sandbox == sandbox->id))
+		return;
+	flow->cookie = bpf_get_socket_cookie(skb);
+	flow->sandbox = sandbox->id;
+	flow->kind = PST_FLOW_LISTENER;
+}
+
+/* A first SYN for a listener. Not admitted: it is dropped here, and its SYN-ACK would be at egress. */
+static __always_inline int pst_syn_in(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
+				      struct bpf_sock *sk, const struct pst_packet *p)
+{
+	if (!pst_inbound_admits(sandbox, p->source))
+		return 0;
+	if (sandbox->id)
+		pst_mark_listener(skb, sandbox, sk);
+	return 1;
+}
+
+/* A datagram for an unconnected socket: an answer to one of ours, or a peer's call. */
+static __always_inline int pst_datagram_in(const struct pst_sandbox *sandbox,
+					   const struct pst_packet *p)
+{
+	__u64 now_ns = bpf_ktime_get_boot_ns();
+	void *table = pst_peer_table(sandbox);
+	struct pst_peer_key key;
+	struct pst_peer *peer;
+
+	if (!table)
+		return 0;
+	pst_peer_key_of(&key, p->source, p->source_port, p->query.port, PST_UDP);
+	peer = pst_peer_find(table, &key, now_ns);
+	if (peer) {
+		if (peer->kind == PST_FLOW_OUT)
+			peer->replied = 1;
+		return 1;
+	}
+	if (!pst_inbound_admits(sandbox, p->source))
+		return 0;
+	pst_peer_add(sandbox, table, &key, PST_FLOW_IN, now_ns);
+	return 1;
+}
+
+/* Ingress makes the state that lets answers to admitted peers out, and keeps the others away. */
+static __always_inline int pst_packet_in(struct __sk_buff *skb)
+{
+	const struct pst_sandbox *sandbox = bpf_get_local_storage(&pst_sandbox, 0);
+	struct bpf_sock *sk = skb->sk;
+	struct pst_packet p = {};
+	int admitted = 1;
+
+	if (sk)
+		sk = bpf_sk_fullsock(sk);
+	if (!sk || (sk->state != PST_STATE_LISTEN && sk->state != PST_STATE_CLOSE))
+		return 1;
+	pst_parse(skb, &p);
+	if (p.query.broken || !pst_came_from_outside(skb, sandbox, sk))
+		return 1;
+	if (sk->state == PST_STATE_LISTEN && pst_is_first_syn(&p))
+		admitted = pst_syn_in(skb, sandbox, sk, &p);
+	else if (p.query.protocol == PST_UDP)
+		admitted = pst_datagram_in(sandbox, &p);
+	if (!admitted) {
+		__builtin_memcpy(p.query.addr, p.source, 16);
+		p.query.port = p.source_port;
+		pst_refuse(sandbox, PST_REASON_INBOUND_DENIED, &p.query, PST_HOOK_INGRESS,
+			   p.ip_protocol);
+	}
+	return admitted;
+}
+
+#endif

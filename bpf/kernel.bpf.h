@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The few kernel fields that no helper gives, relocated by CO-RE when the object is loaded. A stub instead of a
+ * whole vmlinux.h: what is not listed here, this program does not read.
+ */
+#ifndef PST_KERNEL_BPF_H
+#define PST_KERNEL_BPF_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include "pst_abi.h"
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+struct kernfs_node {
+	__u64 id;
+};
+
+struct cgroup {
+	int level;
+	struct kernfs_node *kn;
+	struct cgroup *ancestors[];
+};
+
+struct sock_cgroup_data {
+	struct cgroup *cgroup;
+};
+
+struct net {
+	__u64 net_cookie;
+};
+
+typedef struct {
+	struct net *net;
+} possible_net_t;
+
+struct sock_common {
+	possible_net_t skc_net;
+};
+
+struct sock {
+	struct sock_common __sk_common;
+	struct sock_cgroup_data sk_cgrp_data;
+};
+
+struct task_struct {
+	int tgid;
+	char comm[16];
+};
+#pragma clang attribute pop
+
+/*
+ * The kernel's own struct sock behind a verifier-checked pointer, as a number for probe reads: a pointer spilled to
+ * the stack is read back as bytes. (Scratch maps would not do: a program in process context can be preempted.)
+ */
+static __always_inline struct sock *pst_kernel_sock(const void *sk)
+{
+	const void *volatile spilled = sk;
+	__u64 number = 0;
+
+	bpf_probe_read_kernel(&number, sizeof(number), (const void *)&spilled);
+	return (struct sock *)number;
+}
+
+/* The id of a socket's ancestor cgroup at that depth; 0 when it is not that deep or cannot be read. */
+static __always_inline __u64 pst_sock_ancestor(const void *sk, __u32 level)
+{
+	struct cgroup *cgroup = BPF_CORE_READ(pst_kernel_sock(sk), sk_cgrp_data.cgroup);
+	struct cgroup *ancestor = 0;
+
+	if (!cgroup || BPF_CORE_READ(cgroup, level) < (int)level || level > PST_MAX_CGROUP_LEVEL)
+		return 0;
+	/* A flexible array does not relocate by index: its offset, then the element. */
+	bpf_probe_read_kernel(&ancestor, sizeof(ancestor),
+			      (void *)cgroup + bpf_core_field_offset(cgroup->ancestors) +
+				      level * sizeof(ancestor));
+	return ancestor ? BPF_CORE_READ(ancestor, kn, id) : 0;
+}
+
+/* The cookie of the network namespace a socket lives in; 0 when it cannot be read. (bpf_get_netns_cookie() is
+ * missing in cgroup_skb programs of older kernels.) */
+static __always_inline __u64 pst_sock_netns(const void *sk)
+{
+	return BPF_CORE_READ(pst_kernel_sock(sk), __sk_common.skc_net.net, net_cookie);
+}
+
+/* Who calls; only meaningful in hooks that run in the caller's context. */
+static __always_inline void pst_current(__u32 *pid, char comm[16])
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+
+	*pid = (__u32)BPF_CORE_READ(task, tgid);
+	bpf_probe_read_kernel(comm, 16, &task->comm);
+}
+
+#endif

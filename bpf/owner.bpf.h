@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A destination on this host -> does what listens there belong to the sandbox? Settles PST_VERDICT_OWNER.
+ * Nobody there: yes, the kernel answers "refused". A socket already connected to exactly ours opened that
+ * connection itself, so answering it is no way out.
+ */
+#ifndef PST_OWNER_BPF_H
+#define PST_OWNER_BPF_H
+
+#include "kernel.bpf.h"
+#include "packet.bpf.h"
+#include "flow.bpf.h"
+
+/* The tuple as the packet carries it. 0.0.0.0 and :: stand for the loopback address. */
+static __always_inline __u32 pst_tuple(struct bpf_sock_tuple *t, const struct pst_query *query,
+				       const __u8 source[16], __u16 source_port)
+{
+	const __u32 *to = (const __u32 *)query->addr, *from = (const __u32 *)source;
+
+	__builtin_memset(t, 0, sizeof(*t));
+	if (!to[0] && !to[1] && to[2] == bpf_htonl(0xffff)) {
+		t->ipv4.saddr = from[3];
+		t->ipv4.daddr = to[3] ? to[3] : bpf_htonl(0x7f000001);
+		t->ipv4.sport = bpf_htons(source_port);
+		t->ipv4.dport = bpf_htons(query->port);
+		return sizeof(t->ipv4);
+	}
+	__builtin_memcpy(t->ipv6.saddr, from, 16);
+	__builtin_memcpy(t->ipv6.daddr, to, 16);
+	if (!to[0] && !to[1] && !to[2] && !to[3])
+		t->ipv6.daddr[3] = bpf_htonl(1);
+	t->ipv6.sport = bpf_htons(source_port);
+	t->ipv6.dport = bpf_htons(query->port);
+	return sizeof(t->ipv6);
+}
+
+static __always_inline struct bpf_sock *pst_lookup(void *ctx, struct bpf_sock_tuple *t, __u32 size,
+						   __u8 protocol)
+{
+	if (size == sizeof(t->ipv4))
+		return protocol == PST_TCP
+			       ? bpf_sk_lookup_tcp(ctx, t, sizeof(t->ipv4), BPF_F_CURRENT_NETNS, 0)
+			       : bpf_sk_lookup_udp(ctx, t, sizeof(t->ipv4), BPF_F_CURRENT_NETNS, 0);
+	return protocol == PST_TCP
+		       ? bpf_sk_lookup_tcp(ctx, t, sizeof(t->ipv6), BPF_F_CURRENT_NETNS, 0)
+		       : bpf_sk_lookup_udp(ctx, t, sizeof(t->ipv6), BPF_F_CURRENT_NETNS, 0);
+}
+
+/* What the packet would reach: first with its own tuple, then (a TIME_WAIT socket hides a listener) without a source. */
+static __always_inline struct bpf_sock *pst_find_peer(void *ctx, const struct pst_query *query,
+						      const __u8 source[16], __u16 source_port)
+{
+	struct bpf_sock_tuple t;
+	__u32 size = pst_tuple(&t, query, source, source_port);
+	struct bpf_sock *sk = pst_lookup(ctx, &t, size, query->protocol);
+
+	if (sk || !source_port)
+		return sk;
+	if (size == sizeof(t.ipv4))
+		t.ipv4.sport = 0;
+	else
+		t.ipv6.sport = 0;
+	return pst_lookup(ctx, &t, size, query->protocol);
+}
+
+/* Connected to our end already: it came to us. `source_port` 0 (not yet known) never is. */
+static __always_inline int pst_peer_came_to_us(const struct bpf_sock *sk, __u16 source_port)
+{
+	return source_port && sk->state != PST_STATE_LISTEN && sk->state != PST_STATE_CLOSE &&
+	       sk->dst_port == bpf_htons(source_port);
+}
+
+/* connect and sendmsg: the bind hooks' mark, else the socket's cgroup as the kernel has it. */
+static __always_inline int pst_owned_call(struct bpf_sock_addr *ctx,
+					  const struct pst_sandbox *sandbox,
+					  const struct pst_query *query, const __u8 source[16],
+					  __u16 source_port)
+{
+	struct bpf_sock *sk = pst_find_peer(ctx, query, source, source_port);
+	struct pst_owner *owner;
+	int owned;
+
+	if (!sk)
+		return 1;
+	owner = bpf_sk_storage_get(&pst_owners, sk, 0, 0);
+	owned = pst_peer_came_to_us(sk, source_port) || (owner && owner->sandbox == sandbox->id) ||
+		pst_sock_ancestor(sk, sandbox->cgroup_level) == sandbox->cgroup_id;
+	bpf_sk_release(sk);
+	return owned;
+}
+
+/* egress: the truth, with the packet's own tuple. */
+static __always_inline int pst_owned_packet(struct __sk_buff *skb,
+					    const struct pst_sandbox *sandbox,
+					    const struct pst_packet *p)
+{
+	struct bpf_sock *sk;
+	int owned;
+
+	if (p->query.protocol == PST_ICMP)
+		return 1; /* the host answers its own echo; nothing listens */
+	sk = pst_find_peer(skb, &p->query, p->source, p->source_port);
+	if (!sk)
+		return 1;
+	owned = pst_peer_came_to_us(sk, p->source_port) ||
+		bpf_sk_ancestor_cgroup_id(sk, (int)sandbox->cgroup_level) == sandbox->cgroup_id;
+	bpf_sk_release(sk);
+	return owned;
+}
+
+#endif

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Packet bytes -> struct pst_packet. What is not understood gets a reason in query.broken and is denied by
+ * pst_decide(). Wire structs are our own: the kernel's headers would carry relocations.
+ */
+#ifndef PST_PACKET_BPF_H
+#define PST_PACKET_BPF_H
+
+#include <linux/bpf.h>
+#include <linux/in.h>
+#include <linux/in6.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_endian.h>
+#include "pst_abi.h"
+
+#define PST_ETH_IPV4	  0x0800
+#define PST_ETH_IPV6	  0x86dd
+#define PST_ECHO4	  8
+#define PST_ECHO6	  128
+#define PST_FRAGMENT_BITS 0x3fff /* more fragments, and the offset */
+
+#define PST_TCP_SYN 0x02
+#define PST_TCP_ACK 0x10
+
+struct pst_ip4 {
+	__u8 version_ihl;
+	__u8 tos;
+	__be16 length;
+	__be16 id;
+	__be16 fragment;
+	__u8 ttl;
+	__u8 protocol;
+	__be16 checksum;
+	__be32 source;
+	__be32 destination;
+};
+
+struct pst_ip6 {
+	__be32 version;
+	__be16 length;
+	__u8 next;
+	__u8 hops;
+	__be32 source[4];
+	__be32 destination[4];
+};
+
+/* The first words behind the IP header, whichever protocol. */
+struct pst_l4 {
+	__be16 source; /* ICMP: type, code */
+	__be16 destination;
+	__be32 word1;
+};
+
+/* TCP's words 3 and 4: acknowledgement, then offset and flags. */
+struct pst_l4_tcp {
+	__be32 ack;
+	__u8 offset;
+	__u8 flags;
+	__be16 window;
+};
+
+struct pst_packet {
+	struct pst_query query; /* destination */
+	__u8 source[16];
+	__u16 source_port;
+	__u8 ip_protocol;
+	__u8 tcp_flags;
+	__u32 length;
+} __attribute__((aligned(8)));
+
+/* Copies `words` 32-bit words at `offset`: from the linear part, else by the helper. 0, or not 0 when the packet ends before. */
+static __always_inline int pst_load(struct __sk_buff *skb, __u32 offset, void *to,
+				    const __u32 words)
+{
+	const __u32 *from = (const __u32 *)(long)skb->data + offset / 4;
+	const void *end = (const void *)(long)skb->data_end;
+	__u32 *out = to;
+
+	if ((const void *)(from + words) > end)
+		return bpf_skb_load_bytes(skb, offset, to, words * 4);
+#pragma unroll
+	for (__u32 i = 0; i < words; i++)
+		out[i] = from[i];
+	return 0;
+}
+
+/* Ports, flags and ICMP types behind an IP header of `header` bytes. Returns a reason, 0 when understood. */
+static __always_inline __u8 pst_parse_l4(struct __sk_buff *skb, __u32 header, __u8 icmp, __u8 echo,
+					 struct pst_packet *p)
+{
+	struct pst_l4_tcp tcp;
+	struct pst_l4 l4;
+
+	if (p->ip_protocol != IPPROTO_TCP && p->ip_protocol != IPPROTO_UDP &&
+	    p->ip_protocol != icmp)
+		return PST_REASON_PROTOCOL;
+	if (pst_load(skb, header, &l4, sizeof(l4) / 4))
+		return PST_REASON_MALFORMED;
+	if (p->ip_protocol == icmp) {
+		p->query.protocol = PST_ICMP;
+		return l4.source == bpf_htons(echo << 8) ? 0 : PST_REASON_ICMP_TYPE;
+	}
+	p->source_port = bpf_ntohs(l4.source);
+	p->query.port = bpf_ntohs(l4.destination);
+	if (p->ip_protocol == IPPROTO_UDP) {
+		p->query.protocol = PST_UDP;
+		return 0;
+	}
+	p->query.protocol = PST_TCP;
+	if (pst_load(skb, header + sizeof(l4), &tcp, sizeof(tcp) / 4) || tcp.offset >> 4 < 5)
+		return PST_REASON_MALFORMED;
+	p->tcp_flags = tcp.flags;
+	return 0;
+}
+
+static __always_inline void pst_map_word(__u8 to[16], __be32 addr4)
+{
+	__u32 *out = (__u32 *)to;
+
+	out[0] = out[1] = 0;
+	out[2] = bpf_htonl(0xffff);
+	out[3] = addr4;
+}
+
+static __always_inline __u8 pst_parse_ip4(struct __sk_buff *skb, struct pst_packet *p)
+{
+	struct pst_ip4 ip;
+	__u32 length;
+
+	if (pst_load(skb, 0, &ip, sizeof(ip) / 4))
+		return PST_REASON_MALFORMED;
+	if (ip.version_ihl >> 4 != 4 || (ip.version_ihl & 15) < 5)
+		return PST_REASON_MALFORMED;
+	pst_map_word(p->source, ip.source);
+	pst_map_word(p->query.addr, ip.destination);
+	p->ip_protocol = ip.protocol;
+	if ((ip.version_ihl & 15) != 5)
+		return PST_REASON_IP_OPTIONS;
+	if (ip.fragment & bpf_htons(PST_FRAGMENT_BITS))
+		return PST_REASON_FRAGMENT;
+	length = bpf_ntohs(ip.length);
+	/* A length of 0 is how the stack writes a segment too big for the field (BIG TCP). */
+	if (length ? length > skb->len || length < sizeof(ip) + sizeof(struct pst_l4)
+		   : skb->len <= 0xffff)
+		return PST_REASON_MALFORMED;
+	return pst_parse_l4(skb, sizeof(ip), IPPROTO_ICMP, PST_ECHO4, p);
+}
+
+static __always_inline __u8 pst_parse_ip6(struct __sk_buff *skb, struct pst_packet *p)
+{
+	struct pst_ip6 ip;
+
+	if (pst_load(skb, 0, &ip, sizeof(ip) / 4))
+		return PST_REASON_MALFORMED;
+	if ((bpf_ntohl(ip.version) >> 28) != 6)
+		return PST_REASON_MALFORMED;
+	__builtin_memcpy(p->source, ip.source, 16);
+	__builtin_memcpy(p->query.addr, ip.destination, 16);
+	p->ip_protocol = ip.next;
+	switch (ip.next) {
+	case IPPROTO_FRAGMENT:
+		return PST_REASON_FRAGMENT;
+	case IPPROTO_HOPOPTS:
+	case IPPROTO_ROUTING:
+	case IPPROTO_AH:
+	case IPPROTO_DSTOPTS:
+	case IPPROTO_MH:
+	case 139: /* host identity (RFC 7401) */
+	case 140: /* shim6 (RFC 5533) */
+		return PST_REASON_EXT_HEADER;
+	}
+	if (bpf_ntohs(ip.length) + sizeof(ip) > skb->len ||
+	    bpf_ntohs(ip.length) < sizeof(struct pst_l4))
+		return PST_REASON_MALFORMED;
+	return pst_parse_l4(skb, sizeof(ip), IPPROTO_ICMPV6, PST_ECHO6, p);
+}
+
+/* Fills p (zeroed by the caller) from a packet that begins with its IP header. */
+static __always_inline void pst_parse(struct __sk_buff *skb, struct pst_packet *p)
+{
+	p->length = skb->len;
+	if (skb->protocol == bpf_htons(PST_ETH_IPV4))
+		p->query.broken = pst_parse_ip4(skb, p);
+	else if (skb->protocol == bpf_htons(PST_ETH_IPV6))
+		p->query.broken = pst_parse_ip6(skb, p);
+	else
+		p->query.broken = PST_REASON_PROTOCOL;
+}
+
+static __always_inline int pst_is_first_syn(const struct pst_packet *p)
+{
+	return p->query.protocol == PST_TCP &&
+	       (p->tcp_flags & (PST_TCP_SYN | PST_TCP_ACK)) == PST_TCP_SYN;
+}
+
+#endif

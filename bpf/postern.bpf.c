@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The BPF object: one entry per hook, ctx -> query -> decision -> action -> report. What an entry does is in the
+ * header named after it. No error path allows.
+ */
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include "cgroup.bpf.h"
+#include "sockopt.bpf.h"
+
+SEC("cgroup/connect4")
+int pst_connect4(struct bpf_sock_addr *ctx)
+{
+	return pst_call(ctx, 0, PST_HOOK_CONNECT);
+}
+
+SEC("cgroup/connect6")
+int pst_connect6(struct bpf_sock_addr *ctx)
+{
+	return pst_call(ctx, 1, PST_HOOK_CONNECT);
+}
+
+/* Also runs for an IPv6 socket that sends to a mapped address. */
+SEC("cgroup/sendmsg4")
+int pst_sendmsg4(struct bpf_sock_addr *ctx)
+{
+	return pst_call(ctx, 0, PST_HOOK_SENDMSG);
+}
+
+SEC("cgroup/sendmsg6")
+int pst_sendmsg6(struct bpf_sock_addr *ctx)
+{
+	return pst_call(ctx, 1, PST_HOOK_SENDMSG);
+}
+
+SEC("cgroup/post_bind4")
+int pst_bind4(struct bpf_sock *ctx)
+{
+	return pst_bound(ctx);
+}
+
+SEC("cgroup/post_bind6")
+int pst_bind6(struct bpf_sock *ctx)
+{
+	return pst_bound(ctx);
+}
+
+SEC("cgroup/sock_create")
+int pst_sock_create(struct bpf_sock *ctx)
+{
+	return pst_new_socket(ctx);
+}
+
+SEC("cgroup/sock_release")
+int pst_sock_release(struct bpf_sock *ctx)
+{
+	return pst_released(ctx);
+}
+
+SEC("cgroup/setsockopt")
+int pst_setsockopt(struct bpf_sockopt *ctx)
+{
+	return pst_set_option(ctx);
+}
+
+SEC("cgroup_skb/egress")
+int pst_egress(struct __sk_buff *skb)
+{
+	return pst_packet_out(skb);
+}
+
+SEC("cgroup_skb/ingress")
+int pst_ingress(struct __sk_buff *skb)
+{
+	return pst_packet_in(skb);
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

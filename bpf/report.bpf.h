@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Decision -> counters and events. Nothing here changes a verdict: a full ring or an empty bucket counts as lost.
+ */
+#ifndef PST_REPORT_BPF_H
+#define PST_REPORT_BPF_H
+
+#include "maps.bpf.h"
+#include "kernel.bpf.h"
+
+/* Takes one token (GCRA: one word says when the bucket would be full again). 0: none left. */
+static __always_inline int pst_take_token(struct pst_quota *quota, __u64 now_ns)
+{
+	__u64 next = *(volatile __u64 *)&quota->next_ns;
+	__u64 from = next > now_ns ? next : now_ns;
+
+	if (from - now_ns > (PST_EVENT_BURST - 1) * PST_EVENT_INTERVAL_NS)
+		return 0;
+	return __sync_val_compare_and_swap(&quota->next_ns, next, from + PST_EVENT_INTERVAL_NS) ==
+	       next;
+}
+
+static __always_inline int pst_in_callers_context(__u8 hook)
+{
+	return hook != PST_HOOK_EGRESS && hook != PST_HOOK_INGRESS;
+}
+
+static __always_inline int pst_emit(const struct pst_sandbox *sandbox,
+				    const struct pst_query *query, struct pst_decision d, __u8 hook,
+				    __u8 ip_protocol, __u64 now_ns)
+{
+	struct pst_event *e = bpf_ringbuf_reserve(&pst_events, sizeof(*e), 0);
+
+	if (!e)
+		return 0;
+	__builtin_memset(e, 0, sizeof(*e));
+	e->time_ns = now_ns;
+	e->sandbox = sandbox->id;
+	e->generation = sandbox->generation;
+	e->rule = d.rule;
+	__builtin_memcpy(e->addr, query->addr, 16);
+	e->port = query->port;
+	e->protocol = query->protocol;
+	e->verdict = d.verdict;
+	e->step = d.step;
+	e->reason = d.reason;
+	e->hook = hook;
+	e->ip_protocol = ip_protocol;
+	if (pst_in_callers_context(hook))
+		pst_current(&e->pid, e->comm);
+	bpf_ringbuf_submit(e, 0);
+	return 1;
+}
+
+/* Counts the decision by reason; a denial (also a would-be one) becomes an event. */
+static __always_inline void pst_report(const struct pst_sandbox *sandbox,
+				       const struct pst_query *query, struct pst_decision d,
+				       __u8 hook, __u8 ip_protocol)
+{
+	__u32 reason = d.reason, slot = sandbox->state_slot;
+	__u64 *counter = bpf_map_lookup_elem(&pst_counters, &reason);
+	struct pst_quota *quota;
+	__u64 now_ns;
+
+	if (counter)
+		*counter += 1;
+	if (d.verdict == PST_VERDICT_ALLOW)
+		return;
+	quota = bpf_map_lookup_elem(&pst_quotas, &slot);
+	if (!quota)
+		return;
+	now_ns = bpf_ktime_get_boot_ns();
+	if (!pst_take_token(quota, now_ns) ||
+	    !pst_emit(sandbox, query, d, hook, ip_protocol, now_ns))
+		__sync_fetch_and_add(&quota->lost, 1);
+}
+
+/* Adds to a rule's hits. Rule 0 stands for what no rule settled. */
+static __always_inline void pst_count_rule(const struct pst_sandbox *sandbox, __u32 rule,
+					   __u64 connections, __u64 packets, __u64 bytes)
+{
+	__u32 slot = sandbox->state_slot;
+	struct pst_rule_hits *hits;
+	void *table = bpf_map_lookup_elem(&pst_rules, &slot);
+
+	if (!table)
+		return;
+	hits = bpf_map_lookup_elem(table, &rule);
+	if (!hits)
+		return;
+	if (connections)
+		__sync_fetch_and_add(&hits->connections, connections);
+	if (packets) {
+		__sync_fetch_and_add(&hits->packets, packets);
+		__sync_fetch_and_add(&hits->bytes, bytes);
+	}
+	hits->last_ns = bpf_ktime_get_boot_ns();
+}
+
+#endif

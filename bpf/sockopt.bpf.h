@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Socket options that make packets which no packet hook sees (multicast joins) or that every packet hook would
+ * refuse anyway (IP options, extension headers: an error at the option is kinder than a silent connection).
+ */
+#ifndef PST_SOCKOPT_BPF_H
+#define PST_SOCKOPT_BPF_H
+
+#include "cgroup.bpf.h"
+
+static __always_inline int pst_opt_is_join(__u32 option)
+{
+	return option == MCAST_JOIN_GROUP || option == MCAST_JOIN_SOURCE_GROUP ||
+	       option == MCAST_MSFILTER;
+}
+
+static __always_inline __u8 pst_refuse_option4(__u32 option)
+{
+	if (option == IP_OPTIONS)
+		return PST_REASON_IP_OPTIONS;
+	if (option == IP_ADD_MEMBERSHIP || option == IP_ADD_SOURCE_MEMBERSHIP ||
+	    option == IP_MSFILTER || pst_opt_is_join(option))
+		return PST_REASON_MULTICAST;
+	return 0;
+}
+
+static __always_inline __u8 pst_refuse_option6(__u32 option)
+{
+	switch (option) {
+	case IPV6_2292RTHDR:
+	case IPV6_2292HOPOPTS:
+	case IPV6_2292DSTOPTS:
+	case IPV6_2292PKTOPTIONS:
+	case IPV6_HOPOPTS:
+	case IPV6_RTHDRDSTOPTS:
+	case IPV6_RTHDR:
+	case IPV6_DSTOPTS:
+		return PST_REASON_EXT_HEADER;
+	case IPV6_ADD_MEMBERSHIP:
+	case IPV6_JOIN_ANYCAST:
+		return PST_REASON_MULTICAST;
+	}
+	return pst_opt_is_join(option) ? PST_REASON_MULTICAST : 0;
+}
+
+static __always_inline int pst_set_option(struct bpf_sockopt *ctx)
+{
+	const struct pst_sandbox *sandbox = bpf_get_local_storage(&pst_sandbox, 0);
+	struct pst_query query __attribute__((aligned(8))) = {};
+	__u8 reason = 0;
+
+	if (ctx->level == IPPROTO_IP)
+		reason = pst_refuse_option4((__u32)ctx->optname);
+	else if (ctx->level == IPPROTO_IPV6)
+		reason = pst_refuse_option6((__u32)ctx->optname);
+	if (reason)
+		return pst_refuse(sandbox, reason, &query, PST_HOOK_SOCKOPT, 0);
+	/* 0: the kernel goes on with the caller's own buffer (one larger than a page would be refused otherwise). */
+	ctx->optlen = 0;
+	return 1;
+}
+
+#endif
