@@ -23,7 +23,7 @@ HARDEN = -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
 HARDEN_LD = -pie -Wl,-z,relro,-z,now,-z,noexecstack
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 MULTIARCH := $(shell $(CC) -print-multiarch 2>/dev/null)
-BPF_CFLAGS = -g -O2 -target bpf -mcpu=v3 -Wall -Werror -Iinclude -Ibpf \
+BPF_CFLAGS = -g -O2 -target bpf -mcpu=v3 -fno-strict-aliasing -Wall -Werror -Iinclude -Ibpf \
 	$(if $(MULTIARCH),-idirafter /usr/include/$(MULTIARCH))
 # One line for each step; V=1 shows the commands.
 say = @$(if $(V),set -x;,echo '  $(1) $@';) mkdir -p $(@D);
@@ -114,7 +114,7 @@ run:
 
 test:
 	@tools/deps.sh
-	@+MAKE="$(MAKE)" tools/test.sh
+	@+MAKE='$(MAKE)' tools/test.sh
 
 unit: $(UNIT_PROGRAMS)
 	@tests/run.sh unit $^
@@ -156,7 +156,8 @@ help:
 	@echo 'kernels  the smoke tests on stock Debian kernels in a VM'
 	@echo 'install  below DESTDIR and PREFIX ($(PREFIX)); clean'
 
-.PHONY: all programs run test unit bpf agree replay e2e fuzz bench kernels lint layers install clean help
+.PHONY: all plain programs run test unit bpf agree replay e2e fuzz bench kernels lint layers \
+	install clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 -include $(wildcard $(B)/*.d) $(shell find $(B)/obj $(B)/asan $(B)/fuzz -name '*.d' 2>/dev/null)
