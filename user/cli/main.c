@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+/* postern: finds the subcommand and hands over. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "cli/cli.h"
+#include "cli/suggest.h"
+
+static const struct cli_command commands[] = {
+	{"run", cmd_run, "run a command under an egress policy"},
+	{"check", cmd_check, "check policy files"},
+	{"explain", cmd_explain, "tell why a destination is allowed or denied"},
+	{"doctor", cmd_doctor, "tell what this host can enforce"},
+	{NULL, NULL, NULL},
+};
+
+static void print_help(FILE *out)
+{
+	fputs("Usage: postern COMMAND [ARGUMENT...]\n\nCommands:\n", out);
+	for (const struct cli_command *c = commands; c->name; c++)
+		fprintf(out, "  %-10s%s\n", c->name, c->summary);
+	fputs("\nEach has its --help and its manual page: postern-run(1) and so on.\n", out);
+}
+
+static const struct cli_command *find(const char *name)
+{
+	for (const struct cli_command *c = commands; c->name; c++) {
+		if (strcmp(c->name, name) == 0)
+			return c;
+	}
+	return NULL;
+}
+
+static int unknown_command(const char *name)
+{
+	const struct cli_command *best = NULL;
+	size_t best_distance = 3; /* further than two slips of the finger is another word */
+
+	for (const struct cli_command *c = commands; c->name; c++) {
+		size_t distance = suggest_distance(name, c->name);
+
+		if (distance < best_distance) {
+			best_distance = distance;
+			best = c;
+		}
+	}
+	if (best)
+		log_error("unknown command '%s', did you mean '%s'?", name, best->name);
+	else
+		log_error("unknown command '%s'; 'postern --help' lists them", name);
+	return CLI_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+	const struct cli_command *command;
+
+	if (argc < 2) {
+		print_help(stderr);
+		return CLI_USAGE;
+	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+	    strcmp(argv[1], "help") == 0) {
+		print_help(stdout);
+		return CLI_OK;
+	}
+	if (strcmp(argv[1], "--version") == 0) {
+		puts("postern " POSTERN_VERSION);
+		return CLI_OK;
+	}
+	command = find(argv[1]);
+	if (!command)
+		return unknown_command(argv[1]);
+	return command->run(argc - 1, argv + 1);
+}
