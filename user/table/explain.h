@@ -14,12 +14,20 @@
 
 struct explain_input {
 	const struct policy *policy;
-	const struct table_env *env;
-	const struct table_always_input *always;
+	const struct table_env *env;		 /* NULL: no resolvers of the host */
+	const struct table_always_input *always; /* NULL: the documented ranges alone */
 };
 
 /* The oracle: what pst_decide() must answer to `query`. Uses no table. */
 struct pst_decision explain_query(const struct explain_input *in, const struct pst_query *query);
+
+/* Whether `a` is one of the policy's or the host's trusted resolvers. */
+bool explain_is_trusted(const struct explain_input *in, const struct addr *a);
+/* Whether this very address is in the always-denied set and the policy does not lift it. */
+bool explain_is_always_denied(const struct explain_input *in, const struct addr *a);
+/* The same for every reading of `a`: IPv4 inside NAT64 forms too. *ret_addr: the reading that is denied. */
+bool explain_find_always_denied(const struct explain_input *in, const struct addr *a,
+				struct addr *ret_addr);
 
 /* What people read. */
 struct explain_report {

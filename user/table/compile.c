@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT */
+/* struct policy -> struct table: joins the rows of both families, the names and the port sets. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "table/names.h"
+#include "table/ports.h"
+#include "table/rows.h"
+#include "table/table.h"
+
+#define LENGTHS 129
+
+void table_free(struct table *table)
+{
+	if (!table)
+		return;
+	free(table->rows4);
+	free(table->rows6);
+	free(table->ports);
+	table_names_free(table->names, table->n_names);
+	free(table);
+}
+
+/* Where the rows of each length begin when they are sorted by length; rows of one length stay in order. */
+static void place_lengths(const struct table_prefix *rows, size_t count, size_t ret_place[LENGTHS])
+{
+	size_t n_before = 0, n_here;
+
+	memset(ret_place, 0, LENGTHS * sizeof(*ret_place));
+	for (size_t i = 0; i < count; i++)
+		ret_place[rows[i].len]++;
+	for (size_t len = 0; len < LENGTHS; len++) {
+		n_here = ret_place[len];
+		ret_place[len] = n_before;
+		n_before += n_here;
+	}
+}
+
+static int compile4(struct table *table, const struct table_prefix *rows, size_t count)
+{
+	size_t place[LENGTHS];
+
+	table->rows4 = calloc(count, sizeof(*table->rows4));
+	if (!table->rows4)
+		return -ENOMEM;
+	place_lengths(rows, count, place);
+	for (size_t i = 0; i < count; i++) {
+		struct table_row4 *row = &table->rows4[place[rows[i].len]++];
+
+		row->key.prefixlen = rows[i].len;
+		memcpy(row->key.addr, rows[i].addr.bytes + 12, sizeof(row->key.addr));
+		row->value = rows[i].value;
+	}
+	table->n_rows4 = count;
+	return 0;
+}
+
+static int compile6(struct table *table, const struct table_prefix *rows, size_t count)
+{
+	size_t place[LENGTHS];
+
+	table->rows6 = calloc(count, sizeof(*table->rows6));
+	if (!table->rows6)
+		return -ENOMEM;
+	place_lengths(rows, count, place);
+	for (size_t i = 0; i < count; i++) {
+		struct table_row6 *row = &table->rows6[place[rows[i].len]++];
+
+		row->key.prefixlen = rows[i].len;
+		memcpy(row->key.addr, rows[i].addr.bytes, sizeof(row->key.addr));
+		row->value = rows[i].value;
+	}
+	table->n_rows6 = count;
+	return 0;
+}
+
+static int compile_family(struct table *table, const struct policy *policy,
+			  const struct table_env *env, enum cidr_family family,
+			  struct table_ports *ports, struct error *err)
+{
+	cleanup_free struct table_prefix *rows = NULL;
+	size_t count;
+	int r = table_rows(policy, env, family, ports, &rows, &count, err);
+
+	if (r)
+		return r;
+	return family == CIDR_IPV4 ? compile4(table, rows, count) : compile6(table, rows, count);
+}
+
+static uint8_t dns_of(const struct policy *policy)
+{
+	if (!policy->default_deny || !policy->dns_gate)
+		return PST_DNS_OPEN;
+	return policy->has_names ? PST_DNS_GATED : PST_DNS_RULES;
+}
+
+static int compile_all(struct table *table, struct table_ports *ports, const struct policy *policy,
+		       const struct table_env *env, struct error *err)
+{
+	int r = compile_family(table, policy, env, CIDR_IPV4, ports, err);
+
+	if (!r)
+		r = compile_family(table, policy, env, CIDR_IPV6, ports, err);
+	if (!r)
+		r = table_names(policy, ports, &table->names, &table->n_names, err);
+	if (r)
+		return r;
+	table->n_rules = (uint32_t)policy->n_rules;
+	table->flags = policy->audit ? PST_SANDBOX_AUDIT : 0;
+	table->default_verdict = policy->default_deny ? PST_VERDICT_DENY : PST_VERDICT_ALLOW;
+	table->loopback = policy->loopback;
+	table->inbound = policy->inbound;
+	table->dns = dns_of(policy);
+	return 0;
+}
+
+int table_compile(const struct policy *policy, const struct table_env *env,
+		  struct table **ret_table, struct error *err)
+{
+	cleanup_table struct table *table = calloc(1, sizeof(*table));
+	cleanup(table_ports_done) struct table_ports ports = {0};
+	int r;
+
+	if (!table || table_ports_init(&ports) < 0)
+		return -ENOMEM;
+	r = compile_all(table, &ports, policy, env, err);
+	if (r)
+		return r;
+	table->n_ports = ports.count;
+	table->ports = TAKE_PTR(ports.sets);
+	*ret_table = TAKE_PTR(table);
+	return 0;
+}
+
+void table_fill_record(const struct table *table, struct pst_sandbox *record)
+{
+	record->flags = table->flags;
+	record->rules = table->n_rules + 1; /* and number 0, the default */
+	record->default_verdict = table->default_verdict;
+	record->loopback = table->loopback;
+	record->inbound = table->inbound;
+	record->dns = table->dns;
+}

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The oracle: what pst_decide() must answer, told from the policy itself, entry by entry and step by step.
+ * Slow and plain on purpose. It shares no code with the tables or with bpf/decide.bpf.h: an error would have
+ * to be made twice to go unnoticed.
+ */
+#include <string.h>
+
+#include "policy/ranges.h"
+#include "table/explain.h"
+
+#define DNS_PORT 53
+
+/* The readings of a destination: as sent, and IPv4 that a translator would take out of it. */
+struct readings {
+	struct addr addr[3];
+	bool may_allow
+		[3]; /* no other reading is possible, so that an allow rule may match this one */
+	int count;
+};
+
+static struct pst_decision answer(enum pst_verdict verdict, enum pst_step step, unsigned reason,
+				  uint32_t rule)
+{
+	return (struct pst_decision){.verdict = (uint8_t)verdict,
+				     .step = (uint8_t)step,
+				     .reason = (uint8_t)reason,
+				     .rule = rule};
+}
+
+static bool in_addrs(const struct addr_list *list, const struct addr *a)
+{
+	for (size_t i = 0; i < list->count; i++)
+		if (addr_equal(&list->items[i], a))
+			return true;
+	return false;
+}
+
+static bool in_cidrs(const struct cidr *cidrs, size_t count, const struct addr *a)
+{
+	for (size_t i = 0; i < count; i++)
+		if (cidr_contains(&cidrs[i], a))
+			return true;
+	return false;
+}
+
+bool explain_is_trusted(const struct explain_input *in, const struct addr *a)
+{
+	return in_addrs(&in->policy->resolvers, a) || (in->env && in_addrs(&in->env->resolvers, a));
+}
+
+static bool is_host(const struct explain_input *in, const struct addr *a)
+{
+	return in->always && in_addrs(&in->always->host, a);
+}
+
+/* 127.0.0.0/8 and ::1; an unspecified address reaches the local host too. */
+static bool is_loopback(const struct addr *a)
+{
+	static const struct addr none, one = {.bytes = {[15] = 1}};
+	static const uint8_t zero4[4];
+
+	if (addr_is_ipv4(a))
+		return a->bytes[12] == 127 || memcmp(a->bytes + 12, zero4, sizeof(zero4)) == 0;
+	return addr_equal(a, &none) || addr_equal(a, &one);
+}
+
+bool explain_is_always_denied(const struct explain_input *in, const struct addr *a)
+{
+	const struct cidr *ranges;
+	size_t count;
+
+	if (in_cidrs(in->policy->allow_private.items, in->policy->allow_private.count, a))
+		return false;
+	if (is_host(in, a))
+		return true;
+	if (in->always && in_cidrs(in->always->except.items, in->always->except.count, a))
+		return false;
+	ranges = policy_always_ranges(&count);
+	return in_cidrs(ranges, count, a) ||
+	       (in->always && in_cidrs(in->always->add.items, in->always->add.count, a));
+}
+
+static struct addr mapped(uint8_t a, uint8_t b, uint8_t c, uint8_t d)
+{
+	return (struct addr){.bytes = {[10] = 0xff, 0xff, a, b, c, d}};
+}
+
+/*
+ * NAT64 prefixes: 64:ff9b::/96 (RFC 6052 2.1) has the IPv4 address in the last 32 bits. 64:ff9b:1::/48
+ * (RFC 8215) leaves the length to the operator: a /96 has it there too, a /48 around the byte 8 that RFC 6052
+ * 2.2 keeps zero. The sandbox must not choose between the two, so neither may be what an allow rule matches.
+ */
+static struct readings readings_of(const struct addr *a)
+{
+	static const uint8_t well_known[12] = {0x00, 0x64, 0xff, 0x9b};
+	static const uint8_t local_use[6] = {0x00, 0x64, 0xff, 0x9b, 0x00, 0x01};
+	const uint8_t *b = a->bytes;
+	struct readings r = {.addr = {*a}, .may_allow = {true}, .count = 1};
+
+	if (memcmp(b, well_known, sizeof(well_known)) == 0) {
+		r.addr[r.count] = mapped(b[12], b[13], b[14], b[15]);
+		r.may_allow[r.count++] = true;
+	} else if (memcmp(b, local_use, sizeof(local_use)) == 0) {
+		r.addr[r.count++] = mapped(b[12], b[13], b[14], b[15]);
+		r.addr[r.count++] = mapped(b[6], b[7], b[9], b[10]);
+	}
+	return r;
+}
+
+static bool covers_port(const struct policy_dest *dest, const struct pst_query *query)
+{
+	if (!(dest->protocols & query->protocol))
+		return false;
+	if (dest->any_port || query->protocol == PST_ICMP)
+		return true;
+	return query->port >= dest->first && query->port <= dest->last;
+}
+
+/* The rule with this verdict that speaks for `a`: longest prefix, then first in the document. 0: none. */
+static uint32_t find_rule(const struct policy *policy, enum pst_verdict verdict,
+			  const struct addr *a, const struct pst_query *query)
+{
+	uint32_t found = 0;
+	int longest = -1;
+
+	for (size_t i = 0; i < policy->n_rules; i++) {
+		const struct policy_rule *rule = &policy->rules[i];
+
+		if (rule->verdict != verdict || rule->dest.kind != POLICY_DEST_CIDR ||
+		    rule->dest.cidr.len <= longest || !cidr_contains(&rule->dest.cidr, a) ||
+		    !covers_port(&rule->dest, query))
+			continue;
+		longest = rule->dest.cidr.len;
+		found = (uint32_t)i + 1;
+	}
+	return found;
+}
+
+/* Step 5. */
+static struct pst_decision judge_loopback(const struct policy *policy)
+{
+	switch ((enum pst_loopback)policy->loopback) {
+	case PST_LOOPBACK_HOST:
+		return answer(PST_VERDICT_ALLOW, PST_STEP_LOOPBACK, PST_REASON_LOOPBACK_HOST, 0);
+	case PST_LOOPBACK_OWN:
+		return answer(PST_VERDICT_OWNER, PST_STEP_LOOPBACK, PST_REASON_OWN_LISTENER, 0);
+	case PST_LOOPBACK_DENY:
+		break;
+	}
+	return answer(PST_VERDICT_DENY, PST_STEP_LOOPBACK, PST_REASON_LOOPBACK, 0);
+}
+
+/* Step 7: the first reading that is always denied; -1: none. */
+static int find_always_denied(const struct explain_input *in, const struct readings *r)
+{
+	for (int i = 0; i < r->count; i++)
+		if (explain_is_always_denied(in, &r->addr[i]))
+			return i;
+	return -1;
+}
+
+bool explain_find_always_denied(const struct explain_input *in, const struct addr *a,
+				struct addr *ret_addr)
+{
+	struct readings r = readings_of(a);
+	int i = find_always_denied(in, &r);
+
+	if (i >= 0)
+		*ret_addr = r.addr[i];
+	return i >= 0;
+}
+
+/* Steps 7, 8 and 10. Always denied in any reading counts; then an allow in one that may; then a deny in any
+ * that no allow rule overrules. */
+static bool judge_readings(const struct explain_input *in, const struct pst_query *query,
+			   const struct readings *r, struct pst_decision *ret_decision)
+{
+	uint32_t allows[3];
+	uint32_t denies;
+
+	if (find_always_denied(in, r) >= 0) {
+		*ret_decision = answer(PST_VERDICT_DENY, PST_STEP_ALWAYS_DENIED,
+				       PST_REASON_ALWAYS_DENIED, 0);
+		return true;
+	}
+	for (int i = 0; i < r->count; i++) {
+		allows[i] = find_rule(in->policy, PST_VERDICT_ALLOW, &r->addr[i], query);
+		if (!allows[i] || !r->may_allow[i])
+			continue;
+		*ret_decision = answer(PST_VERDICT_ALLOW, PST_STEP_CIDR_ALLOW,
+				       PST_REASON_ALLOW_RULE, allows[i]);
+		return true;
+	}
+	for (int i = 0; i < r->count; i++) {
+		denies = find_rule(in->policy, PST_VERDICT_DENY, &r->addr[i], query);
+		if (!denies || allows[i])
+			continue;
+		*ret_decision =
+			answer(PST_VERDICT_DENY, PST_STEP_CIDR_DENY, PST_REASON_DENY_RULE, denies);
+		return true;
+	}
+	return false;
+}
+
+/* Step 6, for port 53 of a trusted resolver. False: judged like everything else. */
+static bool judge_resolver(const struct policy *policy, const struct pst_query *query,
+			   struct pst_decision *ret_decision)
+{
+	if (!policy->default_deny || !policy->dns_gate)
+		*ret_decision =
+			answer(PST_VERDICT_ALLOW, PST_STEP_RESOLVER, PST_REASON_RESOLVER, 0);
+	else if (!policy->has_names)
+		return false;
+	else if (query->protocol == PST_UDP)
+		*ret_decision =
+			answer(PST_VERDICT_GATE, PST_STEP_RESOLVER, PST_REASON_NAME_GATE, 0);
+	else
+		*ret_decision = answer(PST_VERDICT_DENY, PST_STEP_RESOLVER, PST_REASON_DNS_TCP, 0);
+	return true;
+}
+
+/* Step 11. */
+static struct pst_decision judge_default(const struct policy *policy, bool untrusted_dns)
+{
+	if (!policy->default_deny)
+		return answer(PST_VERDICT_ALLOW, PST_STEP_DEFAULT, PST_REASON_ALLOW_DEFAULT, 0);
+	return answer(PST_VERDICT_DENY, PST_STEP_DEFAULT,
+		      untrusted_dns ? PST_REASON_UNTRUSTED_RESOLVER : PST_REASON_DEFAULT_DENY, 0);
+}
+
+/* audit: steps 6, 10 and 11 let through what they deny, and report it. */
+static struct pst_decision soften(const struct policy *policy, struct pst_decision d)
+{
+	bool soft = d.step == PST_STEP_RESOLVER || d.step == PST_STEP_CIDR_DENY ||
+		    d.step == PST_STEP_DEFAULT;
+
+	if (policy->audit && soft && d.verdict != PST_VERDICT_ALLOW)
+		d.verdict = PST_VERDICT_WOULD_DENY;
+	return d;
+}
+
+struct pst_decision explain_query(const struct explain_input *in, const struct pst_query *query)
+{
+	bool dns = query->port == DNS_PORT && query->protocol != PST_ICMP;
+	struct readings r;
+	struct pst_decision d;
+	struct addr a;
+	bool trusted;
+
+	if (query->broken)
+		return answer(PST_VERDICT_DENY, PST_STEP_PARSE, query->broken, 0);
+	if (query->inbound)
+		return answer(PST_VERDICT_ALLOW, PST_STEP_INBOUND, PST_REASON_INBOUND, 0);
+	memcpy(a.bytes, query->addr, sizeof(a.bytes));
+	trusted = dns && explain_is_trusted(in, &a);
+	if (!trusted && (is_loopback(&a) || is_host(in, &a)))
+		return judge_loopback(in->policy);
+	if (trusted && judge_resolver(in->policy, query, &d))
+		return soften(in->policy, d);
+	r = readings_of(&a);
+	if (judge_readings(in, query, &r, &d))
+		return soften(in->policy, d);
+	return soften(in->policy, judge_default(in->policy, dns && !trusted));
+}
