@@ -18,9 +18,17 @@ struct record_words {
 	uint64_t wall_minus_boot_ns; /* turns boot time stamps into wall clock time */
 };
 
-/* One line of JSON with its newline: time, sandbox, verdict, step, reason, rule, name, address, port, protocol, pid, comm, count. */
+/* One line of JSON with its newline: time, sandbox, verdict, step, reason, rule, name, address, port, protocol,
+ * hook, pid, comm, count. What there is none of (a rule, the address of a socket() call) is null. */
 void record_json(const struct pst_event *event, uint64_t count, const struct record_words *words,
 		 struct buf *out);
+
+/* "tcp"; the number of a protocol that has no word; "" when none is known. `text` may go unused. */
+#define RECORD_PROTOCOL_MAX 8
+const char *record_protocol(const struct pst_event *event, char text[RECORD_PROTOCOL_MAX]);
+/* The rule behind the event as words->rule names it; NULL: none. */
+const char *record_rule(const struct pst_event *event, const struct record_words *words, char *text,
+			size_t size);
 
 /* Equal events (verdict, reason, rule, address, port, protocol) counted together, in order of first sight.
  * Holds at most SUMMARY_MAX rows; what does not fit is counted in `unlisted`. */
@@ -31,12 +39,15 @@ struct summary_row {
 	uint64_t count;
 };
 
+/* All zero: empty. */
 struct summary {
 	struct summary_row *rows;
+	uint16_t *slots; /* hash of what makes events equal -> place in rows + 1; 0: free */
 	size_t n_rows;
 	uint64_t unlisted;
 };
 
+/* 0, or -ENOMEM at the first event. */
 int summary_add(struct summary *s, const struct pst_event *event);
 void summary_done(struct summary *s);
 /* Rows sorted by count, most first; at most `max_rows` and a line that counts the others. */
