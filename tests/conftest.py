@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: MIT
+"""One little internet for a test run; nothing that a run starts outlives it."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "lib"))
+sys.dont_write_bytecode = True
+
+# pylint: disable=wrong-import-position
+import postern as runner  # noqa: E402
+from internet import Internet  # noqa: E402
+
+
+def pytest_sessionstart(session):
+    if session.config.option.collectonly:
+        return
+    if os.geteuid() != 0:
+        pytest.exit("the end-to-end tests make network namespaces: run them as root", 2)
+    for program in (runner.POSTERN, str(runner.TOOLS / "flow")):
+        if not os.access(program, os.X_OK):
+            pytest.exit(f"{program} is missing: `make e2e` builds it", 2)
+
+
+@pytest.fixture(scope="session")
+def net():
+    internet = Internet()
+    try:
+        yield internet
+        runner.kill_marked()
+        internet.check_forbidden()
+    finally:
+        runner.kill_marked()
+        internet.close()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_goes_on(request):
+    """What a failed test leaves running must not disturb the next one."""
+    yield
+    if "net" in request.fixturenames:
+        runner.kill_marked()

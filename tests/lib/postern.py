@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: MIT
+"""
+Running commands under `postern run`, and the three things that every denial must show: the caller gets the
+error at once, nothing arrives, and without Postern the same command does arrive.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections import namedtuple
+from pathlib import Path
+
+from internet import canary
+from wait import until
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = Path(os.environ.get("B", ROOT / "build"))
+POSTERN = os.environ.get("POSTERN", str((ROOT / BUILD / "postern").resolve()))
+TOOLS = (ROOT / BUILD / "tests" / "tools").resolve()
+MARK = f"PST_TEST={os.getpid()}"  # in the environment of all that is started here
+
+# A refusal comes at once; what goes unanswered would take a second (TCP) or for ever (UDP).
+AT_ONCE_MS = 900
+RUN_S = 30
+
+Op = namedtuple("Op", "name result ms")
+
+
+def tool(name, *args):
+    return [str(TOOLS / name), *map(str, args)]
+
+
+def flow(*args):
+    return tool("flow", *args)
+
+
+class Result:
+    """A finished command: exit code, output, and the operations that a test program reported."""
+
+    def __init__(self, argv, code, out, err, seconds):
+        self.argv, self.code, self.out, self.err, self.seconds = argv, code, out, err, seconds
+        self.ops = operations(out)
+
+    def op(self, name):
+        found = [op for op in self.ops if op.name == name]
+        assert found, f"no operation {name!r} in {self}"
+        return found[-1]
+
+    def json(self):
+        return json.loads(self.out)
+
+    def __repr__(self):
+        return f"{' '.join(self.argv)}: exit {self.code}\n--- stdout\n{self.out}--- stderr\n{self.err}"
+
+
+def operations(text):
+    ops = []
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) == 3 and words[2].replace(".", "", 1).isdigit():
+            ops.append(Op(words[0], words[1], float(words[2])))
+    return ops
+
+
+def environment(extra=None):
+    name, value = MARK.split("=")
+    base = {k: v for k, v in os.environ.items() if not k.startswith("SUDO_")}
+    return {**base, name: value, **(extra or {})}
+
+
+def postern_run(policy, argv):
+    """The command line of `postern run`; policy is a list of its options."""
+    return [POSTERN, "run", *map(str, policy), "--", *argv]
+
+
+def execute(net, argv, *, env=None, timeout=RUN_S, stdin=None, cwd=None):
+    """Runs argv in the host namespace to its end."""
+    start = time.monotonic()
+    done = subprocess.run(net.host.command(argv), capture_output=True, text=True, errors="replace", check=False,
+                          timeout=timeout, env=environment(env), cwd=cwd, input=stdin,
+                          stdin=subprocess.DEVNULL if stdin is None else None)
+    return Result(argv, done.returncode, done.stdout, done.stderr, time.monotonic() - start)
+
+
+def sandboxed(net, policy, argv, **options):
+    return execute(net, postern_run(policy, argv), **options)
+
+
+class Running:
+    """A command in the host namespace that goes on; its standard output by lines."""
+
+    def __init__(self, net, argv, env=None, stdin=None):
+        self.argv = argv
+        self.lines, self.errors = [], []
+        self.process = subprocess.Popen(net.host.command(argv), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                        stdin=stdin or subprocess.DEVNULL, text=True, errors="replace",
+                                        env=environment(env), start_new_session=True)
+        self._readers = [threading.Thread(target=self._read, args=pair, daemon=True)
+                         for pair in ((self.process.stdout, self.lines), (self.process.stderr, self.errors))]
+        for reader in self._readers:
+            reader.start()
+
+    @staticmethod
+    def _read(stream, lines):
+        for line in stream:
+            lines.append(line.rstrip("\n"))
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def text(self):
+        return "\n".join([" ".join(self.argv), *self.lines, "--- stderr", *self.errors])
+
+    def ops(self):
+        return operations("\n".join(self.lines))
+
+    def await_line(self, condition, what, deadline_s=None):
+        """The first line for which condition(line) is true. A command that ended is not waited for."""
+        def find():
+            ended = self.process.poll() is not None
+            if ended:
+                self._readers[0].join(5)
+            for line in list(self.lines):
+                if condition(line):
+                    return line
+            assert not ended, f"ended before {what}:\n{self.text()}"
+            return None
+        try:
+            return until(find, what, deadline_s)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.text()}") from None
+
+    def wait(self, timeout=RUN_S):
+        code = self.process.wait(timeout)
+        for reader in self._readers:
+            reader.join(5)
+        return code
+
+    def stop(self, number=signal.SIGTERM):
+        """Ends it, however stubborn."""
+        for sig in (number, signal.SIGKILL):
+            if self.process.poll() is None:
+                self.process.send_signal(sig)
+                try:
+                    self.process.wait(5)
+                except subprocess.TimeoutExpired:
+                    continue
+        code = self.wait(5)
+        return code
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.stop()
+
+
+def marked_processes(mark=MARK):
+    """The pids of what these tests started and that still lives."""
+    pids = []
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit() or int(entry) == os.getpid():
+            continue
+        try:
+            environ = Path(f"/proc/{entry}/environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if mark.encode() in environ:
+            pids.append(int(entry))
+    return pids
+
+
+def kill_marked(mark=MARK):
+    def gone():
+        left = marked_processes(mark)
+        for pid in left:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        return not left
+    until(gone, f"processes with {mark} are gone")
+
+
+def fill(argv, token):
+    return [arg.replace("CANARY", token) for arg in argv]
+
+
+def assert_arrives(net, argv, dst=None, port=None, policy=None, carries=True):
+    """argv, with CANARY filled in, arrives; under `policy`, or without Postern."""
+    token, since = canary(), net.mark()
+    argv = fill(argv, token)
+    if policy is not None:
+        argv = postern_run(policy, argv)
+    done = execute(net, argv)
+    try:
+        net.await_seen(token=token if carries else None, dst=None if carries else dst,
+                       port=None if carries else port, since=since)
+    except AssertionError as error:
+        raise AssertionError(f"{error}\nthe control must arrive, or its denial proves nothing\n{done}") from None
+    return done
+
+
+def assert_silence(net, since, token, dst=None, port=None):
+    """No frame since then carries the token or goes to dst and port."""
+    net.fence()
+    found = net.seen(token=token, dst=dst, port=port, since=since)
+    assert not found, f"denied, but {len(found)} frames arrived, the first: {found[0]}"
+
+
+def assert_denied(net, argv, dst, port=None, *, policy, op, errno="EPERM", carries=True, control=None,
+                  runs=True, at_once=True):
+    """
+    argv sends CANARY to dst and port. Without Postern (or under the policy `control`) it arrives. Under `policy`
+    the operation `op` fails with errno at once, and nothing arrives: no frame with the canary, none to dst and port.
+    With port None: none to dst at all.
+    """
+    if runs:
+        assert_arrives(net, argv, dst, port, policy=control, carries=carries)
+        net.fence()
+    token, since = canary(), net.mark()
+    net.forbid(token)
+    done = sandboxed(net, policy, fill(argv, token))
+    found = done.op(op)
+    assert found.result == errno, f"{op}: {found.result}, not {errno}\n{done}"
+    assert not at_once or found.ms < AT_ONCE_MS, f"{op} took {found.ms} ms\n{done}"
+    assert_silence(net, since, token, dst, port)
+    return done
+
+
+def assert_allowed(net, argv, *, policy, op, carries=True):
+    """argv sends CANARY: under `policy` the operation `op` is ok and it arrives."""
+    done = assert_arrives(net, argv, policy=policy) if carries else sandboxed(net, policy, fill(argv, canary()))
+    found = done.op(op)
+    assert found.result == "ok", f"{op}: {found.result}\n{done}"
+    return done
