@@ -20,6 +20,11 @@
 #define POLICY_MAX_ENTRIES	   100000u
 #define POLICY_MAX_DEPTH	   16u
 #define POLICY_BRIMBLE_MAX_ENTRIES 50u
+#define POLICY_MAX_RESOLVERS	   64u
+#define POLICY_MAX_WARNINGS	   100u /* further ones are only counted */
+
+/* Longest text of a destination: a wildcard, a range of ports, a protocol and NUL. */
+#define POLICY_DEST_TEXT_MAX 288
 
 /* Who sent the document, and so what it may say. */
 enum policy_source {
@@ -40,6 +45,7 @@ struct policy_dest {
 	unsigned char protocols; /* PST_TCP | PST_UDP | PST_ICMP */
 	bool any_port;		 /* no port was written: every protocol of `protocols`, all ports */
 	bool web_ports; /* a name without a port: tcp 80 and 443 (Brimble: any_port, tcp and udp) */
+	bool host_bits; /* bits beyond the prefix length were written, and cleared */
 	uint16_t first, last; /* port range when !any_port (0..65535 for ":*") */
 	struct cidr cidr;     /* POLICY_DEST_CIDR */
 	struct domain domain; /* POLICY_DEST_NAME */
@@ -104,6 +110,7 @@ struct policy {
 	 * A plain deny-all entry (0.0.0.0/0 without ports in denyOut) is default_deny, not a rule. */
 	struct policy_rule *rules;
 	size_t n_rules;
+	unsigned n_added_allow, n_added_deny; /* by policy_add() */
 
 	struct addr_list resolvers;	/* dns.resolvers, --resolver */
 	struct cidr_list allow_private; /* lifted from the always-denied set */
@@ -134,7 +141,8 @@ int policy_parse(const char *name, const char *text, size_t size, enum policy_so
 		 struct policy **ret_policy, struct error *err);
 
 /* Adds one command-line entry (verdict PST_VERDICT_ALLOW or _DENY; list "--allow", "--deny") behind those of its kind.
- * Does not touch default_deny. err names no place: the caller prepends its own. */
+ * An allow entry does not touch default_deny; denying 0.0.0.0/0 sets it, as in a document. err names no place: the
+ * caller prepends its own. */
 int policy_add(struct policy *policy, unsigned char verdict, const char *text, struct error *err);
 int policy_add_resolver(struct policy *policy, const char *text, struct error *err);
 int policy_add_private(struct policy *policy, const char *text, struct error *err);
@@ -144,6 +152,8 @@ int policy_check(struct policy *policy, struct error *err);
 
 /* A native entry or (for explain) a destination; a URL too when `url` is true: its host and port (80, 443 or written). */
 int policy_dest_parse(const char *text, bool url, struct policy_dest *ret_dest, struct error *err);
+/* The canonical native text; policy_dest_parse() of it gives the same meaning. Returns `text`. */
+const char *policy_dest_print(const struct policy_dest *dest, char text[POLICY_DEST_TEXT_MAX]);
 
 /* Canonical native JSON, one line, secrets as "***". Parsing it again gives the same text. */
 int policy_print(const struct policy *policy, struct buf *out);
