@@ -10,7 +10,7 @@
 #include "pst_abi.h"
 #include "table/table.h"
 
-#define EXPLAIN_TEXT_MAX 512
+#define EXPLAIN_TEXT_MAX 1024
 
 struct explain_input {
 	const struct policy *policy;

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT */
+/* A destination that somebody asks about -> verdict, rule, nearest rule, and the edit that would change it. */
+#include <errno.h>
+#include <string.h>
+
+#include "table/explain.h"
+#include "table/explain_fix.h"
+
+#define DNS_PORT   53
+#define HTTPS_PORT 443
+
+/* The one protocol to ask about: what a client would use first. */
+static uint8_t pick_protocol(const struct policy_dest *dest)
+{
+	bool dns = !dest->any_port && !dest->web_ports && dest->first == DNS_PORT;
+
+	if (dest->protocols & PST_UDP && (dns || !(dest->protocols & PST_TCP)))
+		return PST_UDP;
+	return dest->protocols & PST_TCP ? PST_TCP : PST_ICMP;
+}
+
+static int make_query(const struct policy_dest *dest, struct pst_query *ret_query,
+		      struct error *err)
+{
+	bool any = dest->any_port || dest->web_ports;
+	const struct cidr *c = &dest->cidr;
+	struct pst_query query = {.protocol = pick_protocol(dest)};
+
+	if (!any && dest->first != dest->last)
+		return error_set(err, -EINVAL, "%u-%u is a range of ports, expected one port",
+				 dest->first, dest->last);
+	if (dest->kind == POLICY_DEST_NAME && dest->domain.kind != DOMAIN_EXACT)
+		return error_set(err, -EINVAL, "a wildcard is many names, expected one name");
+	if (dest->kind == POLICY_DEST_CIDR &&
+	    (c->family == CIDR_ALL || c->len != (c->family == CIDR_IPV4 ? 32 : 128)))
+		return error_set(err, -EINVAL, "a range is many addresses, expected one address");
+	query.port = any ? HTTPS_PORT : dest->first;
+	if (query.protocol == PST_ICMP)
+		query.port = 0;
+	if (dest->kind == POLICY_DEST_CIDR)
+		memcpy(query.addr, c->addr.bytes, sizeof(query.addr));
+	*ret_query = query;
+	return 0;
+}
+
+static bool says_port(const struct policy_dest *dest, const struct pst_query *query)
+{
+	if (dest->web_ports)
+		return query->protocol == PST_TCP && (query->port == 80 || query->port == 443);
+	if (!(dest->protocols & query->protocol))
+		return false;
+	return dest->any_port || query->protocol == PST_ICMP ||
+	       (query->port >= dest->first && query->port <= dest->last);
+}
+
+/* Exact beats any wildcard, and the longer wildcard the shorter one. */
+static int pattern_rank(const struct domain *d)
+{
+	if (d->kind == DOMAIN_EXACT)
+		return DOMAIN_MAX + 1;
+	return d->kind == DOMAIN_ANY ? 0 : (int)strlen(d->name);
+}
+
+/* The allow rule whose pattern covers the name and port: most exact, then first in the document. 0: none. */
+static uint32_t find_name_rule(const struct policy *policy, const char *name,
+			       const struct pst_query *query)
+{
+	uint32_t found = 0;
+	int best = -1, rank;
+
+	for (size_t i = 0; i < policy->n_rules; i++) {
+		const struct policy_rule *rule = &policy->rules[i];
+
+		if (rule->verdict != PST_VERDICT_ALLOW || rule->dest.kind != POLICY_DEST_NAME)
+			continue;
+		rank = pattern_rank(&rule->dest.domain);
+		if (rank <= best || !domain_matches(&rule->dest.domain, name) ||
+		    !says_port(&rule->dest, query))
+			continue;
+		best = rank;
+		found = (uint32_t)i + 1;
+	}
+	return found;
+}
+
+/* The first rule with this verdict that speaks for every address, whatever the name resolves to. 0: none. */
+static uint32_t find_all_rule(const struct policy *policy, uint8_t verdict,
+			      const struct pst_query *query)
+{
+	for (size_t i = 0; i < policy->n_rules; i++) {
+		const struct policy_rule *rule = &policy->rules[i];
+
+		if (rule->verdict == verdict && rule->dest.kind == POLICY_DEST_CIDR &&
+		    rule->dest.cidr.family == CIDR_ALL && says_port(&rule->dest, query))
+			return (uint32_t)i + 1;
+	}
+	return 0;
+}
+
+/* Steps 8 to 11 for a name: what holds whatever address a trusted resolver gives for it. */
+static struct pst_decision judge_name(const struct policy *policy, const char *name,
+				      const struct pst_query *query)
+{
+	struct pst_decision d = {.verdict = PST_VERDICT_ALLOW};
+
+	d.rule = find_all_rule(policy, PST_VERDICT_ALLOW, query);
+	if (d.rule) {
+		d.step = PST_STEP_CIDR_ALLOW;
+		d.reason = PST_REASON_ALLOW_RULE;
+		return d;
+	}
+	d.rule = find_name_rule(policy, name, query);
+	if (d.rule) {
+		d.step = PST_STEP_NAME;
+		d.reason = PST_REASON_LEASE;
+		return d;
+	}
+	d.rule = find_all_rule(policy, PST_VERDICT_DENY, query);
+	if (!d.rule && !policy->default_deny) {
+		d.step = PST_STEP_DEFAULT;
+		d.reason = PST_REASON_ALLOW_DEFAULT;
+		return d;
+	}
+	d.verdict = policy->audit ? PST_VERDICT_WOULD_DENY : PST_VERDICT_DENY;
+	d.step = d.rule ? PST_STEP_CIDR_DENY : PST_STEP_DEFAULT;
+	d.reason = d.rule ? PST_REASON_DENY_RULE : PST_REASON_DEFAULT_DENY;
+	return d;
+}
+
+/* RFC 6761 6.3: these names are the loopback address, whatever a resolver says. */
+static bool is_localhost(const char *name)
+{
+	static const char localhost[] = "localhost";
+	size_t n = strlen(name), tail = sizeof(localhost) - 1;
+
+	return n >= tail && strcmp(name + n - tail, localhost) == 0 &&
+	       (n == tail || name[n - tail - 1] == '.');
+}
+
+int explain_dest(const struct explain_input *in, const struct policy_dest *dest,
+		 struct explain_report *ret_report, struct error *err)
+{
+	static const uint8_t loopback[16] = {[10] = 0xff, 0xff, 127, 0, 0, 1};
+	struct explain_report report = {0};
+	const struct policy *policy = in->policy;
+	bool by_name = dest->kind == POLICY_DEST_NAME;
+	struct pst_query query;
+	int r = make_query(dest, &query, err);
+
+	if (r)
+		return r;
+	if (by_name)
+		memcpy(report.name, dest->domain.name, sizeof(report.name));
+	if (by_name && is_localhost(report.name)) {
+		memcpy(query.addr, loopback, sizeof(query.addr));
+		by_name = false;
+	}
+	report.decision =
+		by_name ? judge_name(policy, report.name, &query) : explain_query(in, &query);
+	if (report.decision.rule)
+		report.rule = &policy->rules[report.decision.rule - 1];
+	if (report.decision.verdict != PST_VERDICT_ALLOW) {
+		report.nearest = by_name ? explain_nearest_name(policy, report.name)
+					 : explain_nearest(policy, &query);
+		explain_fix(in, &query, by_name, &report);
+	}
+	*ret_report = report;
+	return 0;
+}

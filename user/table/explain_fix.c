@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: MIT */
+/* A denial -> the rule that comes closest to allowing it, and the edit that would. Suggests, never judges. */
+#include <stdio.h>
+#include <string.h>
+
+#include "table/explain_fix.h"
+
+#define LABEL_MAX 256
+#define MATCHES	  1000 /* above any count of shared bits or labels */
+
+/* Leading bits that the address shares with the prefix, no more than the prefix has; -1: another family. */
+static int shared_bits(const struct cidr *c, const struct addr *a)
+{
+	int first = addr_is_ipv4(a) ? 96 : 0;
+	int bits = 0;
+
+	if (c->family == CIDR_ALL)
+		return 0;
+	if (c->family != (addr_is_ipv4(a) ? CIDR_IPV4 : CIDR_IPV6))
+		return -1;
+	while (bits < c->len) {
+		int at = first + bits;
+		int differs = c->addr.bytes[at / 8] ^ a->bytes[at / 8];
+
+		if (differs >> (7 - at % 8) & 1)
+			break;
+		bits++;
+	}
+	return bits;
+}
+
+const struct policy_rule *explain_nearest(const struct policy *policy,
+					  const struct pst_query *query)
+{
+	const struct policy_rule *nearest = NULL;
+	struct addr a;
+	int best, score;
+
+	memcpy(a.bytes, query->addr, sizeof(a.bytes));
+	best = (addr_is_ipv4(&a) ? 32 : 128) / 4 - 1;
+	for (size_t i = 0; i < policy->n_rules; i++) {
+		const struct policy_rule *rule = &policy->rules[i];
+
+		if (rule->verdict != PST_VERDICT_ALLOW || rule->dest.kind != POLICY_DEST_CIDR)
+			continue;
+		score = shared_bits(&rule->dest.cidr, &a);
+		if (cidr_contains(&rule->dest.cidr, &a))
+			score += MATCHES;
+		if (score <= best)
+			continue;
+		best = score;
+		nearest = rule;
+	}
+	return nearest;
+}
+
+/* Whole labels that two names share at their ends. */
+static int shared_labels(const char *a, const char *b)
+{
+	size_t i = strlen(a), j = strlen(b);
+	int labels = 0;
+
+	while (i && j && a[i - 1] == b[j - 1]) {
+		i--;
+		j--;
+		labels += a[i] == '.';
+	}
+	if ((!i && !j) || (!i && b[j - 1] == '.') || (!j && a[i - 1] == '.'))
+		labels++;
+	return labels;
+}
+
+const struct policy_rule *explain_nearest_name(const struct policy *policy, const char *name)
+{
+	const struct policy_rule *nearest = NULL;
+	int best = 1, score;
+
+	for (size_t i = 0; i < policy->n_rules; i++) {
+		const struct policy_rule *rule = &policy->rules[i];
+
+		if (rule->verdict != PST_VERDICT_ALLOW || rule->dest.kind != POLICY_DEST_NAME)
+			continue;
+		score = shared_labels(rule->dest.domain.name, name);
+		if (domain_matches(&rule->dest.domain, name))
+			score += MATCHES;
+		if (score <= best)
+			continue;
+		best = score;
+		nearest = rule;
+	}
+	return nearest;
+}
+
+/* The list that allows, as the policy's dialect calls it. */
+static const char *allow_list(const struct policy *policy)
+{
+	return policy->brimble ? "allow" : "allowOut";
+}
+
+static void fix_always_denied(const struct explain_input *in, const struct addr *a, char *text)
+{
+	struct addr denied = *a;
+	char name[CIDR_TEXT_MAX];
+
+	explain_find_always_denied(in, a, &denied);
+	addr_print(&denied, name);
+	snprintf(
+		text, EXPLAIN_TEXT_MAX,
+		"the operator lifts it with --allow-private %s or \"allowPrivate\": [\"%s\"]; the other rules then judge it",
+		name, name);
+}
+
+static void fix_resolver(const struct policy *policy, const char *dest, char *text)
+{
+	bool useless = policy->default_deny && policy->dns_gate && !policy->has_names;
+
+	snprintf(text, EXPLAIN_TEXT_MAX,
+		 "trust it with --resolver %s or \"dns\": {\"resolvers\": [\"%s\"]}%s", dest, dest,
+		 useless ? ", and, as no name is allowed, set \"dns\": {\"gate\": false}" : "");
+}
+
+static void fix_default(const struct explain_input *in, const struct pst_query *query,
+			const char *dest, bool trusted, char *text)
+{
+	bool dns = query->port == 53 && trusted;
+
+	snprintf(text, EXPLAIN_TEXT_MAX, "%sadd \"%s\" to %s",
+		 dns ? "set \"dns\": {\"gate\": false}, or " : "", dest, allow_list(in->policy));
+}
+
+static void fix_loopback(bool own, char *text)
+{
+	snprintf(text, EXPLAIN_TEXT_MAX,
+		 "\"loopback\": \"host\" opens all that listens on this host, %s",
+		 own ? "now only the sandbox's own listeners are open"
+		     : "\"own\" only what the sandbox itself listens on");
+}
+
+static void fix_gate(bool udp, char *text)
+{
+	snprintf(
+		text, EXPLAIN_TEXT_MAX,
+		"questions for names that a rule allows pass%s; \"dns\": {\"gate\": false} lets every question pass",
+		udp ? "" : ", over UDP");
+}
+
+static void fix_deny_rule(const struct policy *policy, const struct explain_report *report,
+			  const char *dest, bool by_name, char *text)
+{
+	char label[LABEL_MAX];
+
+	policy_rule_label(policy, report->decision.rule, label, sizeof(label));
+	if (by_name && !policy->default_deny)
+		snprintf(text, EXPLAIN_TEXT_MAX, "remove %s", label);
+	else
+		snprintf(text, EXPLAIN_TEXT_MAX,
+			 "remove %s, or add \"%s\" to %s (allow beats deny)", label, dest,
+			 allow_list(policy));
+}
+
+void explain_fix(const struct explain_input *in, const struct pst_query *query, bool by_name,
+		 struct explain_report *report)
+{
+	char dest[DOMAIN_MAX + 1];
+	struct addr a;
+
+	memcpy(a.bytes, query->addr, sizeof(a.bytes));
+	if (by_name)
+		snprintf(dest, sizeof(dest), "%s", report->name);
+	else
+		addr_print(&a, dest);
+	switch (report->decision.reason) {
+	case PST_REASON_LOOPBACK:
+	case PST_REASON_OWN_LISTENER:
+		fix_loopback(report->decision.reason == PST_REASON_OWN_LISTENER, report->fix);
+		break;
+	case PST_REASON_NAME_GATE:
+	case PST_REASON_DNS_TCP:
+		fix_gate(query->protocol == PST_UDP, report->fix);
+		break;
+	case PST_REASON_ALWAYS_DENIED:
+		fix_always_denied(in, &a, report->fix);
+		break;
+	case PST_REASON_UNTRUSTED_RESOLVER:
+		fix_resolver(in->policy, dest, report->fix);
+		break;
+	case PST_REASON_DENY_RULE:
+		fix_deny_rule(in->policy, report, dest, by_name, report->fix);
+		break;
+	case PST_REASON_DEFAULT_DENY:
+		fix_default(in, query, dest, !by_name && explain_is_trusted(in, &a), report->fix);
+		break;
+	}
+}

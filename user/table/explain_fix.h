@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/* The second half of a report: the rule that comes closest, and the edit that would help. Pure. */
+#ifndef TABLE_EXPLAIN_FIX_H
+#define TABLE_EXPLAIN_FIX_H
+
+#include "table/explain.h"
+
+/* The allow rule that covers the address but not the port, else the one that shares most of its leading bits, at
+ * least a quarter of them. NULL: none comes close. */
+const struct policy_rule *explain_nearest(const struct policy *policy,
+					  const struct pst_query *query);
+/* The allow rule whose pattern covers the name but not the port, else the one that shares most of its last labels,
+ * at least two. NULL: none comes close. */
+const struct policy_rule *explain_nearest_name(const struct policy *policy, const char *name);
+
+/* Fills report->fix from the rest of it. `by_name`: query->addr says nothing. */
+void explain_fix(const struct explain_input *in, const struct pst_query *query, bool by_name,
+		 struct explain_report *report);
+
+#endif
