@@ -13,6 +13,7 @@ sys.dont_write_bytecode = True
 # pylint: disable=wrong-import-position
 import postern as runner  # noqa: E402
 from internet import Internet  # noqa: E402
+from web import Web  # noqa: E402
 
 
 def pytest_sessionstart(session):
@@ -35,6 +36,13 @@ def net():
     finally:
         runner.kill_marked()
         internet.close()
+
+
+@pytest.fixture(scope="session")
+def web(net):
+    server = Web(net)
+    yield server
+    server.close()
 
 
 @pytest.fixture(autouse=True)

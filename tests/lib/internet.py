@@ -222,7 +222,7 @@ class Internet:
 
     def _accept(self, server):
         client, _ = server.accept()
-        client.setblocking(False)
+        client.settimeout(5)
         self._clients.add(client)
         self._servers[client] = self._echo
 
@@ -233,7 +233,7 @@ class Internet:
             return
         local, remote = client.getsockname(), client.getpeername()
         self.hits.append(("tcp", remote[0], local[0], local[1], data))
-        client.send(data)
+        client.sendall(data)
 
     def _datagram(self, server):
         data, control, _, peer = server.recvmsg(65536, 256)

@@ -71,6 +71,70 @@ static int mode_destination(char **args)
 	return send_with(SOL_IPV6, IPV6_DSTOPTS, padding, sizeof(padding), args);
 }
 
+/* The same as ancillary data of one message: no socket option is set. */
+static int send_beside(int level, int type, const void *value, size_t size, char **to)
+{
+	struct peer p = peer_of(to[0], to[1]);
+	struct iovec data = {.iov_base = to[2], .iov_len = strlen(to[2])};
+	char control[128] __attribute__((aligned(8))) = {};
+	struct msghdr message = {.msg_name = &p.addr,
+				 .msg_namelen = p.len,
+				 .msg_iov = &data,
+				 .msg_iovlen = 1,
+				 .msg_control = control,
+				 .msg_controllen = CMSG_SPACE(size)};
+	struct cmsghdr *beside = CMSG_FIRSTHDR(&message);
+	int fd = open_socket(p.addr.any.sa_family, SOCK_DGRAM, 0);
+	double since = now_ms();
+
+	beside->cmsg_level = level;
+	beside->cmsg_type = type;
+	beside->cmsg_len = CMSG_LEN(size);
+	memcpy(CMSG_DATA(beside), value, size);
+	return report("sendmsg", sendmsg(fd, &message, 0), since);
+}
+
+static int mode_beside_record_route(char **args)
+{
+	uint8_t option[8] = {7, 7, 4};
+
+	return send_beside(SOL_IP, IP_RETOPTS, option, sizeof(option), args);
+}
+
+static int mode_beside_lsrr(char **args)
+{
+	uint8_t option[12] = {131, 11, 4};
+
+	if (inet_pton(AF_INET, args[0], option + 3) != 1 ||
+	    inet_pton(AF_INET, args[1], option + 7) != 1)
+		misuse(args[0]);
+	return send_beside(SOL_IP, IP_RETOPTS, option, sizeof(option), args + 1);
+}
+
+/* Type 2, the mobile one: needs no capability either. The packet goes to HOP. */
+static int mode_beside_route(char **args)
+{
+	struct {
+		uint8_t next, length, type, left;
+		uint32_t reserved;
+		struct in6_addr hop;
+	} route = {.length = 2, .type = 2, .left = 1};
+
+	if (inet_pton(AF_INET6, args[0], &route.hop) != 1)
+		misuse(args[0]);
+	return send_beside(SOL_IPV6, IPV6_RTHDR, &route, sizeof(route), args + 1);
+}
+
+static int mode_beside_hop_by_hop(char **args)
+{
+	return send_beside(SOL_IPV6, IPV6_HOPOPTS, padding, sizeof(padding), args);
+}
+
+static int mode_beside_destination(char **args)
+{
+	return send_beside(SOL_IPV6, IPV6_DSTOPTS, padding, sizeof(padding), args);
+}
+
 /* Both headers: a chain. */
 static int mode_chain(char **args)
 {
@@ -139,6 +203,11 @@ static const struct mode modes[] = {
 	{"hop-by-hop", 3, mode_hop_by_hop},
 	{"destination", 3, mode_destination},
 	{"chain", 3, mode_chain},
+	{"beside-record-route", 3, mode_beside_record_route},
+	{"beside-lsrr", 4, mode_beside_lsrr},
+	{"beside-route", 4, mode_beside_route},
+	{"beside-hop-by-hop", 3, mode_beside_hop_by_hop},
+	{"beside-destination", 3, mode_beside_destination},
 	{"cast", 4, mode_cast},
 	{"join", 2, mode_join},
 	{"group-join", 2, mode_group_join},
