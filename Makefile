@@ -132,7 +132,8 @@ fuzz: $(addprefix $(B)/fuzz/,$(FUZZERS))
 	@tests/run.sh --fuzz $(FUZZ_SECONDS) fuzz $^
 bench: all
 	@tests/bench/run.sh
-kernels: all $(BPF_PROGRAMS) $(AGREE)
+kernels: all $(TOOLS) $(BPF_PROGRAMS) $(AGREE)
+	@tools/deps.sh kernels
 	@tools/vm.sh all
 lint:
 	@tools/lint.sh

@@ -1,0 +1,229 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# Boots Debian's stock kernels in a VM (emulated, so that it works everywhere) with a RAM disk that holds
+# postern and its tests, and tells which passed. Installs nothing: kernels are unpacked below build/vm.
+#   tools/vm.sh all                     every kernel, every program
+#   tools/vm.sh VERSION [SCRIPT...]     6.1 or 6.12; only these scripts of tests/kernels
+#   tools/vm.sh fetch                   only downloads the kernels
+set -eu
+cd "$(dirname "$0")/.."
+B=${B:-build}
+vm=$(realpath -m "$B")/vm
+limit_s=${VM_LIMIT_S:-420}
+# Modules a test may want; what a kernel has built in or does not know is passed over.
+modules="dummy veth sch_ingress cls_bpf nf_tables nft_chain_nat nft_socket nft_redir"
+
+# The suite a version comes from; 6.12 is in backports, which the host need not have among its sources.
+apt_options()
+{
+	mkdir -p "$vm/apt/lists/partial" "$vm/apt/cache/archives/partial"
+	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]" \
+		"http://deb.debian.org/debian bookworm-backports main" >"$vm/apt/sources.list"
+	apt=(-q -o APT::Sandbox::User=root)
+	[ "$1" = 6.1 ] || apt+=(-o Dir::Etc::sourcelist="$vm/apt/sources.list"
+		-o Dir::Etc::sourceparts=/dev/null -o Dir::State::lists="$vm/apt/lists"
+		-o Dir::Cache="$vm/apt/cache")
+}
+
+# fetch VERSION: $vm/VERSION/root becomes the unpacked newest cloud kernel of that series.
+fetch()
+{
+	local version=$1 package apt
+	[ ! -e "$vm/$version/fetched" ] || return 0
+	rm -rf "${vm:?}/$version"
+	mkdir -p "$vm/$version/root"
+	apt_options "$version"
+	apt-get "${apt[@]}" update >"$vm/$version/apt.log" 2>&1
+	package=$(apt-cache "${apt[@]}" depends linux-image-cloud-amd64 |
+		awk '$1 == "Depends:" && $2 ~ /^linux-image/ { print $2; exit }')
+	case $package in
+	"linux-image-$version."*) ;;
+	*)
+		echo "vm: no kernel $version among the sources: linux-image-cloud-amd64 is '$package'" >&2
+		return 1
+		;;
+	esac
+	(cd "$vm/$version" && apt-get "${apt[@]}" download "$package" >>apt.log 2>&1 &&
+		dpkg-deb -x "$package"_*.deb root && rm -f "$package"_*.deb)
+	touch "$vm/$version/fetched"
+}
+
+# with_libraries ROOT FILE...: each program to where it is found, with the libraries it is linked to.
+with_libraries()
+{
+	local root=$1 file library
+	shift
+	for file; do
+		ldd "$file" 2>/dev/null | awk '/=> \// { print $3 } /^\t\/lib/ { print $1 }'
+	done | sort -u | while read -r library; do
+		mkdir -p "$root$(dirname "$library")"
+		cp -Lu "$library" "$root$library"
+	done
+}
+
+# place ROOT DIRECTORY FILE...
+place()
+{
+	local root=$1 directory=$2
+	shift 2
+	[ $# -gt 0 ] || return 0
+	mkdir -p "$root/$directory"
+	cp -L "$@" "$root/$directory/"
+	with_libraries "$root" "$@"
+}
+
+# The modules and what they need, in the order in which to load them.
+place_modules()
+{
+	local version=$1 root=$2 tree kernel name path
+	tree=$vm/$version/root
+	kernel=$(basename "$tree"/lib/modules/*)
+	[ -e "$tree/lib/modules/$kernel/modules.dep" ] || busybox depmod -b "$tree" "$kernel"
+	mkdir -p "$root/modules"
+	for name in $modules; do
+		awk -v name="$name" -F '[: ]+' '
+			$1 ~ "/" name "\\.ko(\\.xz)?$" { for (i = NF; i; i--) if ($i) print $i }
+		' "$tree/lib/modules/$kernel/modules.dep"
+	done | awk '!seen[$0]++' | while read -r path; do
+		name=$(basename "${path%.xz}")
+		case $path in
+		*.xz) xz -dc "$tree/lib/modules/$kernel/$path" >"$root/modules/$name" ;;
+		*) cp "$tree/lib/modules/$kernel/$path" "$root/modules/$name" ;;
+		esac
+		echo "$name" >>"$root/modules/order"
+	done
+}
+
+write_init()
+{
+	cat >"$1/init" <<'INIT'
+#!/bin/busybox sh
+# The first process of the VM: mounts what a host has, runs the list, switches off.
+/bin/busybox --install -s /bin
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin:/tests/tools
+mkdir -p /proc /sys /dev /run /tmp /root
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mount -t tmpfs tmp /tmp
+mount -t tmpfs run /run
+mount -t cgroup2 none /sys/fs/cgroup
+mount -t bpf none /sys/fs/bpf
+ip link set lo up
+if [ -e /modules/order ]; then
+	while read -r module; do insmod "/modules/$module" 2>/dev/null; done </modules/order
+fi
+mkdir /tmp/out
+echo
+echo "vm: kernel $(uname -r)"
+passed=0
+failed=0
+while IFS='	' read -r name command; do
+	start=$(date +%s)
+	sh -c "$command" >/tmp/out/log 2>&1 </dev/null
+	rc=$?
+	took=$(($(date +%s) - start))
+	if [ $rc -eq 0 ]; then
+		passed=$((passed + 1))
+		echo "vm: PASS $name ($took s)"
+		grep 'SKIPPED' /tmp/out/log | sort -u
+		tail -n 1 /tmp/out/log
+	else
+		failed=$((failed + 1))
+		cat /tmp/out/log
+		echo "vm: FAIL $name (exit $rc, $took s)"
+	fi
+done </list
+echo "vm: DONE $passed passed, $failed failed"
+poweroff -f
+INIT
+	chmod +x "$1/init"
+}
+
+# What to run, as lines of NAME<tab>COMMAND.
+write_list()
+{
+	local root=$1 file
+	shift
+	{
+		if [ $# -eq 0 ]; then
+			[ -e "$root/usr/bin/postern" ] && printf '%s\t%s\n' \
+				"postern doctor" "postern doctor" \
+				"postern run" "postern run --allow 1.1.1.1 -- true"
+			for file in "$root"/tests/bpf/*; do
+				[ -e "$file" ] && printf '%s\t%s\n' "bpf/${file##*/}" "/tests/bpf/${file##*/}"
+			done
+			[ -e "$root/tests/agree/agree" ] && printf '%s\t%s\n' "agree" \
+				"/tests/agree/agree ${VM_AGREE_ARGS-}"
+			set -- "$root"/tests/kernels/*.sh
+		fi
+		for file; do
+			[ -e "$file" ] && printf '%s\t%s\n' "${file##*/}" "sh /tests/kernels/${file##*/}"
+		done
+		true
+	} >"$root/list"
+}
+
+# pack VERSION [SCRIPT...]: the RAM disk
+pack()
+{
+	local version=$1 root=$vm/$1/initramfs programs
+	shift
+	shopt -s nullglob
+	rm -rf "$root"
+	mkdir -p "$root/bin" "$root/sys" "$root/usr/bin"
+	cp "$(command -v busybox)" "$root/bin/busybox"
+	[ ! -e "$B/postern" ] || place "$root" usr/bin "$B/postern"
+	place "$root" tests/bpf "$B"/tests/bpf/*
+	[ ! -e "$B/tests/agree/agree" ] || place "$root" tests/agree "$B/tests/agree/agree"
+	place "$root" tests/tools "$B"/tests/tools/*
+	place "$root" tests/kernels tests/kernels/*
+	mapfile -t programs < <(command -v ip nft bpftool)
+	place "$root" usr/sbin "${programs[@]}"
+	place_modules "$version" "$root"
+	write_init "$root"
+	write_list "$root" "$@"
+	shopt -u nullglob
+	(cd "$root" && find . | cpio --quiet -o -H newc -R 0:0 | gzip -1) >"$vm/$version/initramfs.gz"
+}
+
+# boot VERSION: prints what the list said; fails when anything failed or the end was not reached.
+boot()
+{
+	local version=$1 start=$SECONDS
+	timeout -k 5 "$limit_s" qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp 2 -m 768 \
+		-nographic -no-reboot -nodefaults -serial stdio -monitor none \
+		-kernel "$vm/$version/root/boot/"vmlinuz-* -initrd "$vm/$version/initramfs.gz" \
+		-append "console=ttyS0 loglevel=3 panic=-1 random.trust_cpu=on" \
+		</dev/null >"$vm/$version/console.log" 2>&1 || true
+	tr -d '\r' <"$vm/$version/console.log" | sed -n '/^vm: kernel/,$p'
+	if ! grep -q '^vm: DONE [1-9][0-9]* passed, 0 failed' "$vm/$version/console.log"; then
+		echo "kernels: $version FAILED after $((SECONDS - start)) s, see $B/vm/$version/console.log"
+		return 1
+	fi
+	echo "kernels: $version passed in $((SECONDS - start)) s"
+}
+
+case ${1-} in
+fetch)
+	fetch 6.1
+	fetch 6.12
+	;;
+all)
+	failed=0
+	"$0" 6.1 || failed=1
+	"$0" 6.12 || failed=1
+	exit $failed
+	;;
+6.*)
+	version=$1
+	shift
+	fetch "$version"
+	pack "$version" "$@"
+	boot "$version"
+	;;
+*)
+	sed -n '3,8s/^# \?//p' "$0" >&2
+	exit 2
+	;;
+esac
