@@ -6,17 +6,14 @@
 #include "table/explain.h"
 #include "table/explain_fix.h"
 
-#define DNS_PORT   53
 #define HTTPS_PORT 443
 
-/* The one protocol to ask about: what a client would use first. */
+/* The one protocol to ask about: TCP unless the destination says otherwise. */
 static uint8_t pick_protocol(const struct policy_dest *dest)
 {
-	bool dns = !dest->any_port && !dest->web_ports && dest->first == DNS_PORT;
-
-	if (dest->protocols & PST_UDP && (dns || !(dest->protocols & PST_TCP)))
-		return PST_UDP;
-	return dest->protocols & PST_TCP ? PST_TCP : PST_ICMP;
+	if (dest->protocols & PST_TCP)
+		return PST_TCP;
+	return dest->protocols & PST_UDP ? PST_UDP : PST_ICMP;
 }
 
 static int make_query(const struct policy_dest *dest, struct pst_query *ret_query,

@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: MIT */
+/* table_compile(): the final answers of prefixes, their flags, and what a record takes from a policy. */
+#include "table_fixture.h"
+
+#include <errno.h>
+#include <time.h>
+
+static void assert_answer(const struct table *table, const char *addr, int verdict, uint32_t rule)
+{
+	const struct pst_cidr *row = fixture_find(table, addr);
+
+	assert_int_equal(row->ports, 0);
+	assert_int_equal(row->decided, 1);
+	assert_int_equal(row->verdict, verdict);
+	assert_int_equal(row->rule, rule);
+}
+
+static void assert_undecided(const struct table *table, const char *addr)
+{
+	const struct pst_cidr *row = fixture_find(table, addr);
+
+	assert_int_equal(row->ports, 0);
+	assert_int_equal(row->decided, 0);
+	assert_int_equal(row->rule, 0);
+}
+
+static void empty_policy_has_two_undecided_roots(void **state)
+{
+	cleanup_table struct table *table = fixture_table("");
+
+	(void)state;
+	assert_int_equal(table->n_rows4, 1);
+	assert_int_equal(table->n_rows6, 1);
+	assert_int_equal(table->rows4[0].key.prefixlen, 0);
+	assert_int_equal(table->rows6[0].key.prefixlen, 0);
+	assert_undecided(table, "1.2.3.4");
+	assert_undecided(table, "2001:db8::1");
+	assert_int_equal(table->n_rules, 0);
+}
+
+static void rule_answers_inside_its_prefix_and_nowhere_else(void **state)
+{
+	cleanup_table struct table *table = fixture_table("allow 1.2.0.0/16; deny 2001:db8::/33");
+
+	(void)state;
+	assert_answer(table, "1.2.0.0", PST_VERDICT_ALLOW, 1);
+	assert_answer(table, "1.2.255.255", PST_VERDICT_ALLOW, 1);
+	assert_undecided(table, "1.1.255.255");
+	assert_undecided(table, "1.3.0.0");
+	assert_answer(table, "2001:db8:7fff:ffff::", PST_VERDICT_DENY, 2);
+	assert_undecided(table, "2001:db8:8000::");
+}
+
+static void wide_allow_beats_narrow_deny(void **state)
+{
+	cleanup_table struct table *table = fixture_table("allow 1.0.0.0/8; deny 1.2.3.4");
+
+	(void)state;
+	assert_answer(table, "1.2.3.4", PST_VERDICT_ALLOW, 1);
+	assert_int_equal(table->n_rows4, 2); /* root and /8: the deny never decides */
+}
+
+static void narrow_allow_opens_a_wide_deny(void **state)
+{
+	cleanup_table struct table *table = fixture_table("allow 1.2.3.0/24; deny 1.0.0.0/8");
+
+	(void)state;
+	assert_answer(table, "1.2.3.4", PST_VERDICT_ALLOW, 1);
+	assert_answer(table, "1.2.4.4", PST_VERDICT_DENY, 2);
+}
+
+static void longest_prefix_is_the_rule_that_is_named(void **state)
+{
+	cleanup_table struct table *table =
+		fixture_table("allow 1.0.0.0/8; allow 1.2.0.0/16; allow 1.2.3.0/24");
+
+	(void)state;
+	assert_answer(table, "1.2.3.4", PST_VERDICT_ALLOW, 3);
+	assert_answer(table, "1.2.4.4", PST_VERDICT_ALLOW, 2);
+	assert_answer(table, "1.3.4.4", PST_VERDICT_ALLOW, 1);
+}
+
+static void first_of_equal_prefixes_is_the_rule_that_is_named(void **state)
+{
+	cleanup_table struct table *table =
+		fixture_table("allow 9.9.9.9; allow 1.0.0.0/8; allow 1.0.0.0/8");
+
+	(void)state;
+	assert_answer(table, "1.2.3.4", PST_VERDICT_ALLOW, 2);
+}
+
+static void sibling_does_not_inherit_from_its_neighbour(void **state)
+{
+	cleanup_table struct table *table = fixture_table(
+		"deny 1.0.0.0/9; allow 1.0.0.0/10; allow 1.128.0.0/32; deny 2.0.0.0/8");
+
+	(void)state;
+	assert_answer(table, "1.0.0.1", PST_VERDICT_ALLOW, 1);
+	assert_answer(table, "1.64.0.1", PST_VERDICT_DENY, 3);
+	assert_answer(table, "1.128.0.0", PST_VERDICT_ALLOW, 2);
+	assert_undecided(table, "1.128.0.1");
+	assert_answer(table, "2.0.0.1", PST_VERDICT_DENY, 4);
+}
+
+static void all_traffic_covers_both_families_and_v6_root_only_one(void **state)
+{
+	cleanup_table struct table *both = fixture_table("allow 0.0.0.0/0");
+	cleanup_table struct table *six = fixture_table("allow ::/0");
+
+	(void)state;
+	assert_answer(both, "1.2.3.4", PST_VERDICT_ALLOW, 1);
+	assert_answer(both, "2001:db8::1", PST_VERDICT_ALLOW, 1);
+	assert_undecided(six, "1.2.3.4");
+	assert_answer(six, "2001:db8::1", PST_VERDICT_ALLOW, 1);
+}
+
+static void mapped_prefix_is_ipv4(void **state)
+{
+	cleanup_table struct table *table = fixture_table("allow ::ffff:1.2.3.0/120");
+
+	(void)state;
+	assert_int_equal(table->n_rows6, 1);
+	assert_answer(table, "1.2.3.4", PST_VERDICT_ALLOW, 1);
+}
+
+static void rows_are_sorted_by_length_then_address(void **state)
+{
+	cleanup_table struct table *table = fixture_table(
+		"allow 9.0.0.0/8; allow 1.0.0.0/8; allow 2.2.2.2; allow 1.2.3.4; allow 1.2.0.0/16");
+
+	(void)state;
+	assert_int_equal(table->n_rows4, 6);
+	for (size_t i = 1; i < table->n_rows4; i++) {
+		const struct pst_key4 *a = &table->rows4[i - 1].key, *b = &table->rows4[i].key;
+
+		assert_true(a->prefixlen < b->prefixlen ||
+			    (a->prefixlen == b->prefixlen && memcmp(a->addr, b->addr, 4) < 0));
+	}
+}
+
+static void lifted_and_inbound_are_inherited_and_resolver_is_not(void **state)
+{
+	cleanup_table struct table *table = fixture_table(
+		"private 10.0.0.0/8; inbound 10.1.0.0/16; resolver 10.1.2.3; allow 10.1.2.0/24");
+
+	(void)state;
+	assert_int_equal(fixture_find(table, "11.0.0.1")->flags, 0);
+	assert_int_equal(fixture_find(table, "10.2.0.1")->flags, PST_CIDR_LIFTED);
+	assert_int_equal(fixture_find(table, "10.1.3.1")->flags,
+			 PST_CIDR_LIFTED | PST_CIDR_INBOUND);
+	assert_int_equal(fixture_find(table, "10.1.2.3")->flags,
+			 PST_CIDR_LIFTED | PST_CIDR_INBOUND | PST_CIDR_RESOLVER);
+	assert_int_equal(fixture_find(table, "10.1.2.4")->flags,
+			 PST_CIDR_LIFTED | PST_CIDR_INBOUND);
+	assert_answer(table, "10.1.2.3", PST_VERDICT_ALLOW, 1);
+}
+
+static void resolvers_of_the_host_count_too(void **state)
+{
+	struct addr host = fixture_addr("2001:db8::53");
+	struct table_env env = {.resolvers = {.items = &host, .count = 1}};
+	cleanup_policy struct policy *policy = fixture_policy("resolver 1.1.1.1");
+	cleanup_table struct table *table = NULL;
+
+	(void)state;
+	assert_int_equal(table_compile(policy, &env, &table, NULL), 0);
+	assert_int_equal(fixture_find(table, "1.1.1.1")->flags, PST_CIDR_RESOLVER);
+	assert_int_equal(fixture_find(table, "2001:db8::53")->flags, PST_CIDR_RESOLVER);
+	assert_int_equal(fixture_find(table, "2001:db8::54")->flags, 0);
+}
+
+static uint8_t dns_of(const char *entries, bool gate)
+{
+	cleanup_policy struct policy *policy = fixture_policy(entries);
+	cleanup_table struct table *table = NULL;
+
+	policy->dns_gate = gate;
+	assert_int_equal(table_compile(policy, NULL, &table, NULL), 0);
+	return table->dns;
+}
+
+static void dns_is_open_gated_or_by_rules(void **state)
+{
+	(void)state;
+	assert_int_equal(dns_of("allow 1.2.3.4", true), PST_DNS_OPEN);
+	assert_int_equal(dns_of("allow example.com; deny 0.0.0.0/0", true), PST_DNS_GATED);
+	assert_int_equal(dns_of("allow 1.2.3.4; deny 0.0.0.0/0", true), PST_DNS_RULES);
+	assert_int_equal(dns_of("allow example.com; deny 0.0.0.0/0", false), PST_DNS_OPEN);
+	assert_int_equal(dns_of("allow 1.2.3.4; deny 0.0.0.0/0", false), PST_DNS_OPEN);
+}
+
+static void record_takes_the_policys_fields_and_no_others(void **state)
+{
+	cleanup_policy struct policy *policy = fixture_policy("allow 1.2.3.4; deny 0.0.0.0/0");
+	cleanup_table struct table *table = NULL;
+	struct pst_sandbox record = {.id = 7, .policy_slot = 3, .default_verdict = 1};
+
+	(void)state;
+	policy->audit = true;
+	policy->loopback = PST_LOOPBACK_HOST;
+	policy->inbound = PST_INBOUND_DENY;
+	assert_int_equal(table_compile(policy, NULL, &table, NULL), 0);
+	table_fill_record(table, &record);
+	assert_int_equal(record.id, 7);
+	assert_int_equal(record.policy_slot, 3);
+	assert_int_equal(record.flags, PST_SANDBOX_AUDIT);
+	assert_int_equal(record.rules, 2);
+	assert_int_equal(record.default_verdict, PST_VERDICT_DENY);
+	assert_int_equal(record.loopback, PST_LOOPBACK_HOST);
+	assert_int_equal(record.inbound, PST_INBOUND_DENY);
+	assert_int_equal(record.dns, PST_DNS_RULES);
+}
+
+/* Nesting as deep as prefixes go, in both families. */
+static void deepest_nesting_compiles(void **state)
+{
+	cleanup_policy struct policy *policy = fixture_policy("");
+	cleanup_table struct table *table = NULL;
+	char text[64];
+
+	(void)state;
+	for (int len = 1; len <= 32; len++) {
+		snprintf(text, sizeof(text), "255.255.255.255/%d", len);
+		fixture_entry(policy, "allow", text);
+	}
+	for (int len = 1; len <= 128; len++) {
+		snprintf(text, sizeof(text), "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/%d", len);
+		fixture_entry(policy, "allow", text);
+	}
+	assert_int_equal(table_compile(policy, NULL, &table, NULL), 0);
+	assert_int_equal(table->n_rows4, 33);
+	assert_int_equal(table->n_rows6, 129);
+	assert_answer(table, "255.255.255.255", PST_VERDICT_ALLOW, 32);
+	assert_answer(table, "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", PST_VERDICT_ALLOW, 160);
+	assert_answer(table, "ffff::", PST_VERDICT_ALLOW, 32 + 16);
+}
+
+/* Rules without text, in an order that sorting must undo: deny /8, allow /16 ... /32. */
+static void fill_large(struct policy *policy, size_t count)
+{
+	policy->rules = calloc(count, sizeof(*policy->rules));
+	assert_non_null(policy->rules);
+	policy->n_rules = count;
+	for (size_t i = 0; i < count; i++) {
+		struct policy_rule *rule = &policy->rules[i];
+		uint32_t x = (uint32_t)i * 2654435761u;
+
+		rule->verdict = i < count / 2 ? PST_VERDICT_ALLOW : PST_VERDICT_DENY;
+		rule->list = "allowOut";
+		rule->dest.protocols = PST_ANY_PROTO;
+		rule->dest.any_port = true;
+		rule->dest.cidr = (struct cidr){.family = CIDR_IPV4, .len = 32};
+		rule->dest.cidr.addr = (struct addr){.bytes = {[10] = 0xff, 0xff}};
+		if (i % 4 == 0)
+			rule->dest.cidr.len = 24;
+		x &= i % 4 ? ~0u : ~0xffu;
+		for (int b = 0; b < 4; b++)
+			rule->dest.cidr.addr.bytes[12 + b] = (uint8_t)(x >> (24 - 8 * b));
+	}
+}
+
+/* Quadratic work on 100,000 entries takes a minute; sorting them some tens of milliseconds. */
+static void hundred_thousand_entries_compile_at_once(void **state)
+{
+	cleanup_policy struct policy *policy = fixture_policy("");
+	cleanup_table struct table *table = NULL;
+	clock_t begin;
+
+	(void)state;
+	fill_large(policy, 100000);
+	begin = clock();
+	assert_int_equal(table_compile(policy, NULL, &table, NULL), 0);
+	assert_true(clock() - begin < 2 * CLOCKS_PER_SEC);
+	print_message("100,000 entries: %ld us, %zu rows\n",
+		      (long)((clock() - begin) * 1000000 / CLOCKS_PER_SEC), table->n_rows4);
+	assert_in_range(table->n_rows4, 50000, 100001);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(empty_policy_has_two_undecided_roots),
+		cmocka_unit_test(rule_answers_inside_its_prefix_and_nowhere_else),
+		cmocka_unit_test(wide_allow_beats_narrow_deny),
+		cmocka_unit_test(narrow_allow_opens_a_wide_deny),
+		cmocka_unit_test(longest_prefix_is_the_rule_that_is_named),
+		cmocka_unit_test(first_of_equal_prefixes_is_the_rule_that_is_named),
+		cmocka_unit_test(sibling_does_not_inherit_from_its_neighbour),
+		cmocka_unit_test(all_traffic_covers_both_families_and_v6_root_only_one),
+		cmocka_unit_test(mapped_prefix_is_ipv4),
+		cmocka_unit_test(rows_are_sorted_by_length_then_address),
+		cmocka_unit_test(lifted_and_inbound_are_inherited_and_resolver_is_not),
+		cmocka_unit_test(resolvers_of_the_host_count_too),
+		cmocka_unit_test(dns_is_open_gated_or_by_rules),
+		cmocka_unit_test(record_takes_the_policys_fields_and_no_others),
+		cmocka_unit_test(deepest_nesting_compiles),
+		cmocka_unit_test(hundred_thousand_entries_compile_at_once),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
