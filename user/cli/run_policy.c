@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT */
+/* Options of `postern run` -> the policy that it enforces. What cannot be enforced is refused, never ignored. */
+#include <errno.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "cli/host.h"
+#include "cli/run_policy.h"
+
+typedef int (*add_fn)(struct policy *policy, const char *text, struct error *err);
+
+int run_policy_entry(const char *text, struct buf *out, struct error *err)
+{
+	char address[CIDR_TEXT_MAX];
+	struct policy_dest dest;
+	const char *host;
+	bool bracket;
+	int r;
+
+	if (!strstr(text, "://")) {
+		buf_puts(out, text);
+		return buf_status(out);
+	}
+	r = policy_dest_parse(text, true, &dest, err);
+	if (r < 0)
+		return r;
+	host = dest.kind == POLICY_DEST_NAME ? dest.domain.name : cidr_print(&dest.cidr, address);
+	bracket = strchr(host, ':') != NULL;
+	buf_printf(out, "%s%s%s:%u/tcp", bracket ? "[" : "", host, bracket ? "]" : "", dest.first);
+	return buf_status(out);
+}
+
+static int add_allow(struct policy *policy, const char *text, struct error *err)
+{
+	cleanup_buf struct buf entry = {0};
+	int r = run_policy_entry(text, &entry, err);
+
+	if (r < 0)
+		return r;
+	return policy_add(policy, PST_VERDICT_ALLOW, entry.data ? entry.data : "", err);
+}
+
+static int add_deny(struct policy *policy, const char *text, struct error *err)
+{
+	return policy_add(policy, PST_VERDICT_DENY, text, err);
+}
+
+static int add_list(struct policy *policy, const struct text_list *list, const char *option,
+		    add_fn add, struct error *err)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		int r = add(policy, list->items[i], err);
+
+		if (r == -ENOMEM)
+			return error_set(err, r, "out of memory");
+		if (r < 0)
+			return error_prepend(err, r, "%s '%s': ", option, list->items[i]);
+	}
+	return 0;
+}
+
+static int add_options(struct policy *policy, const struct run_options *options, struct error *err)
+{
+	int r;
+
+	r = add_list(policy, &options->allow, "--allow", add_allow, err);
+	if (r == 0)
+		r = add_list(policy, &options->deny, "--deny", add_deny, err);
+	if (r == 0)
+		r = add_list(policy, &options->allow_private, "--allow-private", policy_add_private,
+			     err);
+	if (r == 0)
+		r = add_list(policy, &options->resolvers, "--resolver", policy_add_resolver, err);
+	return r;
+}
+
+int run_policy_load(const struct run_options *options, struct policy **ret_policy,
+		    struct error *err)
+{
+	cleanup_policy struct policy *policy = NULL;
+	int r;
+
+	if (options->policy)
+		r = host_read_policy(options->policy, &policy, err);
+	else
+		r = policy_new(&policy);
+	if (r < 0)
+		return options->policy ? r : error_set(err, r, "out of memory");
+	r = add_options(policy, options, err);
+	if (r < 0)
+		return r;
+	if (!options->policy && options->allow.count)
+		policy->default_deny = true;
+	if (options->audit)
+		policy->audit = true;
+	r = policy_check(policy, err);
+	if (r < 0)
+		return r;
+	*ret_policy = TAKE_PTR(policy);
+	return 0;
+}
+
+static size_t refuse(bool present, const char *place, const char *key)
+{
+	if (present)
+		log_error("%s%s%s is not supported yet, and is never ignored", place ? place : "",
+			  place ? ": " : "", key);
+	return present;
+}
+
+static size_t refuse_names(const struct policy *policy, const char *place)
+{
+	char label[512];
+
+	if (!policy->has_names)
+		return 0;
+	for (size_t i = 0; i < policy->n_rules; i++) {
+		const struct policy_rule *rule = &policy->rules[i];
+
+		if (rule->dest.kind != POLICY_DEST_NAME)
+			continue;
+		policy_rule_label(policy, (unsigned)i + 1, label, sizeof(label));
+		log_error("%s%s%s: a name in %s is not supported yet, and is never ignored",
+			  place ? place : "", place ? ": " : "", label, rule->list);
+		return 1;
+	}
+	return refuse(true, place, "a name in allowOut");
+}
+
+size_t run_policy_unsupported(const struct policy *policy, const struct run_options *options)
+{
+	const char *place = options->policy;
+	size_t n;
+
+	n = refuse_names(policy, place);
+	n += refuse(policy->proxy != NULL, place, "egressProxy");
+	n += refuse(policy->n_transforms != 0, place, "rules");
+	n += refuse(policy->host_check != POLICY_HOST_CHECK_OFF, place, "hostCheck: strict");
+	n += refuse(policy->unix_sockets != POLICY_UNIX_ALLOW, place, "unix other than allow");
+	n += refuse(options->netns, NULL, "--netns");
+	return n;
+}

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: MIT */
+/* What a run blocked -> the summary on stderr and the JSON report. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "cli/run_report.h"
+#include "events/words.h"
+
+#define ROWS_SHOWN 20
+/* Codes below are denials (pst_reason.h). */
+#define FIRST_ALLOWING PST_REASON_ALLOW_RULE
+
+static const char *name_rule(const void *context, uint32_t rule, char *text, size_t size)
+{
+	return policy_rule_label(context, rule, text, size);
+}
+
+static struct record_words words_of(const struct run_report *report)
+{
+	return (struct record_words){
+		.rule = name_rule,
+		.context = report->policy,
+		.wall_minus_boot_ns = report->wall_minus_boot_ns,
+	};
+}
+
+static uint64_t itemised(const struct summary *summary)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < summary->n_rows; i++)
+		sum += summary->rows[i].count;
+	return sum;
+}
+
+/* An event may be read before its counter is: then what was itemised is the better number. */
+uint64_t run_report_blocked(const struct run_report *report)
+{
+	uint64_t sum = 0, known = itemised(report->summary);
+
+	for (size_t i = 0; i < FIRST_ALLOWING; i++)
+		sum += report->counters[i];
+	return sum > known ? sum : known;
+}
+
+void run_report_text(const struct run_report *report, struct buf *out)
+{
+	uint64_t blocked = run_report_blocked(report), listed = itemised(report->summary);
+	struct record_words words = words_of(report);
+	size_t n = report->summary->n_rows;
+
+	if (!blocked)
+		return;
+	buf_printf(out, "postern: %s %zu destination%s:\n",
+		   report->policy->audit ? "audit: would have blocked" : "blocked", n,
+		   n == 1 ? "" : "s");
+	summary_print(report->summary, ROWS_SHOWN, &words, out);
+	if (blocked > listed)
+		buf_printf(out, "%8" PRIu64 "  further denials were not itemised\n",
+			   blocked - listed);
+}
+
+/* RFC 3339 in UTC, to the second. */
+static void add_time(struct buf *out, const char *key, uint64_t wall_ns)
+{
+	time_t seconds = (time_t)(wall_ns / 1000000000u);
+	char text[32] = "";
+	struct tm tm = {0};
+
+	gmtime_r(&seconds, &tm);
+	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
+	buf_printf(out, ",\"%s\":\"%s\"", key, text);
+}
+
+/* Arguments are bytes; JSON is UTF-8. Bytes beyond ASCII are shown as '?'. */
+static void add_word(struct buf *out, const char *word)
+{
+	cleanup_free char *text = strdup(word);
+
+	if (!text) {
+		out->failed = true;
+		return;
+	}
+	for (char *p = text; *p; p++) {
+		if ((unsigned char)*p >= 0x80)
+			*p = '?';
+	}
+	buf_json_string(out, text);
+}
+
+static void add_command(struct buf *out, char **command)
+{
+	buf_puts(out, "{\"command\":[");
+	for (size_t i = 0; command[i]; i++) {
+		buf_puts(out, i ? "," : "");
+		add_word(out, command[i]);
+	}
+	buf_puts(out, "]");
+}
+
+static void add_reasons(struct buf *out, const uint64_t *counters)
+{
+	const char *separator = "";
+
+	buf_puts(out, ",\"reasons\":{");
+	for (unsigned i = 0; i < FIRST_ALLOWING; i++) {
+		if (!counters[i])
+			continue;
+		buf_printf(out, "%s\"%s\":%" PRIu64, separator, words_reason(i), counters[i]);
+		separator = ",";
+	}
+	buf_puts(out, "}");
+}
+
+static void add_events(struct buf *out, const struct run_report *report)
+{
+	struct record_words words = words_of(report);
+
+	buf_puts(out, ",\"events\":[");
+	for (size_t i = 0; i < report->summary->n_rows; i++) {
+		const struct summary_row *row = &report->summary->rows[i];
+
+		buf_puts(out, i ? "," : "");
+		record_json(&row->event, row->count, &words, out);
+	}
+	buf_puts(out, "]");
+}
+
+void run_report_json(const struct run_report *report, struct buf *out)
+{
+	uint64_t blocked = run_report_blocked(report), listed = itemised(report->summary);
+
+	add_command(out, report->command);
+	buf_printf(out, ",\"exit\":%d", report->exit_code);
+	add_time(out, "started", report->started_ns);
+	add_time(out, "ended", report->ended_ns);
+	buf_printf(out, ",\"audit\":%s,\"assurance\":\"%s\"",
+		   report->policy->audit ? "true" : "false", report->weak ? "weak" : "strong");
+	buf_printf(out, ",\"blocked\":%" PRIu64 ",\"notItemised\":%" PRIu64, blocked,
+		   blocked - listed);
+	add_reasons(out, report->counters);
+	add_events(out, report);
+	buf_puts(out, ",\"policy\":");
+	if (policy_print(report->policy, out) < 0)
+		out->failed = true;
+	buf_puts(out, "}\n");
+}
+
+/* /dev/stderr, a pipe, a terminal: written to, never replaced. */
+static int write_through(const char *path, const struct buf *text, struct error *err)
+{
+	cleanup_close int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+	int r;
+
+	if (fd < 0)
+		return error_set(err, -errno, "%s: %s", path, strerror(errno));
+	r = io_write_all(fd, text->data, text->size);
+	return r < 0 ? error_set(err, r, "%s: %s", path, strerror(-r)) : 0;
+}
+
+static int write_file(const char *path, const struct buf *text, struct error *err)
+{
+	struct stat st;
+
+	if (lstat(path, &st) == 0 && !S_ISREG(st.st_mode))
+		return write_through(path, text, err);
+	return io_replace_file(path, text->data, text->size, err);
+}
+
+/* So that the user owns the report. Only the effective ids change, and change back. */
+static int write_as(const struct run_identity *identity, const char *path, const struct buf *text,
+		    struct error *err)
+{
+	int r;
+
+	if (setegid(identity->gid) < 0 || seteuid(identity->uid) < 0)
+		r = error_set(err, -EPERM, "cannot act as user %u", identity->uid);
+	else
+		r = write_file(path, text, err);
+	if (seteuid(0) < 0 || setegid(0) < 0)
+		return error_set(err, -EPERM, "cannot act as root again");
+	return r;
+}
+
+int run_report_write(const char *path, const struct run_report *report,
+		     const struct run_identity *identity, struct error *err)
+{
+	cleanup_buf struct buf text = {0};
+	int r;
+
+	run_report_json(report, &text);
+	if (buf_status(&text) < 0)
+		return error_set(err, -ENOMEM, "out of memory");
+	if (identity->is_root)
+		return write_file(path, &text, err);
+	r = write_as(identity, path, &text, err);
+	if (r == -EACCES || r == -EPERM)
+		r = write_file(path, &text, err);
+	return r;
+}

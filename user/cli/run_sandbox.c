@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT */
+/* The sandbox of one `postern run`: its cgroup, its pins, its enforcement; made and removed as one. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/loop.h"
+#include "cli/run_sandbox.h"
+#include "kern/cgroup.h"
+#include "kern/netns.h"
+#include "kern/pin.h"
+
+#define NAME_MAX_SIZE 32
+/* Killing a process that writes to a slow disk takes its time; more than this is a stuck one. */
+#define KILL_WAIT_NS  5000000000ULL
+#define KILL_ROUND_MS 100
+
+static int draw_id(uint64_t *ret_id)
+{
+	uint64_t id = 0;
+
+	while (id == 0) {
+		if (getrandom(&id, sizeof(id), 0) != (ssize_t)sizeof(id) && errno != EINTR)
+			return -errno;
+	}
+	*ret_id = id;
+	return 0;
+}
+
+static bool is_ours(const char *path)
+{
+	return strncmp(path, PIN_RUN_DIR "/", sizeof(PIN_RUN_DIR)) == 0 ||
+	       strstr(path, "/" PIN_RUN_DIR "/") != NULL;
+}
+
+/* Below the caller's own cgroup when that is a run's, so that the outer policy holds for the inner one too. */
+static int choose_path(const char *name, char **ret_path, struct error *err)
+{
+	cleanup_free char *own = NULL;
+	struct error none = {0};
+	const char *parent = PIN_RUN_DIR;
+	int r;
+
+	r = cgroup_of(getpid(), &own, &none);
+	/* A host with cgroup v2 mounted nowhere has everybody in its root. */
+	if (r < 0 && r != -ENOENT)
+		return error_set(err, r, "%s", none.text);
+	if (r == 0 && is_ours(own))
+		parent = own;
+	if (asprintf(ret_path, "%s/%s", parent, name) < 0) {
+		*ret_path = NULL;
+		return error_set(err, -ENOMEM, "out of memory");
+	}
+	return 0;
+}
+
+static int make_places(struct run_sandbox *sandbox, struct error *err)
+{
+	cleanup_free char *bpffs = NULL;
+	char name[NAME_MAX_SIZE];
+	int r;
+
+	r = cgroup_open_root(&sandbox->root_fd, NULL, err);
+	if (r == 0)
+		r = pin_find_bpffs(&bpffs, err);
+	if (r < 0)
+		return r;
+	r = pin_sweep(bpffs, sandbox->root_fd);
+	if (r < 0)
+		log_warning("run: cannot sweep what killed runs left: %s", strerror(-r));
+	r = draw_id(&sandbox->id);
+	if (r < 0)
+		return error_set(err, r, "cannot draw an id: %s", strerror(-r));
+	snprintf(name, sizeof(name), "run-%016" PRIx64, sandbox->id);
+	r = choose_path(name, &sandbox->cgroup_path, err);
+	/* Pins first: a cgroup without them counts as left over (kern/pin.h). */
+	if (r == 0)
+		r = pin_make_dir(bpffs, name, &sandbox->pin_dir, err);
+	if (r == 0)
+		r = cgroup_create(sandbox->root_fd, sandbox->cgroup_path, &sandbox->cgroup_fd, err);
+	return r;
+}
+
+int run_sandbox_follow_host(struct run_sandbox *sandbox, const struct host *host, struct error *err)
+{
+	cleanup_free struct table_always_row *rows = NULL;
+	size_t count;
+	int r;
+
+	r = table_always(&host->always, &rows, &count);
+	if (r < 0)
+		return error_set(err, r, "cannot make the always-denied set: %s", strerror(-r));
+	return kern_sandbox_set_always(sandbox->kern, rows, count, err);
+}
+
+static int enforce(struct run_sandbox *sandbox, const struct table *table, const struct host *host,
+		   struct error *err)
+{
+	struct kern_sandbox_options options = {
+		.id = sandbox->id,
+		.cgroup_fd = sandbox->cgroup_fd,
+		.cgroup_level = (uint32_t)cgroup_level(sandbox->cgroup_path),
+	};
+	int r;
+
+	r = netns_cookie(&options.netns_cookie, err);
+	if (r == 0)
+		r = kern_sandbox_load(&options, &sandbox->kern, err);
+	if (r == 0)
+		r = run_sandbox_follow_host(sandbox, host, err);
+	if (r == 0)
+		r = kern_sandbox_apply(sandbox->kern, table, err);
+	if (r == 0)
+		r = kern_sandbox_attach(sandbox->kern, sandbox->pin_dir, err);
+	if (r == 0)
+		r = kern_sandbox_flip(sandbox->kern, err);
+	return r;
+}
+
+int run_sandbox_open(struct run_sandbox *ret_sandbox, const struct table *table,
+		     const struct host *host, struct error *err)
+{
+	struct run_sandbox sandbox = {.root_fd = -1, .cgroup_fd = -1};
+	int r;
+
+	r = make_places(&sandbox, err);
+	if (r == 0)
+		r = enforce(&sandbox, table, host, err);
+	if (r < 0) {
+		run_sandbox_close(&sandbox);
+		return r;
+	}
+	*ret_sandbox = sandbox;
+	return 0;
+}
+
+/* cgroup.events is readable by POLLPRI when the last member has gone. */
+static bool wait_until_empty(int cgroup_fd)
+{
+	cleanup_close int events = openat(cgroup_fd, "cgroup.events", O_RDONLY | O_CLOEXEC);
+	struct pollfd ready = {.fd = events, .events = POLLPRI};
+	uint64_t deadline = loop_boot_ns() + KILL_WAIT_NS;
+	bool populated = true;
+
+	while (cgroup_is_populated(cgroup_fd, &populated) == 0 && populated) {
+		if (loop_boot_ns() > deadline)
+			return false;
+		(void)poll(&ready, 1, KILL_ROUND_MS);
+	}
+	return !populated;
+}
+
+static bool empty_cgroup(int cgroup_fd)
+{
+	bool populated = true;
+
+	if (cgroup_is_populated(cgroup_fd, &populated) == 0 && !populated)
+		return true;
+	return cgroup_kill(cgroup_fd) == 0 && wait_until_empty(cgroup_fd);
+}
+
+static void remove_places(const struct run_sandbox *sandbox)
+{
+	int r = 0;
+
+	if (sandbox->cgroup_fd >= 0)
+		r = cgroup_remove_tree(sandbox->root_fd, sandbox->cgroup_path);
+	if (r < 0)
+		log_warning("run: cannot remove the cgroup %s: %s", sandbox->cgroup_path,
+			    strerror(-r));
+	r = sandbox->pin_dir ? pin_remove_dir(sandbox->pin_dir) : 0;
+	if (r < 0)
+		log_warning("run: cannot remove %s: %s", sandbox->pin_dir, strerror(-r));
+}
+
+void run_sandbox_close(struct run_sandbox *sandbox)
+{
+	if (sandbox->cgroup_fd >= 0 && !empty_cgroup(sandbox->cgroup_fd)) {
+		log_warning(
+			"run: the cgroup %s has members that cannot be killed: it stays enforced",
+			sandbox->cgroup_path);
+	} else {
+		if (sandbox->kern)
+			kern_sandbox_detach(sandbox->kern);
+		remove_places(sandbox);
+	}
+	kern_sandbox_free(sandbox->kern);
+	if (sandbox->cgroup_fd >= 0)
+		close(sandbox->cgroup_fd);
+	if (sandbox->root_fd >= 0)
+		close(sandbox->root_fd);
+	free(sandbox->cgroup_path);
+	free(sandbox->pin_dir);
+}

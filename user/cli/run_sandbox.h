@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/* The sandbox of one `postern run`: its cgroup, its pins, its enforcement; made and removed as one. */
+#ifndef CLI_RUN_SANDBOX_H
+#define CLI_RUN_SANDBOX_H
+
+#include <stdint.h>
+
+#include "cli/host.h"
+#include "kern/sandbox.h"
+
+struct run_sandbox {
+	int root_fd;   /* the cgroup2 root */
+	int cgroup_fd; /* enforced; CMD's */
+	char *cgroup_path;
+	char *pin_dir;
+	struct kern_sandbox *kern;
+	uint64_t id;
+};
+
+/* After it returns 0 the policy is enforced on the empty cgroup. Otherwise nothing is left; -errno with err. */
+int run_sandbox_open(struct run_sandbox *ret_sandbox, const struct table *table,
+		     const struct host *host, struct error *err);
+/* The host's addresses have changed: the always-denied set follows. */
+int run_sandbox_follow_host(struct run_sandbox *sandbox, const struct host *host,
+			    struct error *err);
+/*
+ * Kills what is left in the cgroup, then detaches, then removes. While something lives there that cannot be
+ * killed, it stays enforced, and the next run's sweep removes it.
+ */
+void run_sandbox_close(struct run_sandbox *sandbox);
+
+#endif
