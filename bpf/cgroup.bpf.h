@@ -63,18 +63,6 @@ static __always_inline void pst_call_query(struct bpf_sock_addr *ctx, int ipv6,
 	query->port = query->protocol == PST_ICMP ? 0 : bpf_ntohs(ctx->user_port);
 }
 
-/* The caller's own end, as far as it is known: a source the destination's socket may already be connected to. */
-static __always_inline int pst_call_is_owned(struct bpf_sock_addr *ctx,
-					     const struct pst_sandbox *sandbox,
-					     const struct pst_query *query)
-{
-	__u8 source[16] __attribute__((aligned(8)));
-	struct bpf_sock *sk = ctx->sk;
-
-	__builtin_memcpy(source, query->addr, 16);
-	return pst_owned_call(ctx, sandbox, query, source, sk ? (__u16)sk->src_port : 0);
-}
-
 /* An admitted UDP peer may be answered by sendto() although the policy does not let the sandbox call it. */
 static __always_inline int pst_call_is_answer(struct bpf_sock_addr *ctx,
 					      const struct pst_sandbox *sandbox,
@@ -102,16 +90,15 @@ static __always_inline int pst_call(struct bpf_sock_addr *ctx, int ipv6, __u8 ho
 	struct pst_decision d;
 
 	pst_call_query(ctx, ipv6, &query);
-	d = pst_decide(sandbox, &query);
+	d = pst_unpack(pst_judge(sandbox, &query));
 	if (d.verdict == PST_VERDICT_OWNER)
-		d = pst_settle(d, query.protocol == PST_ICMP ||
-					  pst_call_is_owned(ctx, sandbox, &query));
+		d = pst_settle(d, pst_owned_call(ctx, sandbox, &query));
 	if (!pst_passes(d) && hook == PST_HOOK_SENDMSG && pst_call_is_answer(ctx, sandbox, &query))
 		return 1;
 	/* A sendmsg that passes is counted by the packet hook. */
 	if (hook == PST_HOOK_CONNECT || d.verdict != PST_VERDICT_ALLOW) {
 		pst_count_rule(sandbox, d.rule, 1, 0, 0);
-		pst_report(sandbox, &query, d, hook, (__u8)ctx->protocol);
+		pst_report(sandbox, &query, pst_pack(d), hook, ctx->protocol);
 	}
 	return pst_passes(d);
 }
@@ -134,7 +121,8 @@ static __always_inline __u8 pst_refuse_socket(__u32 type, __u32 protocol)
 static __always_inline int pst_refuse(const struct pst_sandbox *sandbox, __u8 reason,
 				      const struct pst_query *query, __u8 hook, __u8 ip_protocol)
 {
-	pst_report(sandbox, query, pst_answer(PST_VERDICT_DENY, PST_STEP_PARSE, reason, 0), hook,
+	pst_report(sandbox, query,
+		   pst_pack(pst_answer(PST_VERDICT_DENY, PST_STEP_PARSE, reason, 0)), hook,
 		   ip_protocol);
 	return 0;
 }
@@ -239,39 +227,54 @@ static __always_inline int pst_remember_peer(const struct pst_sandbox *sandbox, 
 	return pst_peer_add(sandbox, table, key, PST_FLOW_OUT, now_ns);
 }
 
-static __always_inline int pst_packet_out(struct __sk_buff *skb)
+/* A packet that no cached flow answers for. */
+__noinline int pst_judge_packet(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
+				struct pst_packet *p)
 {
-	const struct pst_sandbox *sandbox = bpf_get_local_storage(&pst_sandbox, 0);
-	struct pst_packet p = {};
 	struct bpf_sock *sk = skb->sk;
 	struct pst_flow *flow = 0;
-	struct pst_peer_key key;
+	struct pst_peer_key key = {};
 	struct pst_decision d;
 	void *peers = 0;
 	int opened = 0;
 
-	pst_parse(skb, &p);
+	if (!sandbox || !p)
+		return 0;
 	if (sk)
 		sk = bpf_sk_fullsock(sk);
 	if (sk)
 		flow = bpf_sk_storage_get(&pst_sockets, sk, 0, 0);
-	if (flow && pst_flow_hit(sandbox, flow, &p))
-		return 1;
-	if (sk && p.query.protocol == PST_UDP && sk->state == PST_STATE_CLOSE) {
+	if (sk && p->query.protocol == PST_UDP && sk->state == PST_STATE_CLOSE) {
 		peers = pst_peer_table(sandbox);
-		pst_peer_key_of(&key, p.query.addr, p.query.port, p.source_port, PST_UDP);
+		pst_peer_key_of(&key, p->query.addr, p->query.port, p->source_port, PST_UDP);
 	}
-	p.query.inbound = (__u8)pst_out_inbound(skb, sandbox, flow, peers, &key, &p);
-	d = pst_decide(sandbox, &p.query);
+	p->query.inbound = (__u8)pst_out_inbound(skb, sandbox, flow, peers, &key, p);
+	d = pst_unpack(pst_judge(sandbox, &p->query));
 	if (d.verdict == PST_VERDICT_OWNER)
-		d = pst_settle(d, pst_owned_packet(skb, sandbox, &p));
-	if (sk && pst_worth_caching(sk, &p, d))
-		pst_cache(sandbox, sk, &p, d);
+		d = pst_settle(d, pst_owned_packet(skb, sandbox, p));
+	if (sk && pst_worth_caching(sk, p, d))
+		pst_cache(sandbox, sk, p, d);
 	if (peers && pst_passes(d) && d.step != PST_STEP_INBOUND)
 		opened = pst_remember_peer(sandbox, peers, &key, d);
-	pst_count_rule(sandbox, d.rule, (__u64)opened, 1, p.length);
-	pst_report(sandbox, &p.query, d, PST_HOOK_EGRESS, p.ip_protocol);
+	pst_count_rule(sandbox, d.rule, (__u64)opened, 1, p->length);
+	pst_report(sandbox, &p->query, pst_pack(d), PST_HOOK_EGRESS, p->ip_protocol);
 	return pst_passes(d);
+}
+
+static __always_inline int pst_packet_out(struct __sk_buff *skb)
+{
+	const struct pst_sandbox *sandbox = bpf_get_local_storage(&pst_sandbox, 0);
+	struct bpf_sock *sk = skb->sk;
+	struct pst_packet p = {};
+	struct pst_flow *flow;
+
+	pst_parse(skb, &p);
+	if (sk) {
+		flow = bpf_sk_storage_get(&pst_sockets, sk, 0, 0);
+		if (flow && pst_flow_hit(sandbox, flow, &p))
+			return 1;
+	}
+	return pst_judge_packet(skb, sandbox, &p) ? 1 : 0;
 }
 
 /* ---- packets in ---- */

@@ -18,6 +18,13 @@
 #define __always_inline inline __attribute__((always_inline))
 #endif
 
+/* In BPF a function of its own is verified once, not once for each path that leads to it. */
+#ifdef __bpf__
+#define PST_FUNCTION __attribute__((noinline))
+#else
+#define PST_FUNCTION static inline
+#endif
+
 #define PST_DNS_PORT 53
 
 static __always_inline struct pst_decision pst_answer(__u8 verdict, __u8 step, __u8 reason,
@@ -80,48 +87,56 @@ static __always_inline int pst_embedded(const __u8 addr[16], __u8 out[2][16], in
 	return 2;
 }
 
-/* What one prefix says to this protocol and port: fills `d` and returns 1, or returns 0 (nothing). */
-static __always_inline int pst_cidr_says(const struct pst_sandbox *sandbox,
-					 const struct pst_cidr *cidr, const struct pst_query *query,
-					 struct pst_decision *d)
+/* A lookup failed: nothing that another reading of the address says may allow now. */
+static __always_inline struct pst_decision pst_failed(void)
 {
-	const struct pst_ports *ports;
-	__u8 verdict = cidr->verdict;
-	__u32 rule = cidr->rule;
-	int found = cidr->decided;
+	return pst_answer(PST_VERDICT_DENY, PST_STEP_ALWAYS_DENIED, PST_REASON_INTERNAL, 0);
+}
 
-	if (cidr->ports) {
-		ports = pst_ports_find(sandbox, cidr->ports);
-		if (!ports) {
-			*d = pst_answer(PST_VERDICT_DENY, PST_STEP_CIDR_DENY, PST_REASON_INTERNAL,
-					0);
-			return 1;
-		}
-		found = 0;
-		for (__u32 i = 0; i < PST_MAX_PORT_RANGES; i++) {
-			const struct pst_port_range *r = &ports->range[i];
-
-			if (i >= ports->count)
-				break;
-			if (!(r->protocols & query->protocol))
-				continue;
-			if (query->protocol != PST_ICMP &&
-			    (query->port < r->first || query->port > r->last))
-				continue;
-			verdict = r->verdict;
-			rule = r->rule;
-			found = 1;
-			break;
-		}
-	}
-	if (!found)
+/* The number of the first line that matches, counted from 1; 0: none. */
+PST_FUNCTION __u32 pst_port_line(const struct pst_ports *ports, const struct pst_query *query)
+{
+	if (!ports || !query)
 		return 0;
+	for (__u32 i = 0; i < PST_MAX_PORT_RANGES; i++) {
+		const struct pst_port_range *r = &ports->range[i];
+
+		if (i >= ports->count)
+			break;
+		if (!(r->protocols & query->protocol))
+			continue;
+		if (query->protocol == PST_ICMP ||
+		    (query->port >= r->first && query->port <= r->last))
+			return i + 1;
+	}
+	return 0;
+}
+
+static __always_inline struct pst_decision pst_cidr_answer(__u8 verdict, __u32 rule)
+{
 	if (verdict == PST_VERDICT_ALLOW)
-		*d = pst_answer(PST_VERDICT_ALLOW, PST_STEP_CIDR_ALLOW, PST_REASON_ALLOW_RULE,
-				rule);
-	else
-		*d = pst_answer(PST_VERDICT_DENY, PST_STEP_CIDR_DENY, PST_REASON_DENY_RULE, rule);
-	return 1;
+		return pst_answer(verdict, PST_STEP_CIDR_ALLOW, PST_REASON_ALLOW_RULE, rule);
+	return pst_answer(PST_VERDICT_DENY, PST_STEP_CIDR_DENY, PST_REASON_DENY_RULE, rule);
+}
+
+/* What one prefix says to this protocol and port; step NONE: nothing. */
+static __always_inline struct pst_decision pst_cidr_says(const struct pst_sandbox *sandbox,
+							 const struct pst_cidr *cidr,
+							 const struct pst_query *query)
+{
+	struct pst_decision nothing = {};
+	const struct pst_ports *ports;
+	__u32 line;
+
+	if (!cidr->ports)
+		return cidr->decided ? pst_cidr_answer(cidr->verdict, cidr->rule) : nothing;
+	ports = pst_ports_find(sandbox, cidr->ports);
+	if (!ports)
+		return pst_failed();
+	line = pst_port_line(ports, query);
+	if (!line || line > PST_MAX_PORT_RANGES)
+		return nothing;
+	return pst_cidr_answer(ports->range[line - 1].verdict, ports->range[line - 1].rule);
 }
 
 /* Steps 7 to 10 for one form of the destination, joined into what the forms before it said:
@@ -136,7 +151,7 @@ static __always_inline void pst_judge_form(const struct pst_sandbox *sandbox,
 	if (d->step == PST_STEP_ALWAYS_DENIED)
 		return;
 	if (!always || !cidr) {
-		*d = pst_answer(PST_VERDICT_DENY, PST_STEP_ALWAYS_DENIED, PST_REASON_INTERNAL, 0);
+		*d = pst_failed();
 		return;
 	}
 	if (always->kind != PST_ALWAYS_OPEN && !(cidr->flags & PST_CIDR_LIFTED)) {
@@ -144,10 +159,10 @@ static __always_inline void pst_judge_form(const struct pst_sandbox *sandbox,
 				0);
 		return;
 	}
-	if (!pst_cidr_says(sandbox, cidr, query, &says))
-		return;
-	if (says.verdict == PST_VERDICT_ALLOW ? may_allow && d->step != PST_STEP_CIDR_ALLOW
-					      : d->step == PST_STEP_NONE)
+	says = pst_cidr_says(sandbox, cidr, query);
+	if (says.step == PST_STEP_ALWAYS_DENIED ||
+	    (says.step == PST_STEP_CIDR_ALLOW && may_allow && d->step != PST_STEP_CIDR_ALLOW) ||
+	    (says.step == PST_STEP_CIDR_DENY && d->step == PST_STEP_NONE))
 		*d = says;
 }
 
@@ -263,7 +278,7 @@ static __always_inline struct pst_decision pst_decide(const struct pst_sandbox *
 	always = pst_always_find(query->addr);
 	cidr = pst_cidr_find(sandbox, query->addr);
 	if (!always || !cidr)
-		return pst_answer(PST_VERDICT_DENY, PST_STEP_ALWAYS_DENIED, PST_REASON_INTERNAL, 0);
+		return pst_failed();
 	resolver = pst_is_dns(query) && cidr->flags & PST_CIDR_RESOLVER;
 	if (!resolver && (always->kind == PST_ALWAYS_HOST || pst_is_loopback(query->addr)))
 		return pst_judge_loopback(sandbox);

@@ -71,15 +71,19 @@ static __always_inline int pst_peer_came_to_us(const struct bpf_sock *sk, __u16 
 }
 
 /* connect and sendmsg: the bind hooks' mark, else the socket's cgroup as the kernel has it. */
-static __always_inline int pst_owned_call(struct bpf_sock_addr *ctx,
-					  const struct pst_sandbox *sandbox,
-					  const struct pst_query *query, const __u8 source[16],
-					  __u16 source_port)
+__noinline int pst_owned_call(struct bpf_sock_addr *ctx, const struct pst_sandbox *sandbox,
+			      const struct pst_query *query)
 {
-	struct bpf_sock *sk = pst_find_peer(ctx, query, source, source_port);
+	struct bpf_sock *sk = ctx->sk;
+	__u16 source_port = sk ? (__u16)sk->src_port : 0;
 	struct pst_owner *owner;
 	int owned;
 
+	if (!sandbox || !query)
+		return 0;
+	if (query->protocol == PST_ICMP)
+		return 1; /* the host answers its own echo; nothing listens */
+	sk = pst_find_peer(ctx, query, query->addr, source_port);
 	if (!sk)
 		return 1;
 	owner = bpf_sk_storage_get(&pst_owners, sk, 0, 0);
@@ -90,15 +94,16 @@ static __always_inline int pst_owned_call(struct bpf_sock_addr *ctx,
 }
 
 /* egress: the truth, with the packet's own tuple. */
-static __always_inline int pst_owned_packet(struct __sk_buff *skb,
-					    const struct pst_sandbox *sandbox,
-					    const struct pst_packet *p)
+__noinline int pst_owned_packet(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
+				const struct pst_packet *p)
 {
 	struct bpf_sock *sk;
 	int owned;
 
+	if (!sandbox || !p)
+		return 0;
 	if (p->query.protocol == PST_ICMP)
-		return 1; /* the host answers its own echo; nothing listens */
+		return 1;
 	sk = pst_find_peer(skb, &p->query, p->source, p->source_port);
 	if (!sk)
 		return 1;

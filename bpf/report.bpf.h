@@ -7,6 +7,27 @@
 
 #include "maps.bpf.h"
 #include "kernel.bpf.h"
+#include "decide.bpf.h"
+
+/* A decision as one word: what the functions below pass among themselves. */
+static __always_inline __u64 pst_pack(struct pst_decision d)
+{
+	return (__u64)d.rule << 32 | (__u32)d.reason << 16 | (__u32)d.step << 8 | d.verdict;
+}
+
+static __always_inline struct pst_decision pst_unpack(__u64 word)
+{
+	return pst_answer((__u8)word, (__u8)(word >> 8), (__u8)(word >> 16), (__u32)(word >> 32));
+}
+
+/* pst_decide() as a function the verifier looks at once. Without its arguments: deny. */
+__noinline __u64 pst_judge(const struct pst_sandbox *sandbox, const struct pst_query *query)
+{
+	if (!sandbox || !query)
+		return pst_pack(
+			pst_answer(PST_VERDICT_DENY, PST_STEP_NONE, PST_REASON_INTERNAL, 0));
+	return pst_pack(pst_decide(sandbox, query));
+}
 
 /* Takes one token (GCRA: one word says when the bucket would be full again). 0: none left. */
 static __always_inline int pst_take_token(struct pst_quota *quota, __u64 now_ns)
@@ -52,42 +73,49 @@ static __always_inline int pst_emit(const struct pst_sandbox *sandbox,
 	return 1;
 }
 
-/* Counts the decision by reason; a denial (also a would-be one) becomes an event. */
-static __always_inline void pst_report(const struct pst_sandbox *sandbox,
-				       const struct pst_query *query, struct pst_decision d,
-				       __u8 hook, __u8 ip_protocol)
+/*
+ * Counts the decision by reason; a denial (also a would-be one) becomes an event. A function of its own (as all
+ * that are not static here): the verifier looks at it once, not once for each path that leads to it.
+ */
+__noinline int pst_report(const struct pst_sandbox *sandbox, const struct pst_query *query,
+			  __u64 answer, __u32 hook, __u32 ip_protocol)
 {
-	__u32 reason = d.reason, slot = sandbox->state_slot;
+	struct pst_decision d = pst_unpack(answer);
+	__u32 reason = d.reason, slot;
 	__u64 *counter = bpf_map_lookup_elem(&pst_counters, &reason);
 	struct pst_quota *quota;
 	__u64 now_ns;
 
 	if (counter)
 		*counter += 1;
-	if (d.verdict == PST_VERDICT_ALLOW)
-		return;
+	if (d.verdict == PST_VERDICT_ALLOW || !sandbox || !query)
+		return 0;
+	slot = sandbox->state_slot;
 	quota = bpf_map_lookup_elem(&pst_quotas, &slot);
 	if (!quota)
-		return;
+		return 0;
 	now_ns = bpf_ktime_get_boot_ns();
 	if (!pst_take_token(quota, now_ns) ||
-	    !pst_emit(sandbox, query, d, hook, ip_protocol, now_ns))
+	    !pst_emit(sandbox, query, d, (__u8)hook, (__u8)ip_protocol, now_ns))
 		__sync_fetch_and_add(&quota->lost, 1);
+	return 0;
 }
 
 /* Adds to a rule's hits. Rule 0 stands for what no rule settled. */
-static __always_inline void pst_count_rule(const struct pst_sandbox *sandbox, __u32 rule,
-					   __u64 connections, __u64 packets, __u64 bytes)
+__noinline int pst_count_rule(const struct pst_sandbox *sandbox, __u32 rule, __u64 connections,
+			      __u64 packets, __u64 bytes)
 {
-	__u32 slot = sandbox->state_slot;
 	struct pst_rule_hits *hits;
-	void *table = bpf_map_lookup_elem(&pst_rules, &slot);
+	void *table;
+	__u32 slot;
 
-	if (!table)
-		return;
-	hits = bpf_map_lookup_elem(table, &rule);
+	if (!sandbox)
+		return 0;
+	slot = sandbox->state_slot;
+	table = bpf_map_lookup_elem(&pst_rules, &slot);
+	hits = table ? bpf_map_lookup_elem(table, &rule) : 0;
 	if (!hits)
-		return;
+		return 0;
 	if (connections)
 		__sync_fetch_and_add(&hits->connections, connections);
 	if (packets) {
@@ -95,6 +123,7 @@ static __always_inline void pst_count_rule(const struct pst_sandbox *sandbox, __
 		__sync_fetch_and_add(&hits->bytes, bytes);
 	}
 	hits->last_ns = bpf_ktime_get_boot_ns();
+	return 0;
 }
 
 #endif
