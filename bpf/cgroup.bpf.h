@@ -63,7 +63,8 @@ static __always_inline void pst_call_query(struct bpf_sock_addr *ctx, int ipv6,
 	query->port = query->protocol == PST_ICMP ? 0 : bpf_ntohs(ctx->user_port);
 }
 
-/* An admitted UDP peer may be answered by sendto() although the policy does not let the sandbox call it. */
+/* An admitted UDP peer may be answered, by sendto() or from a connected socket on the same port, although the
+ * policy does not let the sandbox call it. */
 static __always_inline int pst_call_is_answer(struct bpf_sock_addr *ctx,
 					      const struct pst_sandbox *sandbox,
 					      const struct pst_query *query)
@@ -93,7 +94,7 @@ static __always_inline int pst_call(struct bpf_sock_addr *ctx, int ipv6, __u8 ho
 	d = pst_unpack(pst_judge(sandbox, &query));
 	if (d.verdict == PST_VERDICT_OWNER)
 		d = pst_settle(d, pst_owned_call(ctx, sandbox, &query));
-	if (!pst_passes(d) && hook == PST_HOOK_SENDMSG && pst_call_is_answer(ctx, sandbox, &query))
+	if (!pst_passes(d) && pst_call_is_answer(ctx, sandbox, &query))
 		return 1;
 	/* A sendmsg that passes is counted by the packet hook. */
 	if (hook == PST_HOOK_CONNECT || d.verdict != PST_VERDICT_ALLOW) {
@@ -244,7 +245,7 @@ __noinline int pst_judge_packet(struct __sk_buff *skb, const struct pst_sandbox 
 		sk = bpf_sk_fullsock(sk);
 	if (sk)
 		flow = bpf_sk_storage_get(&pst_sockets, sk, 0, 0);
-	if (sk && p->query.protocol == PST_UDP && sk->state == PST_STATE_CLOSE) {
+	if (sk && p->query.protocol == PST_UDP) {
 		peers = pst_peer_table(sandbox);
 		pst_peer_key_of(&key, p->query.addr, p->query.port, p->source_port, PST_UDP);
 	}
@@ -254,10 +255,12 @@ __noinline int pst_judge_packet(struct __sk_buff *skb, const struct pst_sandbox 
 		d = pst_settle(d, pst_owned_packet(skb, sandbox, p));
 	if (sk && pst_worth_caching(sk, p, d))
 		pst_cache(sandbox, sk, p, d);
-	if (peers && pst_passes(d) && d.step != PST_STEP_INBOUND)
+	if (peers && sk->state == PST_STATE_CLOSE && pst_passes(d) && d.step != PST_STEP_INBOUND)
 		opened = pst_remember_peer(sandbox, peers, &key, d);
 	pst_count_rule(sandbox, d.rule, (__u64)opened, 1, p->length);
-	pst_report(sandbox, &p->query, pst_pack(d), PST_HOOK_EGRESS, p->ip_protocol);
+	/* audit: the socket call has reported it already; only ping has no such call. */
+	if (d.verdict != PST_VERDICT_WOULD_DENY || p->query.protocol == PST_ICMP)
+		pst_report(sandbox, &p->query, pst_pack(d), PST_HOOK_EGRESS, p->ip_protocol);
 	return pst_passes(d);
 }
 
@@ -351,7 +354,7 @@ static __always_inline int pst_packet_in(struct __sk_buff *skb)
 		return 1;
 	if (sk->state == PST_STATE_LISTEN && pst_is_first_syn(&p))
 		admitted = pst_syn_in(skb, sandbox, sk, &p);
-	else if (p.query.protocol == PST_UDP)
+	else if (p.query.protocol == PST_UDP && sk->protocol == IPPROTO_UDP)
 		admitted = pst_datagram_in(sandbox, &p);
 	if (!admitted) {
 		__builtin_memcpy(p.query.addr, p.source, 16);

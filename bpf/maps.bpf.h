@@ -14,16 +14,6 @@
 
 /* clang 14 leaves types that only inner maps use out of BTF; named in a value, they stay, and the loader makes the
  * inner maps with them, so that `bpftool map dump` prints fields. Sizes, not types, in the definitions below: same reason. */
-struct pst_inner_types {
-	__u32 abi_version;
-	struct pst_key4 key4;
-	struct pst_cidr cidr;
-	struct pst_ports ports;
-	struct pst_rule_hits hits;
-	struct pst_peer_key peer_key;
-	struct pst_peer peer;
-};
-
 const struct pst_inner_types pst_types = {.abi_version = PST_ABI_VERSION};
 
 /* Attached cgroup -> record. Written by the loader in one update (the flip), read once per program run.
