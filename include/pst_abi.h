@@ -245,6 +245,17 @@ struct pst_event {
 	char comm[16];
 };
 
+/* pst_types, a constant of the object: keeps in its BTF what only inner maps use (and the skeleton names it). */
+struct pst_inner_types {
+	__u32 abi_version;
+	struct pst_key4 key4;
+	struct pst_cidr cidr;
+	struct pst_ports ports;
+	struct pst_rule_hits hits;
+	struct pst_peer_key peer_key;
+	struct pst_peer peer;
+};
+
 #define PST_ASSERT(name, cond) _Static_assert(cond, name)
 PST_ASSERT("pst_sandbox is 128 bytes", sizeof(struct pst_sandbox) == 128);
 PST_ASSERT("pst_key4 is 8 bytes", sizeof(struct pst_key4) == 8);
