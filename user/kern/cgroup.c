@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: MIT */
+/* Paths and ids -> descriptors of cgroup2 directories. Kernel files only: nothing here is ever written to disk. */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <linux/openat2.h>
+#include <mntent.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+
+#include "base/cleanup.h"
+#include "kern/cgroup.h"
+
+#define CGROUP_FILE_MAX	 4096
+#define CGROUP_MAX_DEPTH 64
+/* exportfs: a kernfs node by its 64-bit id. */
+#define FILEID_KERNFS 0xfe
+
+static void file_closep(FILE **file)
+{
+	if (*file)
+		fclose(*file);
+}
+
+static void mounts_closep(FILE **mounts)
+{
+	if (*mounts)
+		endmntent(*mounts);
+}
+
+static bool is_cgroup2(int fd)
+{
+	struct statfs fs;
+
+	return !fstatfs(fd, &fs) && fs.f_type == CGROUP2_SUPER_MAGIC;
+}
+
+int cgroup_find_root(int *ret_fd, char **ret_path, struct error *err)
+{
+	cleanup(mounts_closep) FILE *mounts = setmntent("/proc/self/mounts", "re");
+	const struct mntent *entry;
+
+	if (!mounts)
+		return error_set(err, -errno, "cannot read /proc/self/mounts: %s", strerror(errno));
+	while ((entry = getmntent(mounts))) {
+		cleanup_close int fd = -1;
+		char *path = NULL;
+
+		if (strcmp(entry->mnt_type, "cgroup2") != 0)
+			continue;
+		fd = open(entry->mnt_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		/* Something may be mounted over it. */
+		if (fd < 0 || !is_cgroup2(fd))
+			continue;
+		if (ret_path && !(path = strdup(entry->mnt_dir)))
+			return error_set(err, -ENOMEM, "out of memory");
+		if (ret_path)
+			*ret_path = path;
+		*ret_fd = TAKE_FD(fd);
+		return 0;
+	}
+	return error_set(err, -ENOENT, "no cgroup2 file system is mounted");
+}
+
+static int mount_privately(int *ret_fd)
+{
+	cleanup_close int context = fsopen("cgroup2", FSOPEN_CLOEXEC);
+	int fd;
+
+	if (context < 0 || fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0))
+		return -errno;
+	fd = fsmount(context, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+	if (fd < 0)
+		return -errno;
+	*ret_fd = fd;
+	return 0;
+}
+
+int cgroup_open_root(int *ret_fd, char **ret_path, struct error *err)
+{
+	cleanup_close int fd = -1;
+	char *path = NULL;
+	int r = cgroup_find_root(ret_fd, ret_path, err);
+
+	if (r != -ENOENT)
+		return r;
+	r = mount_privately(&fd);
+	if (r < 0)
+		return error_set(err, r, "cannot mount cgroup2: %s; run `postern doctor`",
+				 strerror(-r));
+	if (ret_path && !(path = strdup("")))
+		return error_set(err, -ENOMEM, "out of memory");
+	if (ret_path)
+		*ret_path = path;
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
+static int open_below(int fd, const char *path)
+{
+	struct open_how how = {
+		.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
+	};
+	long r = syscall(SYS_openat2, fd, *path ? path : ".", &how, sizeof(how));
+
+	return r < 0 ? -errno : (int)r;
+}
+
+int cgroup_open(int root_fd, const char *path, int *ret_fd, struct error *err)
+{
+	cleanup_close int fd = open_below(root_fd, path);
+
+	if (fd < 0)
+		return error_set(err, fd, "cannot open the cgroup '%s': %s", path, strerror(-fd));
+	if (!is_cgroup2(fd))
+		return error_set(err, -EINVAL, "'%s' is not a cgroup v2 directory", path);
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
+int cgroup_create(int root_fd, const char *path, int *ret_fd, struct error *err)
+{
+	cleanup_free char *part = strdup(path);
+
+	if (!part)
+		return error_set(err, -ENOMEM, "out of memory");
+	for (char *end = part; end;) {
+		end = strchr(end, '/');
+		if (end)
+			*end = '\0';
+		/* cgroupfs has no links that mkdirat could follow, and cgroup_open() looks again. */
+		if (*part && mkdirat(root_fd, part, 0755) && errno != EEXIST)
+			return error_set(err, -errno, "cannot create the cgroup '%s': %s", part,
+					 strerror(errno));
+		if (end)
+			*end++ = '/';
+	}
+	return cgroup_open(root_fd, path, ret_fd, err);
+}
+
+int cgroup_remove(int root_fd, const char *path)
+{
+	if (unlinkat(root_fd, path, AT_REMOVEDIR) && errno != ENOENT)
+		return -errno;
+	return 0;
+}
+
+static void dir_closep(DIR **dir)
+{
+	if (*dir)
+		closedir(*dir);
+}
+
+/* Failures show when the parent is removed: it is busy then. */
+static void remove_below(int fd, int depth)
+{
+	cleanup(dir_closep) DIR *dir = NULL;
+	const struct dirent *entry;
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+
+	dir = copy < 0 ? NULL : fdopendir(copy);
+	if (!dir) {
+		if (copy >= 0)
+			close(copy);
+		return;
+	}
+	rewinddir(dir);
+	while ((entry = readdir(dir))) {
+		cleanup_close int child = -1;
+
+		if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
+			continue;
+		child = open_below(fd, entry->d_name);
+		if (child >= 0 && depth < CGROUP_MAX_DEPTH)
+			remove_below(child, depth + 1);
+		(void)unlinkat(fd, entry->d_name, AT_REMOVEDIR);
+	}
+}
+
+int cgroup_remove_tree(int root_fd, const char *path)
+{
+	cleanup_close int fd = open_below(root_fd, path);
+
+	if (fd < 0)
+		return fd == -ENOENT ? 0 : fd;
+	remove_below(fd, 0);
+	return cgroup_remove(root_fd, path);
+}
+
+int cgroup_open_id(int root_fd, uint64_t id, int *ret_fd)
+{
+	union {
+		struct file_handle handle;
+		unsigned char room[sizeof(struct file_handle) + sizeof(uint64_t)];
+	} h = {.handle = {.handle_bytes = sizeof(id), .handle_type = FILEID_KERNFS}};
+	int fd;
+
+	memcpy(h.room + sizeof(struct file_handle), &id, sizeof(id));
+	fd = open_by_handle_at(root_fd, &h.handle, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	*ret_fd = fd;
+	return 0;
+}
+
+int cgroup_id(int cgroup_fd, uint64_t *ret_id)
+{
+	struct stat st;
+
+	if (fstat(cgroup_fd, &st))
+		return -errno;
+	*ret_id = st.st_ino;
+	return 0;
+}
+
+int cgroup_level(const char *path)
+{
+	int level = 0;
+
+	for (const char *p = path; *p; p++) {
+		if (*p != '/' && (p == path || p[-1] == '/'))
+			level++;
+	}
+	return level;
+}
+
+int cgroup_of(pid_t pid, char **ret_path, struct error *err)
+{
+	char name[64], line[CGROUP_FILE_MAX];
+	cleanup(file_closep) FILE *file = NULL;
+
+	(void)snprintf(name, sizeof(name), "/proc/%d/cgroup", pid);
+	file = fopen(name, "re");
+	if (!file)
+		return error_set(err, -errno, "cannot read %s: %s", name, strerror(errno));
+	while (fgets(line, sizeof(line), file)) {
+		char *path;
+
+		if (strncmp(line, "0::/", 4) != 0)
+			continue;
+		line[strcspn(line, "\n")] = '\0';
+		/* Outside the reader's cgroup namespace, or removed: no path of ours leads there. */
+		if (strstr(line, "/..") || strstr(line, " (deleted)"))
+			return error_set(err, -ENOENT, "process %d is in no cgroup seen from here",
+					 pid);
+		path = strdup(line + 4);
+		if (!path)
+			return error_set(err, -ENOMEM, "out of memory");
+		*ret_path = path;
+		return 0;
+	}
+	return error_set(err, -ENOENT, "process %d is in no cgroup v2", pid);
+}
+
+int cgroup_is_populated(int cgroup_fd, bool *ret_populated)
+{
+	cleanup_close int fd = openat(cgroup_fd, "cgroup.events", O_RDONLY | O_CLOEXEC);
+	char text[256];
+	ssize_t n;
+
+	if (fd < 0 && (errno == ENOENT || errno == ENODEV)) {
+		/* The root has no such file; a removed directory has none at all. */
+		*ret_populated = !faccessat(cgroup_fd, "cgroup.procs", F_OK, 0);
+		return 0;
+	}
+	if (fd < 0)
+		return -errno;
+	n = read(fd, text, sizeof(text) - 1);
+	if (n < 0)
+		return -errno;
+	text[n] = '\0';
+	*ret_populated = !strstr(text, "populated 0");
+	return 0;
+}
+
+int cgroup_kill(int cgroup_fd)
+{
+	cleanup_close int fd = openat(cgroup_fd, "cgroup.kill", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, "1", 1) != 1)
+		return -errno;
+	return 0;
+}

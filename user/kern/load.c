@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: MIT */
+/* The embedded ELF -> descriptors of maps and programs. Attaches nothing. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+
+#include "base/cleanup.h"
+#include "kern/object.h"
+#include "postern.skel.h"
+
+/* Virtual until the verifier has something to say. Large: before Linux 6.4 a log that does not fit hides its end. */
+#define LOAD_LOG_SIZE (4u << 20)
+
+static const struct {
+	const char *name, *key, *value;
+} map_table[KERN_MAP_COUNT] = {
+#define X(NAME, text, inner_key, inner_value)                                                      \
+	[KERN_MAP_##NAME] = {.name = text, .key = inner_key, .value = inner_value},
+	KERN_MAPS(X)
+#undef X
+};
+
+const char *kern_map_name(int map)
+{
+	return map_table[map].name;
+}
+
+void kern_object_init(struct kern_object *object)
+{
+	*object = (struct kern_object){.btf_fd = -1};
+	for (int i = 0; i < KERN_MAP_COUNT; i++)
+		object->map_fd[i] = -1;
+	for (int i = 0; i < KERN_MAX_HOOKS; i++)
+		object->hooks[i].prog_fd = object->hooks[i].link_fd = -1;
+}
+
+static void close_fd(int *fd)
+{
+	cleanup_close_(fd);
+	*fd = -1;
+}
+
+void kern_object_done(struct kern_object *object)
+{
+	for (int i = 0; i < object->n_hooks; i++) {
+		close_fd(&object->hooks[i].prog_fd);
+		close_fd(&object->hooks[i].link_fd);
+	}
+	for (int i = 0; i < KERN_MAP_COUNT; i++)
+		close_fd(&object->map_fd[i]);
+	close_fd(&object->btf_fd);
+}
+
+static void bpf_closep(struct bpf_object **bpf)
+{
+	bpf_object__close(*bpf);
+}
+
+/* libbpf's own lines would go to stderr behind the caller's back; the verifier's come by kernel_log_buf. */
+static int say_nothing(enum libbpf_print_level level, const char *format, va_list args)
+{
+	(void)level;
+	(void)format;
+	(void)args;
+	return 0;
+}
+
+static __u32 type_named(const struct btf *btf, const char *name)
+{
+	__s32 id = name ? btf__find_by_name_kind(btf, name, BTF_KIND_STRUCT)
+			: btf__find_by_name_kind(btf, "unsigned int", BTF_KIND_INT);
+
+	return id > 0 ? (__u32)id : 0;
+}
+
+/* libbpf forgets the inner map's definition when it loads. Where clang left only a forward declaration of its key or
+ * value, the type is found by its name. */
+static int take_inner(struct kern_object *object, struct bpf_object *bpf, int outer)
+{
+	struct bpf_map *map = bpf_object__find_map_by_name(bpf, map_table[outer].name);
+	struct bpf_map *inner = map ? bpf_map__inner_map(map) : NULL;
+	const struct btf *btf = bpf_object__btf(bpf);
+	struct kern_inner *out = &object->inner[outer];
+
+	if (libbpf_get_error(inner) || !inner)
+		return -ENOENT;
+	out->type = bpf_map__type(inner);
+	out->flags = bpf_map__map_flags(inner);
+	out->key_size = bpf_map__key_size(inner);
+	out->value_size = bpf_map__value_size(inner);
+	out->max_entries = bpf_map__max_entries(inner);
+	out->btf_key = type_named(btf, map_table[outer].key);
+	out->btf_value = type_named(btf, map_table[outer].value);
+	return bpf_map__set_max_entries(map, KERN_SLOTS);
+}
+
+static int prepare(struct kern_object *object, struct bpf_object *bpf, struct error *err)
+{
+	struct bpf_map *quotas = bpf_object__find_map_by_name(bpf, map_table[KERN_MAP_QUOTAS].name);
+	int r = quotas ? bpf_map__set_max_entries(quotas, KERN_SLOTS) : -ENOENT;
+
+	for (int i = 0; !r && i < KERN_OUTER_COUNT; i++)
+		r = take_inner(object, bpf, i);
+	return r ? error_set(err, r, "the BPF object does not fit this program: rebuild Postern")
+		 : 0;
+}
+
+static int copy_fd(int fd, int *ret_fd)
+{
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+
+	if (copy < 0)
+		return -errno;
+	*ret_fd = copy;
+	return 0;
+}
+
+static int take_maps(struct kern_object *object, struct bpf_object *bpf)
+{
+	int r = copy_fd(btf__fd(bpf_object__btf(bpf)), &object->btf_fd);
+
+	for (int i = 0; !r && i < KERN_MAP_COUNT; i++) {
+		struct bpf_map *map = bpf_object__find_map_by_name(bpf, map_table[i].name);
+
+		r = map ? copy_fd(bpf_map__fd(map), &object->map_fd[i]) : -ENOENT;
+	}
+	return r;
+}
+
+static int take_hook(struct kern_object *object, const struct bpf_program *program)
+{
+	struct kern_hook hook = {.attach_type = (int)bpf_program__expected_attach_type(program),
+				 .link_fd = -1};
+	int r;
+
+	if (object->n_hooks == KERN_MAX_HOOKS)
+		return -E2BIG;
+	(void)snprintf(hook.name, sizeof(hook.name), "%s", bpf_program__name(program));
+	r = copy_fd(bpf_program__fd(program), &hook.prog_fd);
+	if (r < 0)
+		return r;
+	object->hooks[object->n_hooks++] = hook;
+	/* Egress alone holds the policy: it is attached before the others and so comes first. */
+	if (hook.attach_type == BPF_CGROUP_INET_EGRESS) {
+		object->hooks[object->n_hooks - 1] = object->hooks[0];
+		object->hooks[0] = hook;
+	}
+	return 0;
+}
+
+static int take_hooks(struct kern_object *object, const struct bpf_object *bpf)
+{
+	struct bpf_program *program;
+	int r = 0;
+
+	bpf_object__for_each_program(program, bpf)
+	{
+		if (!r)
+			r = take_hook(object, program);
+	}
+	if (!r && (!object->n_hooks || object->hooks[0].attach_type != BPF_CGROUP_INET_EGRESS))
+		r = -ENOENT;
+	return r;
+}
+
+/* The last line of the log that says something: not the verifier's statistics. */
+static const char *last_words(char *log)
+{
+	char *line;
+
+	for (;;) {
+		size_t size = strlen(log);
+
+		while (size && log[size - 1] == '\n')
+			log[--size] = '\0';
+		line = strrchr(log, '\n');
+		line = line ? line + 1 : log;
+		if (line == log || (strncmp(line, "processed ", 10) != 0 &&
+				    strncmp(line, "verification time", 17) != 0 &&
+				    strncmp(line, "stack depth", 11) != 0))
+			return line;
+		*line = '\0';
+	}
+}
+
+static int load_failed(int r, char *log, struct error *err)
+{
+	const char *words = last_words(log);
+	const char *why = r == -EPERM ? "not permitted: it needs root" : strerror(-r);
+
+	if (*words)
+		return error_set(err, r, "cannot load the BPF object: %s: %s; run `postern doctor`",
+				 why, words);
+	return error_set(err, r, "cannot load the BPF object: %s; run `postern doctor`", why);
+}
+
+static int load_silently(struct kern_object *object, struct error *err)
+{
+	cleanup(bpf_closep) struct bpf_object *bpf = NULL;
+	cleanup_free char *log = malloc(LOAD_LOG_SIZE);
+	LIBBPF_OPTS(bpf_object_open_opts, options, .object_name = "pst", .kernel_log_buf = log,
+		    .kernel_log_size = LOAD_LOG_SIZE);
+	const void *elf;
+	size_t size;
+	int r;
+
+	if (!log)
+		return error_set(err, -ENOMEM, "out of memory");
+	log[0] = '\0';
+	/* Of the skeleton only the bytes are used: it insists on the object name that bpftool was given, and
+	 * operators are to read pst.rodata. */
+	elf = postern_bpf__elf_bytes(&size);
+	bpf = bpf_object__open_mem(elf, size, &options);
+	if (!bpf)
+		return load_failed(-errno, log, err);
+	r = prepare(object, bpf, err);
+	if (r < 0)
+		return r;
+	r = bpf_object__load(bpf);
+	if (r < 0)
+		return load_failed(r, log, err);
+	r = take_maps(object, bpf);
+	if (!r)
+		r = take_hooks(object, bpf);
+	return r ? error_set(err, r, "the BPF object does not fit this program: rebuild Postern")
+		 : 0;
+}
+
+int kern_object_load(struct kern_object *object, struct error *err)
+{
+	libbpf_print_fn_t print = libbpf_set_print(say_nothing);
+	int r;
+
+	kern_object_init(object);
+	r = load_silently(object, err);
+	(void)libbpf_set_print(print);
+	if (r < 0)
+		kern_object_done(object);
+	return r;
+}

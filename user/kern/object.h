@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The loaded BPF object as this room's files share it: descriptors only. libbpf's view of it (ELF, BTF,
+ * relocations) is given back as soon as the kernel has it, so that a run stays small.
+ */
+#ifndef KERN_OBJECT_H
+#define KERN_OBJECT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "kern/sandbox.h"
+#include "pst_abi.h"
+
+/* X(NAME, "name", inner key type, inner value type): outer arrays first; no inner types: not an outer array. */
+#define KERN_MAPS(X)                                                                               \
+	X(CIDR4, "pst_cidr4", "pst_key4", "pst_cidr")                                              \
+	X(CIDR6, "pst_cidr6", "pst_key6", "pst_cidr")                                              \
+	X(PORTS, "pst_ports", NULL, "pst_ports")                                                   \
+	X(RULES, "pst_rules", NULL, "pst_rule_hits")                                               \
+	X(FLOWS, "pst_flows", "pst_peer_key", "pst_peer")                                          \
+	X(SANDBOX, "pst_sandbox", NULL, NULL)                                                      \
+	X(ALWAYS, "pst_always", NULL, NULL)                                                        \
+	X(QUOTAS, "pst_quotas", NULL, NULL)                                                        \
+	X(COUNTERS, "pst_counters", NULL, NULL)                                                    \
+	X(EVENTS, "pst_events", NULL, NULL)                                                        \
+	X(SOCKETS, "pst_sockets", NULL, NULL)                                                      \
+	X(OWNERS, "pst_owners", NULL, NULL)
+
+enum kern_map {
+#define X(NAME, name, key, value) KERN_MAP_##NAME,
+	KERN_MAPS(X)
+#undef X
+		KERN_MAP_COUNT,
+	KERN_OUTER_COUNT = KERN_MAP_FLOWS + 1,
+};
+
+/* Two policies: the one in force and the one being filled. */
+#define KERN_SLOTS 2
+
+#define KERN_MAX_HOOKS 24
+#define KERN_NAME_MAX  16
+
+/* What an inner map looks like, taken from the object. */
+struct kern_inner {
+	__u32 type, flags;
+	__u32 key_size, value_size, max_entries;
+	__u32 btf_key, btf_value;
+};
+
+struct kern_hook {
+	char name[KERN_NAME_MAX]; /* the program's */
+	int attach_type;
+	int prog_fd;
+	int link_fd; /* -1 while detached */
+};
+
+struct kern_object {
+	int btf_fd;
+	int map_fd[KERN_MAP_COUNT];
+	struct kern_inner inner[KERN_OUTER_COUNT];
+	struct kern_hook hooks[KERN_MAX_HOOKS]; /* egress first */
+	int n_hooks;
+};
+
+const char *kern_map_name(int map);
+
+/* load.c. An object that was not filled in is all -1. */
+void kern_object_init(struct kern_object *object);
+void kern_object_done(struct kern_object *object);
+int kern_object_load(struct kern_object *object, struct error *err);
+
+/* fill.c */
+/* A new inner map of an outer array, named like it; entries: 0 takes the object's own number. */
+int kern_inner_new(const struct kern_object *object, int outer, __u32 entries, int *ret_fd);
+/* Writes all rows in batches. Rows are `stride` bytes apart, key first, value at `value_at`. */
+struct kern_rows {
+	const void *rows;
+	size_t count, stride, value_at;
+	size_t key_size, value_size;
+};
+int kern_fill(int map_fd, const struct kern_rows *rows);
+/* The same for an ARRAY: values only, the key is the index. */
+int kern_fill_array(int map_fd, const void *values, size_t count, size_t value_size);
+/* Puts inner[i] into the outer array i at `slot`, all at once: each such write waits for an RCU grace period. */
+int kern_insert(const struct kern_object *object, const int inner[KERN_OUTER_COUNT], __u32 slot);
+
+/* attach.c */
+int kern_object_attach(struct kern_object *object, int cgroup_fd, struct error *err);
+int kern_object_pin(const struct kern_object *object, const char *pin_dir, struct error *err);
+void kern_object_detach(struct kern_object *object);
+
+#endif

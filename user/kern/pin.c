@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * bpffs: its mount, and the directory of a run.
+ *
+ * Who lives: the runner holds flock(LOCK_EX) on its own directory BPFFS/postern-run/NAME through a descriptor
+ * that is close-on-exec and never closed, so that the lock ends with the process, however it ends. A child between
+ * fork and exec has it too: then the lock ends a little later, which only delays a sweep. Nobody inside a sandbox can
+ * hold or free it: the directories are root's, 0700, and every bpffs is covered there.
+ * Making and sweeping are serialised by flock(LOCK_EX) on BPFFS/postern-run, so that no sweep sees a directory
+ * between its mkdir and its lock.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <mntent.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include "base/cleanup.h"
+#include "kern/pin.h"
+#include "kern/pin_lock.h"
+
+#define PIN_BPFFS_DEFAULT "/sys/fs/bpf"
+#define PIN_NAME_MAX	  64
+#define PIN_DEPTH_MAX	  2
+
+static void mounts_closep(FILE **mounts)
+{
+	if (*mounts)
+		endmntent(*mounts);
+}
+
+static void dir_closep(DIR **dir)
+{
+	if (*dir)
+		closedir(*dir);
+}
+
+static bool is_bpffs(const char *path)
+{
+	struct statfs fs;
+
+	return !statfs(path, &fs) && fs.f_type == BPF_FS_MAGIC;
+}
+
+static int take_path(const char *path, char **ret_path, struct error *err)
+{
+	char *copy = strdup(path);
+
+	if (!copy)
+		return error_set(err, -ENOMEM, "out of memory");
+	*ret_path = copy;
+	return 0;
+}
+
+int pin_look_bpffs(char **ret_path, struct error *err)
+{
+	cleanup(mounts_closep) FILE *mounts = setmntent("/proc/self/mounts", "re");
+	const struct mntent *entry;
+
+	if (!mounts)
+		return error_set(err, -errno, "cannot read /proc/self/mounts: %s", strerror(errno));
+	/* The usual place first: several mounts are several file systems, and sweeps must look where pins are. */
+	if (is_bpffs(PIN_BPFFS_DEFAULT))
+		return take_path(PIN_BPFFS_DEFAULT, ret_path, err);
+	while ((entry = getmntent(mounts))) {
+		if (!strcmp(entry->mnt_type, "bpf") && is_bpffs(entry->mnt_dir))
+			return take_path(entry->mnt_dir, ret_path, err);
+	}
+	return error_set(err, -ENOENT, "no bpf file system is mounted");
+}
+
+int pin_find_bpffs(char **ret_path, struct error *err)
+{
+	int r = pin_look_bpffs(ret_path, err);
+
+	if (r != -ENOENT)
+		return r;
+	if (mount("bpf", PIN_BPFFS_DEFAULT, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700"))
+		return error_set(err, -errno, "cannot mount bpffs at %s: %s; run `postern doctor`",
+				 PIN_BPFFS_DEFAULT, strerror(errno));
+	return take_path(PIN_BPFFS_DEFAULT, ret_path, err);
+}
+
+int pin_lock_all(const char *bpffs, int create, int *ret_fd)
+{
+	cleanup_close int root = open(bpffs, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cleanup_close int fd = -1;
+
+	if (root < 0)
+		return -errno;
+	if (create && mkdirat(root, PIN_RUN_DIR, 0700) && errno != EEXIST)
+		return -errno;
+	fd = openat(root, PIN_RUN_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	while (flock(fd, LOCK_EX)) {
+		if (errno != EINTR)
+			return -errno;
+	}
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
+int pin_lock_run(int fd, const char *name, int *ret_fd)
+{
+	cleanup_close int run = openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (run < 0 || flock(run, LOCK_EX | LOCK_NB))
+		return -errno;
+	*ret_fd = TAKE_FD(run);
+	return 0;
+}
+
+static bool is_name(const char *name)
+{
+	size_t length = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				     "0123456789_-");
+
+	return length && length <= PIN_NAME_MAX && !name[length];
+}
+
+int pin_make_dir(const char *bpffs, const char *name, char **ret_dir, struct error *err)
+{
+	cleanup_close int all = -1, run = -1;
+	cleanup_free char *dir = NULL;
+	int r;
+
+	if (!is_name(name))
+		return error_set(err, -EINVAL, "'%s' cannot name a run", name);
+	if (asprintf(&dir, "%s/%s/%s", bpffs, PIN_RUN_DIR, name) < 0) {
+		dir = NULL;
+		return error_set(err, -ENOMEM, "out of memory");
+	}
+	r = pin_lock_all(bpffs, 1, &all);
+	if (!r && mkdirat(all, name, 0700))
+		r = -errno;
+	if (r < 0)
+		return error_set(err, r, "cannot create %s: %s", dir, strerror(-r));
+	r = pin_lock_run(all, name, &run);
+	if (r < 0) {
+		(void)unlinkat(all, name, AT_REMOVEDIR);
+		return error_set(err, r, "cannot lock %s: %s", dir, strerror(-r));
+	}
+	/* Not closed on purpose: the lock lives as long as this process. */
+	(void)TAKE_FD(run);
+	*ret_dir = TAKE_PTR(dir);
+	return 0;
+}
+
+static int remove_in(int fd, int depth)
+{
+	cleanup(dir_closep) DIR *dir = NULL;
+	const struct dirent *entry;
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+
+	dir = copy < 0 ? NULL : fdopendir(copy);
+	if (!dir) {
+		int r = -errno;
+
+		if (copy >= 0)
+			close(copy);
+		return r;
+	}
+	rewinddir(dir);
+	while ((entry = readdir(dir))) {
+		cleanup_close int child = -1;
+
+		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
+			continue;
+		child = openat(fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (child >= 0 && depth < PIN_DEPTH_MAX)
+			(void)remove_in(child, depth + 1);
+		if (unlinkat(fd, entry->d_name, child >= 0 ? AT_REMOVEDIR : 0) && errno != ENOENT)
+			return -errno;
+	}
+	return 0;
+}
+
+int pin_remove_at(int fd, const char *name)
+{
+	cleanup_close int dir = openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	int r;
+
+	if (dir < 0)
+		return errno == ENOENT ? 0 : -errno;
+	r = remove_in(dir, 0);
+	if (r < 0)
+		return r;
+	return unlinkat(fd, name, AT_REMOVEDIR) && errno != ENOENT ? -errno : 0;
+}
+
+int pin_remove_dir(const char *dir)
+{
+	return pin_remove_at(AT_FDCWD, dir);
+}

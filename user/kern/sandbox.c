@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The life of a sandbox: load, apply, attach, flip, detach. Two slots are used in turn: a policy is filled into the
+ * one that no record names, and comes into force by one write of the record.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "base/cleanup.h"
+#include "base/loop.h"
+#include "kern/always.h"
+#include "kern/cgroup.h"
+#include "kern/object.h"
+#include "kern/pin.h"
+
+struct kern_sandbox {
+	struct kern_object object;
+	int cgroup_fd;
+	int flows_fd;		    /* one table, in both slots: a change of policy keeps it */
+	int rules_fd;		    /* of the record in force */
+	int next_rules_fd;	    /* of the policy last applied */
+	char *pin_dir;		    /* set while attached */
+	struct pst_sandbox next;    /* what the next flip writes; rules 0: there is no policy yet */
+	struct pst_sandbox current; /* the record in force; generation 0: none was written */
+	bool attached;
+};
+
+void kern_sandbox_free(struct kern_sandbox *sandbox)
+{
+	if (!sandbox)
+		return;
+	kern_object_done(&sandbox->object);
+	cleanup_close_(&sandbox->cgroup_fd);
+	cleanup_close_(&sandbox->flows_fd);
+	cleanup_close_(&sandbox->rules_fd);
+	cleanup_close_(&sandbox->next_rules_fd);
+	free(sandbox->pin_dir);
+	free(sandbox);
+}
+
+static void sandbox_freep(struct kern_sandbox **sandbox)
+{
+	kern_sandbox_free(*sandbox);
+}
+
+static struct kern_sandbox *sandbox_new(void)
+{
+	struct kern_sandbox *sandbox = calloc(1, sizeof(*sandbox));
+
+	if (!sandbox)
+		return NULL;
+	kern_object_init(&sandbox->object);
+	sandbox->cgroup_fd = sandbox->flows_fd = -1;
+	sandbox->rules_fd = sandbox->next_rules_fd = -1;
+	return sandbox;
+}
+
+int kern_sandbox_load(const struct kern_sandbox_options *options, struct kern_sandbox **ret_sandbox,
+		      struct error *err)
+{
+	cleanup(sandbox_freep) struct kern_sandbox *sandbox = sandbox_new();
+	uint64_t cgroup = 0;
+	int r;
+
+	if (!sandbox)
+		return error_set(err, -ENOMEM, "out of memory");
+	if (!options->id)
+		return error_set(err, -EINVAL, "a sandbox needs an id");
+	r = cgroup_id(options->cgroup_fd, &cgroup);
+	if (r < 0)
+		return error_set(err, r, "cannot read the cgroup's id: %s", strerror(-r));
+	sandbox->cgroup_fd = fcntl(options->cgroup_fd, F_DUPFD_CLOEXEC, 3);
+	if (sandbox->cgroup_fd < 0)
+		return error_set(err, -errno, "cannot keep the cgroup open: %s", strerror(errno));
+	r = kern_object_load(&sandbox->object, err);
+	if (r < 0)
+		return r;
+	r = kern_inner_new(&sandbox->object, KERN_MAP_FLOWS, 0, &sandbox->flows_fd);
+	if (r < 0)
+		return error_set(err, r, "cannot create the flow table: %s", strerror(-r));
+	sandbox->next.id = options->id;
+	sandbox->next.cgroup_id = cgroup;
+	sandbox->next.cgroup_level = options->cgroup_level;
+	sandbox->next.netns_cookie = options->netns_cookie;
+	*ret_sandbox = TAKE_PTR(sandbox);
+	return 0;
+}
+
+int kern_sandbox_set_always(struct kern_sandbox *sandbox, const struct table_always_row *rows,
+			    size_t count, struct error *err)
+{
+	int r = kern_always_write(sandbox->object.map_fd[KERN_MAP_ALWAYS], rows, count);
+
+	if (r < 0)
+		return error_set(err, r, "cannot write the always-denied set: %s", strerror(-r));
+	return 0;
+}
+
+/* The inner maps of a policy that no outer array names yet. */
+struct inner_set {
+	int fd[KERN_OUTER_COUNT];
+};
+
+static void inner_set_init(struct inner_set *set)
+{
+	for (int i = 0; i < KERN_OUTER_COUNT; i++)
+		set->fd[i] = -1;
+}
+
+static void inner_set_done(struct inner_set *set)
+{
+	for (int i = 0; i < KERN_OUTER_COUNT; i++)
+		cleanup_close_(&set->fd[i]);
+}
+
+static int new_inners(const struct kern_sandbox *sandbox, const struct table *table,
+		      struct inner_set *set)
+{
+	const struct kern_object *object = &sandbox->object;
+	__u32 n_ports = table->n_ports ? (__u32)table->n_ports : 1;
+	int r = kern_inner_new(object, KERN_MAP_CIDR4, (__u32)table->n_rows4,
+			       &set->fd[KERN_MAP_CIDR4]);
+
+	if (!r)
+		r = kern_inner_new(object, KERN_MAP_CIDR6, (__u32)table->n_rows6,
+				   &set->fd[KERN_MAP_CIDR6]);
+	if (!r)
+		r = kern_inner_new(object, KERN_MAP_PORTS, n_ports, &set->fd[KERN_MAP_PORTS]);
+	/* Number 0 counts the default. */
+	if (!r)
+		r = kern_inner_new(object, KERN_MAP_RULES, table->n_rules + 1,
+				   &set->fd[KERN_MAP_RULES]);
+	if (r)
+		return r;
+	set->fd[KERN_MAP_FLOWS] = fcntl(sandbox->flows_fd, F_DUPFD_CLOEXEC, 3);
+	return set->fd[KERN_MAP_FLOWS] < 0 ? -errno : 0;
+}
+
+#define ROWS_OF(array, n)                                                                          \
+	{                                                                                          \
+		.rows = (array), .count = (n), .stride = sizeof(*(array)),                         \
+		.value_at = offsetof(__typeof__(*(array)), value),                                 \
+		.key_size = sizeof((array)->key), .value_size = sizeof((array)->value),            \
+	}
+
+static int fill_inners(const struct table *table, const struct inner_set *set)
+{
+	const struct kern_rows rows4 = ROWS_OF(table->rows4, table->n_rows4);
+	const struct kern_rows rows6 = ROWS_OF(table->rows6, table->n_rows6);
+	int r = kern_fill(set->fd[KERN_MAP_CIDR4], &rows4);
+
+	if (!r)
+		r = kern_fill(set->fd[KERN_MAP_CIDR6], &rows6);
+	if (!r)
+		r = kern_fill_array(set->fd[KERN_MAP_PORTS], table->ports, table->n_ports,
+				    sizeof(*table->ports));
+	return r;
+}
+
+/* A trie without a root would refuse what the policy's default decides. */
+static int check_table(const struct table *table, struct error *err)
+{
+	if (!table->n_rows4 || table->rows4[0].key.prefixlen || !table->n_rows6 ||
+	    table->rows6[0].key.prefixlen)
+		return error_set(err, -EINVAL, "the compiled policy has no root rows");
+	return 0;
+}
+
+/* The record that the next flip is to write. */
+static void take_next(struct kern_sandbox *sandbox, const struct table *table, uint32_t slot,
+		      int rules_fd)
+{
+	table_fill_record(table, &sandbox->next);
+	sandbox->next.rules = table->n_rules + 1;
+	sandbox->next.policy_slot = sandbox->next.state_slot = slot;
+	cleanup_close_(&sandbox->next_rules_fd);
+	sandbox->next_rules_fd = rules_fd;
+}
+
+/* Nothing is to be changed: what an earlier apply left in the free slot may be half overwritten. */
+static void forget_next(struct kern_sandbox *sandbox)
+{
+	uint32_t rules = sandbox->current.rules;
+
+	if (rules)
+		sandbox->next = sandbox->current;
+	sandbox->next.rules = rules;
+	cleanup_close_(&sandbox->next_rules_fd);
+	sandbox->next_rules_fd = -1;
+}
+
+int kern_sandbox_apply(struct kern_sandbox *sandbox, const struct table *table, struct error *err)
+{
+	uint32_t slot = sandbox->current.generation ? sandbox->current.policy_slot ^ 1U : 0;
+	cleanup(inner_set_done) struct inner_set set;
+	int r;
+
+	inner_set_init(&set);
+	r = check_table(table, err);
+	if (r < 0)
+		return r;
+	r = new_inners(sandbox, table, &set);
+	if (!r)
+		r = fill_inners(table, &set);
+	if (r < 0)
+		return error_set(err, r, "cannot load the policy into the kernel: %s",
+				 strerror(-r));
+	r = kern_insert(&sandbox->object, set.fd, slot);
+	if (r < 0) {
+		forget_next(sandbox);
+		return error_set(err, r, "cannot put the policy into its slot: %s", strerror(-r));
+	}
+	take_next(sandbox, table, slot, TAKE_FD(set.fd[KERN_MAP_RULES]));
+	return 0;
+}
+
+static int write_record(const struct kern_sandbox *sandbox, const struct pst_sandbox *record)
+{
+	return bpf_map_update_elem(sandbox->object.map_fd[KERN_MAP_SANDBOX],
+				   &sandbox->next.cgroup_id, record, BPF_EXIST);
+}
+
+int kern_sandbox_attach(struct kern_sandbox *sandbox, const char *pin_dir, struct error *err)
+{
+	const struct pst_sandbox zero = {};
+	cleanup_free char *dir = strdup(pin_dir);
+	int r;
+
+	if (!dir)
+		return error_set(err, -ENOMEM, "out of memory");
+	if (sandbox->attached)
+		return error_set(err, -EALREADY, "the sandbox is attached already");
+	r = kern_object_attach(&sandbox->object, sandbox->cgroup_fd, err);
+	if (r < 0)
+		return r;
+	r = write_record(sandbox, &zero);
+	if (r < 0)
+		(void)error_set(err, r, "cannot write the sandbox record: %s", strerror(-r));
+	else
+		r = kern_object_pin(&sandbox->object, pin_dir, err);
+	if (r < 0) {
+		kern_object_detach(&sandbox->object);
+		(void)pin_remove_dir(pin_dir);
+		return r;
+	}
+	sandbox->pin_dir = TAKE_PTR(dir);
+	sandbox->attached = true;
+	return 0;
+}
+
+int kern_sandbox_flip(struct kern_sandbox *sandbox, struct error *err)
+{
+	uint64_t now = loop_boot_ns(), last = sandbox->current.generation;
+	int r;
+
+	if (!sandbox->attached || !sandbox->next.rules)
+		return error_set(err, -EINVAL, "there is no policy to put in force");
+	/* Boot time in ns: no two changes on a host share one, whichever process makes them. */
+	sandbox->next.generation = now > last ? now : last + 1;
+	r = write_record(sandbox, &sandbox->next);
+	if (r < 0)
+		return error_set(err, r, "cannot put the policy in force: %s", strerror(-r));
+	sandbox->current = sandbox->next;
+	if (sandbox->next_rules_fd >= 0) {
+		cleanup_close_(&sandbox->rules_fd);
+		sandbox->rules_fd = TAKE_FD(sandbox->next_rules_fd);
+	}
+	return 0;
+}
+
+void kern_sandbox_detach(struct kern_sandbox *sandbox)
+{
+	const struct pst_sandbox zero = {};
+	bool populated = true;
+
+	if (!sandbox->attached)
+		return;
+	(void)write_record(sandbox, &zero);
+	/* Members that are left stay denied: links and pins stay for a later sweep to remove. */
+	if (cgroup_is_populated(sandbox->cgroup_fd, &populated) < 0 || populated)
+		return;
+	(void)pin_remove_dir(sandbox->pin_dir);
+	kern_object_detach(&sandbox->object);
+	/* Attached-cgroup storage survives the detach and would come back with the next attach. */
+	(void)write_record(sandbox, &zero);
+	sandbox->attached = false;
+}
+
+int kern_sandbox_event_ring(const struct kern_sandbox *sandbox)
+{
+	return sandbox->object.map_fd[KERN_MAP_EVENTS];
+}
+
+int kern_sandbox_counters(const struct kern_sandbox *sandbox, uint64_t *counts)
+{
+	int n_cpus = libbpf_num_possible_cpus();
+	cleanup_free uint64_t *values = NULL;
+	uint64_t sums[PST_REASON_MAX] = {};
+
+	if (n_cpus < 0)
+		return n_cpus;
+	values = calloc((size_t)n_cpus, sizeof(*values));
+	if (!values)
+		return -ENOMEM;
+	for (uint32_t reason = 0; reason < PST_REASON_MAX; reason++) {
+		int r = bpf_map_lookup_elem(sandbox->object.map_fd[KERN_MAP_COUNTERS], &reason,
+					    values);
+
+		if (r < 0)
+			return r;
+		for (int cpu = 0; cpu < n_cpus; cpu++)
+			sums[reason] += values[cpu];
+	}
+	memcpy(counts, sums, sizeof(sums));
+	return 0;
+}
+
+int kern_sandbox_quota(const struct kern_sandbox *sandbox, struct pst_quota *ret_quota)
+{
+	struct pst_quota sum = {};
+
+	/* Both slots: what was lost under an earlier policy is lost all the same. */
+	for (uint32_t slot = 0; slot < KERN_SLOTS; slot++) {
+		struct pst_quota quota;
+		int r = bpf_map_lookup_elem(sandbox->object.map_fd[KERN_MAP_QUOTAS], &slot, &quota);
+
+		if (r < 0)
+			return r;
+		sum.lost += quota.lost;
+		sum.flows_refused += quota.flows_refused;
+		if (quota.next_ns > sum.next_ns)
+			sum.next_ns = quota.next_ns;
+		if (quota.swept_ns > sum.swept_ns)
+			sum.swept_ns = quota.swept_ns;
+	}
+	*ret_quota = sum;
+	return 0;
+}
+
+int kern_sandbox_rule_hits(const struct kern_sandbox *sandbox, struct pst_rule_hits *hits,
+			   size_t count)
+{
+	if (count > sandbox->current.rules)
+		return -EINVAL;
+	for (uint32_t rule = 0; rule < count; rule++) {
+		int r = bpf_map_lookup_elem(sandbox->rules_fd, &rule, &hits[rule]);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
