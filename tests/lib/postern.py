@@ -7,6 +7,7 @@ error at once, nothing arrives, and without Postern the same command does arrive
 import json
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -238,3 +239,41 @@ def assert_allowed(net, argv, *, policy, op, carries=True):
     found = done.op(op)
     assert found.result == "ok", f"{op}: {found.result}\n{done}"
     return done
+
+
+class Server(Running):
+    """A `serve` program, inside a sandbox with `policy` or, with None, beside it in the host namespace."""
+
+    def __init__(self, net, *args, policy=None):
+        argv = tool("serve", *args)
+        super().__init__(net, argv if policy is None else postern_run(policy, argv))
+        try:
+            line = self.await_line(lambda text: text.startswith("listening "), "the server listens")
+        except BaseException:
+            self.stop()
+            raise
+        self.port = int(line.split()[1])
+
+    def await_op(self, name, result, count=1):
+        """Until it has reported `count` operations with that result."""
+        def done():
+            return len([op for op in self.ops() if op.name == name and op.result == result]) >= count
+        until(done, f"the server reports {name} {result}: {self.text()}")
+
+
+def exchange(namespace, address, port, data, *, kind="tcp", source=None, deadline_s=3.0):
+    """Sends data from a namespace and returns what comes back; None for silence or a refusal."""
+    def talk():
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM) as sock:
+            sock.settimeout(deadline_s)
+            if source:
+                sock.setsockopt(socket.IPPROTO_IP, 15, 1)  # IP_FREEBIND
+                sock.bind(source)
+            try:
+                sock.connect((address, port))
+                sock.send(data)
+                return sock.recv(2048)
+            except OSError:
+                return None
+    return namespace.call(talk)
