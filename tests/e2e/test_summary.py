@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: MIT
+"""What is said at the end of a run: the summary on stderr, -o json, --report FILE."""
+
+import json
+
+import pytest
+
+from internet import ALLOWED4, ALLOWED4_NET, DENIED4, DENIED4_NET, DENIED6, PORT
+from postern import flow, sandboxed, tool
+
+POLICY = ["--allow", ALLOWED4_NET]
+
+
+def shell_of(*commands):
+    return ["sh", "-c", "; ".join(" ".join(command) for command in commands)]
+
+
+MIXED = shell_of(flow("tcp", DENIED4, PORT, "x"), flow("tcp", DENIED4, PORT, "x"),
+                 flow("udp", DENIED6, PORT, "x"), flow("tcp", "169.254.169.254", 80, "x"),
+                 flow("tcp", ALLOWED4, PORT, "x"), tool("raw", "socket", 2, 3, 6))
+
+
+def test_the_summary_names_what_was_blocked(net):
+    done = sandboxed(net, POLICY, MIXED)
+    rows = [line.split(None, 3) for line in done.err.splitlines() if line.strip()[:1].isdigit()]
+    found = {row[2]: (int(row[0]), row[1], row[3]) for row in rows if len(row) == 4}
+    count, verdict, reason = found[f"{DENIED4}:{PORT}/tcp"]
+    assert (count, verdict) == (2, "deny") and "default-deny" in reason, done
+    assert "default-deny" in found[f"[{DENIED6}]:{PORT}/udp"][2], done
+    assert "always-denied" in found["169.254.169.254:80/tcp"][2], done
+    assert f"{ALLOWED4}:" not in done.err, done
+
+
+def test_a_run_without_a_denial_is_silent(net):
+    assert sandboxed(net, POLICY, flow("tcp", ALLOWED4, PORT, "x")).err == ""
+
+
+def test_the_rule_that_denied_is_named(net):
+    done = sandboxed(net, ["--deny", "1.1.1.1", "--deny", DENIED4_NET], flow("tcp", DENIED4, PORT, "x"))
+    assert "deny-rule" in done.err and f"--deny[1] {DENIED4_NET}" in done.err, done
+
+
+def records(text):
+    """JSON lines, or one document with them."""
+    try:
+        whole = json.loads(text)
+    except json.JSONDecodeError:
+        return [json.loads(line) for line in text.splitlines() if line.strip()]
+    if isinstance(whole, list):
+        return whole
+    lists = [value for value in whole.values() if isinstance(value, list)]
+    return lists[0] if lists else [whole]
+
+
+@pytest.mark.parametrize("where", ["report", "stderr"])
+def test_the_report_is_json(net, tmp_path, where):
+    report = tmp_path / "report.json"
+    options = ["--report", report] if where == "report" else ["-o", "json"]
+    done = sandboxed(net, POLICY + options, MIXED)
+    found = records(report.read_text() if where == "report" else done.err)
+    rows = {(row.get("address"), row.get("port"), row.get("protocol")): row for row in found if "verdict" in row}
+    row = rows[(DENIED4, PORT, "tcp")]
+    assert (row["verdict"], row["reason"], row["step"]) == ("deny", "default-deny", 11), row
+    assert row["count"] == 2 and row["comm"] == "flow", row
+    assert rows[("169.254.169.254", 80, "tcp")]["reason"] == "always-denied", found
+    assert rows[(DENIED6, PORT, "udp")]["protocol"] == "udp"
+
+
+def test_a_report_that_cannot_be_written_stops_before_the_command(net, tmp_path):
+    mark = tmp_path / "started"
+    done = sandboxed(net, POLICY + ["--report", "/nowhere/report"], ["touch", str(mark)])
+    assert done.code in (2, 125) and "/nowhere/report" in done.err and not mark.exists(), done
+
+
+def test_a_flood_of_destinations_is_counted_whole(net):
+    """More events than the ring's budget: what was lost is said, and the sum is exact."""
+    script = ("import socket\ns=socket.socket(socket.AF_INET,socket.SOCK_DGRAM)\n"
+              "for n in range(3000):\n"
+              f"    try: s.sendto(b'x',('{DENIED4}',{PORT}))\n    except PermissionError: pass\n")
+    done = sandboxed(net, POLICY, ["/usr/bin/python3", "-c", script])
+    assert f"{DENIED4}:{PORT}/udp" in done.err, done
+    numbers = [int(word) for line in done.err.splitlines() for word in line.split() if word.isdigit()]
+    assert any(number == 3000 for number in numbers) or _adds_up(numbers, 3000), done
+
+
+def _adds_up(numbers, total):
+    return any(a + b == total for a in numbers for b in numbers)
