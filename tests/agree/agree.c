@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * agree [-s SEED] [-n QUERIES] [-N]: random policies and random queries, answered by the oracle (explain_query(),
+ * from the policy), by pst_decide() natively over the compiled rows, and by pst_decide() in the kernel (-N: not).
+ * Any difference in verdict, step, reason or rule fails. The seed is printed: -s repeats a run.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/loop.h"
+#include "events/words.h"
+#include "tests/agree/agree.h"
+
+#define MAX_SHOWN 5
+
+struct options {
+	uint64_t seed;
+	uint64_t queries;
+	bool native_only;
+};
+
+struct run {
+	struct options options;
+	struct agree_kernel *kernel; /* NULL: native only */
+	struct agree_case *now;
+	uint64_t seed; /* of the case */
+	uint64_t passed, failed;
+	uint64_t refused;		  /* policies with too many port ranges */
+	uint64_t reasons[PST_REASON_MAX]; /* how often each was the oracle's answer */
+};
+
+static const char *const legs[] = {"oracle", "native", "kernel"};
+
+static void show_answer(const char *leg, const struct pst_decision *d)
+{
+	printf("  %s: %s step %u reason %s rule %u\n", leg, words_verdict(d->verdict), d->step,
+	       words_reason(d->reason), d->rule);
+}
+
+static void show_difference(const struct run *run, size_t query,
+			    const struct pst_decision *answers[3], size_t n_legs)
+{
+	printf("difference, -s %llu -n %d, query %zu:\n", (unsigned long long)run->seed,
+	       AGREE_BATCH, query);
+	agree_print(run->now, &run->now->queries[query]);
+	for (size_t i = 0; i < n_legs; i++)
+		show_answer(legs[i], &answers[i][query]);
+}
+
+static void compare(struct run *run, const struct pst_decision *answers[3], size_t n_legs)
+{
+	for (size_t i = 0; i < AGREE_BATCH; i++) {
+		const struct pst_decision *oracle = &answers[0][i];
+		bool same = true;
+
+		for (size_t leg = 1; leg < n_legs; leg++)
+			same &= memcmp(oracle, &answers[leg][i], sizeof(*oracle)) == 0;
+		run->reasons[oracle->reason % PST_REASON_MAX]++;
+		if (!same && run->failed < MAX_SHOWN)
+			show_difference(run, i, answers, n_legs);
+		run->passed += same;
+		run->failed += !same;
+	}
+}
+
+static int judge(struct run *run, const struct agree_tables *tables)
+{
+	static struct pst_decision oracle[AGREE_BATCH], native[AGREE_BATCH], kernel[AGREE_BATCH];
+	const struct pst_decision *answers[3] = {oracle, native, kernel};
+	const struct agree_case *c = run->now;
+	const struct explain_input in = {
+		.policy = &c->policy, .env = &c->env, .always = &c->always};
+	int r = 0;
+
+	for (size_t i = 0; i < AGREE_BATCH; i++)
+		oracle[i] = explain_query(&in, &c->queries[i]);
+	agree_native(tables, c->queries, AGREE_BATCH, native);
+	if (run->kernel)
+		r = agree_kernel(run->kernel, tables, c->queries, kernel);
+	if (r)
+		return r;
+	compare(run, answers, run->kernel ? 3 : 2);
+	return 0;
+}
+
+/* One policy and its batch of queries. */
+static int judge_case(struct run *run)
+{
+	cleanup_free struct table_always_row *always = NULL;
+	cleanup_table struct table *table = NULL;
+	struct agree_tables tables = {.record = {.id = 1, .generation = 1}};
+	struct error err = {{0}};
+	int r;
+
+	agree_generate(run->now, run->seed);
+	r = table_compile(&run->now->policy, &run->now->env, &table, &err);
+	if (r == -EINVAL) {
+		run->refused++;
+		return 0;
+	}
+	if (!r)
+		r = table_always(&run->now->always, &always, &tables.n_always);
+	if (r)
+		return r;
+	tables.table = table;
+	tables.always = always;
+	table_fill_record(table, &tables.record);
+	return judge(run, &tables);
+}
+
+/* Every answer that pst_decide() can give must have been given, else the queries prove less than they seem to. */
+static bool reached_all(const struct run *run)
+{
+	static const uint8_t wanted[] = {
+		PST_REASON_LOOPBACK,	  PST_REASON_ALWAYS_DENIED,	 PST_REASON_DENY_RULE,
+		PST_REASON_DEFAULT_DENY,  PST_REASON_UNTRUSTED_RESOLVER, PST_REASON_NAME_GATE,
+		PST_REASON_DNS_TCP,	  PST_REASON_ALLOW_RULE,	 PST_REASON_ALLOW_DEFAULT,
+		PST_REASON_INBOUND,	  PST_REASON_OWN_LISTENER,	 PST_REASON_RESOLVER,
+		PST_REASON_LOOPBACK_HOST, PST_REASON_MALFORMED,
+	};
+	bool all = true;
+
+	for (size_t i = 0; i < sizeof(wanted); i++) {
+		if (run->reasons[wanted[i]])
+			continue;
+		printf("agreement: no query had the answer %s\n", words_reason(wanted[i]));
+		all = false;
+	}
+	return all;
+}
+
+static int run_all(struct run *run)
+{
+	int r = 0;
+
+	for (run->seed = run->options.seed; !r && run->passed + run->failed < run->options.queries;
+	     run->seed++)
+		r = judge_case(run);
+	return r;
+}
+
+static bool parse(int argc, char **argv, struct options *options)
+{
+	int option;
+
+	while ((option = getopt(argc, argv, "s:n:N")) >= 0)
+		switch (option) {
+		case 's':
+			options->seed = strtoull(optarg, NULL, 0);
+			break;
+		case 'n':
+			options->queries = strtoull(optarg, NULL, 0);
+			break;
+		case 'N':
+			options->native_only = true;
+			break;
+		default:
+			return false;
+		}
+	return optind == argc;
+}
+
+int main(int argc, char **argv)
+{
+	struct run run = {.options = {.seed = loop_wall_ns(), .queries = 1000000}};
+	bool reached;
+	int r = 0;
+
+	if (!parse(argc, argv, &run.options)) {
+		fprintf(stderr, "usage: agree [-s SEED] [-n QUERIES] [-N]\n");
+		return 2;
+	}
+	printf("agreement: seed %llu, %s\n", (unsigned long long)run.options.seed,
+	       run.options.native_only ? "oracle and native" : "oracle, native and kernel");
+	run.now = calloc(1, sizeof(*run.now));
+	if (!run.now || (!run.options.native_only && (r = agree_kernel_new(&run.kernel)))) {
+		fprintf(stderr, "agree: %s\n", strerror(r ? -r : ENOMEM));
+		return 1;
+	}
+	r = run_all(&run);
+	if (r)
+		fprintf(stderr, "agree: seed %llu: %s\n", (unsigned long long)run.seed,
+			strerror(-r));
+	reached = run.options.queries < 100000 || reached_all(&run);
+	printf("agreement: %llu passed, %llu failed\n", (unsigned long long)run.passed,
+	       (unsigned long long)run.failed);
+	agree_kernel_free(run.kernel);
+	free(run.now);
+	return r || run.failed || !reached ? 1 : 0;
+}

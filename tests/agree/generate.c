@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A seed -> one random policy, host and queries. Everything is drawn near a few base addresses and from a few
+ * ports, so that prefixes nest, ranges touch and queries fall on borders, where mistakes live.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "events/words.h"
+#include "tests/agree/agree.h"
+
+struct dice {
+	uint64_t state;
+};
+
+/* splitmix64. */
+static uint64_t roll(struct dice *d)
+{
+	uint64_t x = d->state += 0x9e3779b97f4a7c15ULL;
+
+	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ULL;
+	x = (x ^ x >> 27) * 0x94d049bb133111ebULL;
+	return x ^ x >> 31;
+}
+
+static unsigned below(struct dice *d, unsigned limit)
+{
+	return (unsigned)(roll(d) % limit);
+}
+
+static bool chance(struct dice *d, unsigned percent)
+{
+	return below(d, 100) < percent;
+}
+
+static struct addr ipv4(uint32_t a)
+{
+	return (struct addr){.bytes = {[10] = 0xff,
+				       0xff,
+				       (uint8_t)(a >> 24),
+				       (uint8_t)(a >> 16),
+				       (uint8_t)(a >> 8),
+				       (uint8_t)a}};
+}
+
+static struct addr random_ipv4(struct dice *d)
+{
+	/* Public, private, shared, loopback, metadata, unspecified, resolvers, multicast. */
+	static const uint32_t known[] = {
+		0x01020304, 0x5db8d822, 0x0a000001, 0x0a090005, 0xac100001, 0xc0a80101,
+		0x64400001, 0x7f000001, 0x7f000035, 0xa9fea9fe, 0x00000000, 0x08080808,
+		0x01010101, 0xe0000001, 0xa83f8110, 0x646464c8, 0xc0000001, 0xffffffff,
+	};
+
+	if (chance(d, 30))
+		return ipv4((uint32_t)roll(d));
+	return ipv4(known[below(d, sizeof(known) / sizeof(known[0]))]);
+}
+
+static struct addr random_ipv6(struct dice *d)
+{
+	static const struct addr known[] = {
+		{{0x26, 0x06, 0x47, [15] = 0x01}},
+		{{0x20, 0x01, 0x0d, 0xb8, [15] = 0x53}},
+		{{[15] = 1}},
+		{{0}},
+		{{0xfd, 0x00, 0x0e, 0xc2, [14] = 0x02, [15] = 0x54}},
+		{{0xfe, 0x80, [15] = 0x01}},
+		{{0xff, 0x02, [15] = 0x01}},
+		{{0x20, 0x02, 0x0a, [15] = 0x01}},
+		{{0x20, 0x01, [15] = 0x01}},
+		{{0x00, 0x64, 0xff, 0x9b, [12] = 0x01, 0x02, 0x03, 0x04}},
+		{{0x00, 0x64, 0xff, 0x9b, [5] = 0x01, [15] = 0x01}},
+		{{[10] = 0xff, 0xfe, 0x01, 0x02, 0x03, 0x04}},
+	};
+
+	return known[below(d, sizeof(known) / sizeof(known[0]))];
+}
+
+/* The IPv4 address as a translator's IPv6 one: the well-known prefix, or the local one in either layout. */
+static struct addr wrap(struct dice *d, const struct addr *v4)
+{
+	struct addr a = {.bytes = {0x00, 0x64, 0xff, 0x9b}};
+
+	switch (below(d, 3)) {
+	case 1:
+		a.bytes[5] = 1;
+		a.bytes[6] = v4->bytes[12];
+		a.bytes[7] = v4->bytes[13];
+		a.bytes[9] = v4->bytes[14];
+		a.bytes[10] = v4->bytes[15];
+		return a;
+	case 2:
+		a.bytes[5] = 1;
+		break;
+	}
+	memcpy(a.bytes + 12, v4->bytes + 12, 4);
+	return a;
+}
+
+/* A base, as it is or with a bit or two flipped. */
+static struct addr random_addr(struct dice *d, const struct agree_case *c)
+{
+	struct addr a = c->bases[below(d, AGREE_BASES)];
+	unsigned flips = chance(d, 60) ? 0 : 1 + below(d, 2);
+	unsigned first = addr_is_ipv4(&a) ? 96 : 0, at;
+
+	while (flips--) {
+		at = first + below(d, 128 - first);
+		a.bytes[at / 8] ^= (uint8_t)(0x80 >> at % 8);
+	}
+	return addr_is_ipv4(&a) && chance(d, 10) ? wrap(d, &a) : a;
+}
+
+static struct cidr random_cidr(struct dice *d, const struct agree_case *c)
+{
+	struct cidr out = {.addr = random_addr(d, c)};
+	bool v4 = addr_is_ipv4(&out.addr);
+	unsigned whole = v4 ? 32 : 128, first = v4 ? 96 : 0, len;
+
+	if (chance(d, 3))
+		return (struct cidr){.family = CIDR_ALL};
+	len = chance(d, 30) ? whole : chance(d, 50) ? below(d, whole / 8) * 8 : below(d, whole);
+	if (!len && chance(d, 90))
+		len = whole / 2;
+	for (unsigned i = first + len; i < 128; i++)
+		out.addr.bytes[i / 8] &= (uint8_t) ~(0x80 >> i % 8);
+	out.len = (uint8_t)len;
+	out.family = v4 ? CIDR_IPV4 : CIDR_IPV6;
+	return out;
+}
+
+static uint16_t random_port(struct dice *d)
+{
+	static const uint16_t known[] = {0,  1,	  22,  52,   53,   53,	 54,	80,
+					 81, 442, 443, 8000, 8443, 8999, 65534, 65535};
+
+	return known[below(d, sizeof(known) / sizeof(known[0]))];
+}
+
+static void random_dest(struct dice *d, const struct agree_case *c, struct policy_dest *dest)
+{
+	uint16_t a = random_port(d), b = chance(d, 40) ? random_port(d) : a;
+
+	*dest = (struct policy_dest){.kind = POLICY_DEST_CIDR, .cidr = random_cidr(d, c)};
+	if (chance(d, 60)) {
+		dest->any_port = true;
+		dest->protocols = chance(d, 80) ? PST_ANY_PROTO : (uint8_t)(1 + below(d, 7));
+		return;
+	}
+	dest->first = a < b ? a : b;
+	dest->last = a < b ? b : a;
+	dest->protocols = chance(d, 50) ? PST_TCP | PST_UDP : (uint8_t)(1 + below(d, 7));
+}
+
+/* Allow rules, then deny rules; some allow rules are names, which the CIDR tries do not have. */
+static void random_rules(struct dice *d, struct agree_case *c)
+{
+	size_t n = below(d, AGREE_RULES + 1), n_allow = below(d, (unsigned)n + 1);
+
+	for (size_t i = 0; i < n; i++) {
+		struct policy_rule *rule = &c->rules[i];
+
+		rule->verdict = i < n_allow ? PST_VERDICT_ALLOW : PST_VERDICT_DENY;
+		rule->list = i < n_allow ? "allowOut" : "denyOut";
+		rule->index = (unsigned)(i < n_allow ? i : i - n_allow);
+		random_dest(d, c, &rule->dest);
+		if (i < n_allow && c->policy.default_deny && chance(d, 5)) {
+			rule->dest.kind = POLICY_DEST_NAME;
+			rule->dest.domain.kind = DOMAIN_ANY;
+			c->policy.has_names = true;
+		}
+	}
+	c->policy.rules = c->rules;
+	c->policy.n_rules = n;
+}
+
+static void random_cidrs(struct dice *d, const struct agree_case *c, struct cidr *items,
+			 struct cidr_list *ret_list)
+{
+	ret_list->items = items;
+	ret_list->count = chance(d, 40) ? 0 : below(d, AGREE_LIST + 1);
+	for (size_t i = 0; i < ret_list->count; i++)
+		items[i] = random_cidr(d, c);
+}
+
+static void random_addrs(struct dice *d, const struct agree_case *c, struct addr *items,
+			 struct addr_list *ret_list)
+{
+	ret_list->items = items;
+	ret_list->count = chance(d, 30) ? 0 : below(d, AGREE_LIST + 1);
+	for (size_t i = 0; i < ret_list->count; i++)
+		items[i] = random_addr(d, c);
+}
+
+static void random_query(struct dice *d, const struct agree_case *c, struct pst_query *query)
+{
+	struct addr a = random_addr(d, c);
+	const struct addr_list *lists[] = {&c->policy.resolvers, &c->env.resolvers,
+					   &c->always.host};
+	const struct addr_list *list = lists[below(d, 3)];
+
+	if (list->count && chance(d, 20))
+		a = list->items[below(d, (unsigned)list->count)];
+	if (addr_is_ipv4(&a) && chance(d, 10))
+		a = wrap(d, &a);
+	*query = (struct pst_query){.protocol = (uint8_t)(1u << below(d, 3))};
+	memcpy(query->addr, a.bytes, sizeof(query->addr));
+	if (query->protocol != PST_ICMP || chance(d, 10))
+		query->port = chance(d, 90) ? random_port(d) : (uint16_t)roll(d);
+	if (chance(d, 2))
+		query->broken = (uint8_t)(1 + below(d, PST_REASON_MULTICAST));
+	query->inbound = chance(d, 2);
+}
+
+static void random_bases(struct dice *d, struct agree_case *c)
+{
+	for (size_t i = 0; i < AGREE_BASES; i++)
+		c->bases[i] = i % 3 == 2 ? random_ipv6(d) : random_ipv4(d);
+	c->bases[1] = wrap(d, &c->bases[0]); /* the same address in two forms */
+}
+
+void agree_generate(struct agree_case *c, uint64_t seed)
+{
+	struct dice d = {.state = seed};
+
+	memset(c, 0, sizeof(*c));
+	random_bases(&d, c);
+	c->policy.default_deny = chance(&d, 50);
+	c->policy.audit = chance(&d, 20);
+	c->policy.dns_gate = chance(&d, 80);
+	c->policy.loopback = (uint8_t)below(&d, 3);
+	c->policy.inbound = (uint8_t)below(&d, 3);
+	random_rules(&d, c);
+	random_cidrs(&d, c, c->lifted, &c->policy.allow_private);
+	random_cidrs(&d, c, c->inbound, &c->policy.inbound_from);
+	random_cidrs(&d, c, c->add, &c->always.add);
+	random_cidrs(&d, c, c->except, &c->always.except);
+	random_addrs(&d, c, c->resolvers, &c->policy.resolvers);
+	random_addrs(&d, c, c->host_resolvers, &c->env.resolvers);
+	random_addrs(&d, c, c->host, &c->always.host);
+	for (size_t i = 0; i < AGREE_BATCH; i++)
+		random_query(&d, c, &c->queries[i]);
+}
+
+static void print_cidrs(const char *what, const struct cidr_list *list)
+{
+	char text[CIDR_TEXT_MAX];
+
+	for (size_t i = 0; i < list->count; i++)
+		printf("  %s %s%s\n", what, cidr_print(&list->items[i], text),
+		       list->items[i].family == CIDR_ALL ? " (both families)" : "");
+}
+
+static void print_addrs(const char *what, const struct addr_list *list)
+{
+	char text[CIDR_TEXT_MAX];
+
+	for (size_t i = 0; i < list->count; i++)
+		printf("  %s %s\n", what, addr_print(&list->items[i], text));
+}
+
+void agree_print(const struct agree_case *c, const struct pst_query *query)
+{
+	const struct policy *p = &c->policy;
+	char text[CIDR_TEXT_MAX];
+	struct addr a;
+
+	printf("  default %s, loopback %u, names %d, gate %d, audit %d\n",
+	       p->default_deny ? "deny" : "allow", p->loopback, p->has_names, p->dns_gate,
+	       p->audit);
+	for (size_t i = 0; i < p->n_rules; i++) {
+		const struct policy_dest *dest = &p->rules[i].dest;
+
+		printf("  rule %zu: %s %s protocols %u ports %u-%u%s%s\n", i + 1,
+		       words_verdict(p->rules[i].verdict), cidr_print(&dest->cidr, text),
+		       dest->protocols, dest->first, dest->last, dest->any_port ? " (any)" : "",
+		       dest->kind == POLICY_DEST_NAME ? " (a name)" : "");
+	}
+	print_cidrs("lifted", &p->allow_private);
+	print_cidrs("always denied, added", &c->always.add);
+	print_cidrs("always denied, except", &c->always.except);
+	print_addrs("resolver", &p->resolvers);
+	print_addrs("resolver of the host", &c->env.resolvers);
+	print_addrs("host address", &c->always.host);
+	memcpy(a.bytes, query->addr, sizeof(a.bytes));
+	printf("  query %s protocol %u port %u broken %u inbound %u\n", addr_print(&a, text),
+	       query->protocol, query->port, query->broken, query->inbound);
+}
