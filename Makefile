@@ -76,6 +76,8 @@ $(B)/fuzz/obj/%.o: %.c
 $(foreach v,obj asan/obj,$(patsubst %.c,$(B)/$(v)/%.o,$(call room,kern) $(wildcard tests/bpf/*.c))): \
 	| $(B)/postern.skel.h
 $(call obj,$(wildcard tests/agree/*.c)): | $(B)/agree.skel.h
+# The agreement tests compile the decider natively; nothing else on the user side sees bpf/.
+$(call obj,$(wildcard tests/agree/*.c)): BASE += -Ibpf
 
 # Tests: one program each, of every object among its prerequisites.
 $(addprefix $(B)/,$(UNIT)): $(B)/%: $(B)/obj/%.o $(call obj,$(call room,$(ROOMS)) $(TESTLIB))

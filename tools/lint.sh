@@ -7,7 +7,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 B=${B:-build}
 jobs=$(nproc)
-include=(-std=gnu11 -D_GNU_SOURCE= -Iinclude -Iuser -I. -isystem "$B")
+include=(-std=gnu11 -D_GNU_SOURCE= -Iinclude -Iuser -Ibpf -I. -isystem "$B")
 bpf_include=(-g -O2 -target bpf -Iinclude -Ibpf -idirafter "/usr/include/$(gcc -print-multiarch)")
 problems=0
 log=$(mktemp)

@@ -154,7 +154,7 @@ write_list()
 				[ -e "$file" ] && printf '%s\t%s\n' "bpf/${file##*/}" "/tests/bpf/${file##*/}"
 			done
 			[ -e "$root/tests/agree/agree" ] && printf '%s\t%s\n' "agree" \
-				"/tests/agree/agree ${VM_AGREE_ARGS-}"
+				"/tests/agree/agree -n ${VM_AGREE_QUERIES:-50000}"
 			set -- "$root"/tests/kernels/*.sh
 		fi
 		for file; do
