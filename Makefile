@@ -125,7 +125,7 @@ unit: $(UNIT_PROGRAMS)
 bpf: $(BPF_PROGRAMS)
 	@tests/run.sh bpf $^
 agree: $(AGREE)
-	@tests/run.sh agree $^
+	@tests/run.sh agree $^ tests/agree/mutants.sh
 replay: $(addprefix $(B)/asan/,$(FUZZERS))
 	@tests/run.sh --corpus replay $^
 e2e: all $(TOOLS)
