@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+/* What newer kernels have, each found out by loading: libbpf's own probes misjudge kernels newer than themselves. */
+#include <errno.h>
+#include <string.h>
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+
+#include "base/cleanup.h"
+#include "kern/probe_lines.h"
+
+/* Newer than the oldest headers that we build with. */
+#define ATTACH_TCX_INGRESS  46
+#define ATTACH_UNIX_CONNECT 49
+
+#define NO_SUCH_IFINDEX 0x7fffffff
+
+#define MOV_R0(value)                                                                              \
+	{                                                                                          \
+		.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = (value)          \
+	}
+#define EXIT                                                                                       \
+	{                                                                                          \
+		.code = BPF_JMP | BPF_EXIT                                                         \
+	}
+
+static void report(struct probe *probe, const char *what, int r, const char *fix)
+{
+	if (r < 0)
+		probe_add(probe, PROBE_WARNING, what, fix, "not available: %s", strerror(-r));
+	else
+		probe_add(probe, PROBE_OK, what, "", "available");
+}
+
+static int load(enum bpf_prog_type type, int attach, __u32 btf_id, const struct bpf_insn *insns,
+		size_t count)
+{
+	LIBBPF_OPTS(bpf_prog_load_opts, options,
+		    .expected_attach_type = (enum bpf_attach_type)attach, .attach_btf_id = btf_id);
+	cleanup_close int fd = bpf_prog_load(type, "pst_probe", "GPL", insns, count, &options);
+
+	return fd < 0 ? fd : 0;
+}
+
+static int try_connect_unix(void)
+{
+	const struct bpf_insn allow[] = {MOV_R0(1), EXIT};
+
+	return load(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, ATTACH_UNIX_CONNECT, 0, allow, 2);
+}
+
+/* A kernel with TCX looks for the device; one without does not know the attach type. */
+static int try_tcx(void)
+{
+	const struct bpf_insn next[] = {MOV_R0(-1), EXIT};
+	cleanup_close int prog =
+		bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "pst_probe", "GPL", next, 2, NULL);
+	int r;
+
+	if (prog < 0)
+		return prog;
+	r = bpf_link_create(prog, NO_SUCH_IFINDEX, (enum bpf_attach_type)ATTACH_TCX_INGRESS, NULL);
+	if (r >= 0)
+		close(r);
+	return r == -ENODEV ? 0 : r;
+}
+
+static int find_function(const struct btf *btf, const char *name, __u32 *ret_id)
+{
+	__s32 id = btf__find_by_name_kind(btf, name, BTF_KIND_FUNC);
+
+	if (id <= 0)
+		return -ENOENT;
+	*ret_id = (__u32)id;
+	return 0;
+}
+
+/* A TCP iterator that would destroy what it is shown; it is never run. */
+static int load_destroyer(__u32 destroy, __u32 iterator)
+{
+	const struct bpf_insn insns[] = {
+		/* bpf_iter__tcp.sk_common */
+		{.code = BPF_LDX | BPF_MEM | BPF_DW, .dst_reg = 1, .src_reg = 1, .off = 8},
+		{.code = BPF_JMP | BPF_JEQ | BPF_K, .dst_reg = 1, .imm = 0, .off = 1},
+		{.code = BPF_JMP | BPF_CALL,
+		 .src_reg = BPF_PSEUDO_KFUNC_CALL,
+		 .imm = (__s32)destroy},
+		MOV_R0(0),
+		EXIT,
+	};
+
+	return load(BPF_PROG_TYPE_TRACING, BPF_TRACE_ITER, iterator, insns, 5);
+}
+
+static int try_sock_destroy(const struct btf *btf)
+{
+	__u32 destroy, iterator;
+	int r = find_function(btf, "bpf_sock_destroy", &destroy);
+
+	if (!r)
+		r = find_function(btf, "bpf_iter_tcp", &iterator);
+	return r < 0 ? r : load_destroyer(destroy, iterator);
+}
+
+static int try_lsm(const struct btf *btf)
+{
+	const struct bpf_insn allow[] = {MOV_R0(0), EXIT};
+	__u32 hook;
+	int r = find_function(btf, "bpf_lsm_socket_connect", &hook);
+
+	return r < 0 ? r : load(BPF_PROG_TYPE_LSM, BPF_LSM_MAC, hook, allow, 2);
+}
+
+void probe_features(struct probe *probe)
+{
+	struct btf *btf = btf__load_vmlinux_btf();
+
+	report(probe, "cgroup/connect_unix", try_connect_unix(),
+	       "Linux 6.7 or newer: without it host unix sockets stay reachable");
+	report(probe, "TCX", try_tcx(), "Linux 6.6 or newer: without it clsact is used");
+	report(probe, "bpf_sock_destroy", btf ? try_sock_destroy(btf) : -ENOENT,
+	       "Linux 6.5 or newer: without it a denied live connection hangs instead of failing");
+	report(probe, "BPF LSM", btf ? try_lsm(btf) : -ENOENT,
+	       "boot with lsm=...,bpf: without it sockets made before the attach are not judged");
+	btf__free(btf);
+}
