@@ -106,12 +106,9 @@ static void print_json(const struct answer *a, struct buf *out)
 static void print_text(const struct answer *a, struct buf *out)
 {
 	const struct pst_decision *d = &a->report.decision;
-	bool bracket = strchr(a->address, ':') != NULL;
 
-	buf_printf(out, "%s%s%s%s:%u/%s: %s\n", bracket ? "[" : "",
-		   a->report.name[0] ? a->report.name : a->address, bracket ? "]" : "",
-		   a->report.name[0] && a->address[0] ? a->address : "", a->port, a->protocol,
-		   words_verdict(d->verdict));
+	buf_printf(out, "%s %s %u: %s\n", a->report.name[0] ? a->report.name : a->address,
+		   a->protocol, a->port, words_verdict(d->verdict));
 	buf_printf(out, "  step     %u\n  reason   %s: %s\n", d->step, words_reason(d->reason),
 		   words_reason_text(d->reason));
 	if (a->rule[0])

@@ -119,16 +119,23 @@ static void add_reasons(struct buf *out, const uint64_t *counters)
 	buf_puts(out, "}");
 }
 
+/* record_json() ends each with a newline, for streams; the report is one line. */
+static void add_event(struct buf *out, const struct summary_row *row,
+		      const struct record_words *words)
+{
+	record_json(&row->event, row->count, words, out);
+	if (buf_status(out) == 0)
+		out->data[--out->size] = '\0';
+}
+
 static void add_events(struct buf *out, const struct run_report *report)
 {
 	struct record_words words = words_of(report);
 
 	buf_puts(out, ",\"events\":[");
 	for (size_t i = 0; i < report->summary->n_rows; i++) {
-		const struct summary_row *row = &report->summary->rows[i];
-
 		buf_puts(out, i ? "," : "");
-		record_json(&row->event, row->count, &words, out);
+		add_event(out, &report->summary->rows[i], &words);
 	}
 	buf_puts(out, "]");
 }

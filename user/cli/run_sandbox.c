@@ -16,7 +16,7 @@
 #include "kern/netns.h"
 #include "kern/pin.h"
 
-#define NAME_MAX_SIZE 32
+#define NAME_MAX_SIZE 40
 /* Killing a process that writes to a slow disk takes its time; more than this is a stuck one. */
 #define KILL_WAIT_NS  5000000000ULL
 #define KILL_ROUND_MS 100
@@ -77,7 +77,8 @@ static int make_places(struct run_sandbox *sandbox, struct error *err)
 	r = draw_id(&sandbox->id);
 	if (r < 0)
 		return error_set(err, r, "cannot draw an id: %s", strerror(-r));
-	snprintf(name, sizeof(name), "run-%016" PRIx64, sandbox->id);
+	/* The pid is for people who look at cgroups and pins; the id makes the name unique. */
+	snprintf(name, sizeof(name), "run-%d-%016" PRIx64, getpid(), sandbox->id);
 	r = choose_path(name, &sandbox->cgroup_path, err);
 	/* Pins first: a cgroup without them counts as left over (kern/pin.h). */
 	if (r == 0)
