@@ -60,6 +60,7 @@ endif
 $(B)/postern: $(call obj,$(POSTERN))
 	$(call say,LINK) $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(LIBS)
 
+# Dependencies are written by -MD, not -MMD: a skeleton is found through -isystem.
 # The object for the kernel, and its skeleton (system header: it is not ours to warn about).
 $(B)/%.bpf.o: bpf/%.bpf.c
 	$(call say,BPF ) $(CLANG) $(BPF_CFLAGS) -MMD -MP -MF $(B)/$*.bpf.d -c $< -o $@
@@ -67,11 +68,11 @@ $(B)/%.skel.h: $(B)/%.bpf.o
 	$(call say,SKEL) $(BPFTOOL) gen skeleton $< name $*_bpf > $@.tmp && mv $@.tmp $@
 
 $(B)/obj/%.o: %.c
-	$(call say,CC  ) $(CC) $(BASE) $(HARDEN) $(CFLAGS) $(CPPFLAGS) -MMD -MP -c $< -o $@
+	$(call say,CC  ) $(CC) $(BASE) $(HARDEN) $(CFLAGS) $(CPPFLAGS) -MD -MP -c $< -o $@
 $(B)/asan/obj/%.o: %.c
-	$(call say,CC  ) $(CC) $(BASE) $(SANITIZE) -O1 -g -MMD -MP -c $< -o $@
+	$(call say,CC  ) $(CC) $(BASE) $(SANITIZE) -O1 -g -MD -MP -c $< -o $@
 $(B)/fuzz/obj/%.o: %.c
-	$(call say,CC  ) $(CLANG) $(BASE) $(SANITIZE) -fsanitize=fuzzer-no-link -O1 -g -MMD -MP -c $< -o $@
+	$(call say,CC  ) $(CLANG) $(BASE) $(SANITIZE) -fsanitize=fuzzer-no-link -O1 -g -MD -MP -c $< -o $@
 
 $(foreach v,obj asan/obj,$(patsubst %.c,$(B)/$(v)/%.o,$(call room,kern) $(wildcard tests/bpf/*.c))): \
 	| $(B)/postern.skel.h

@@ -191,7 +191,7 @@ pack()
 boot()
 {
 	local version=$1 start=$SECONDS
-	timeout -k 5 "$limit_s" qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp 2 -m 768 \
+	timeout -k 5 "$limit_s" qemu-system-x86_64 -accel tcg,thread=multi -cpu max,cx16=off -smp 2 -m 768 \
 		-nographic -no-reboot -nodefaults -serial stdio -monitor none \
 		-kernel "$vm/$version/root/boot/"vmlinuz-* -initrd "$vm/$version/initramfs.gz" \
 		-append "console=ttyS0 loglevel=3 panic=-1 random.trust_cpu=on" \
