@@ -134,10 +134,14 @@ static __always_inline struct pst_decision pst_cidr_says(const struct pst_sandbo
 	if (!ports)
 		return pst_failed();
 	line = pst_port_line(ports, query);
-	if (!line || line > PST_MAX_PORT_RANGES)
+	if (!line)
 		return nothing;
-	return pst_cidr_answer(ports->range[line - 1].verdict, ports->range[line - 1].rule);
+	/* A mask, not a comparison: 6.1's verifier forgets the bound in the 32-bit subtraction. */
+	line = (line - 1) & (PST_MAX_PORT_RANGES - 1);
+	return pst_cidr_answer(ports->range[line].verdict, ports->range[line].rule);
 }
+PST_ASSERT("PST_MAX_PORT_RANGES is a power of two",
+	   (PST_MAX_PORT_RANGES & (PST_MAX_PORT_RANGES - 1)) == 0);
 
 /* Steps 7 to 10 for one form of the destination, joined into what the forms before it said:
  * always-denied beats allow beats deny. `may_allow` is 0 for a doubtful reading. */
