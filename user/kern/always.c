@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Rows of the always-denied set -> pst_always, which is in force meanwhile: adds before it removes. */
+/* Rows of the always-denied set -> pst_always, in force meanwhile: adds before it removes. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Programs -> links on a cgroup -> pins. All or nothing: what was attached before a failure is detached again. */
+/* Programs -> links on a cgroup -> pins. All or nothing: what was attached before a failure is
+ * detached again. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -19,8 +20,8 @@ static void close_fd(int *fd)
 
 void kern_object_detach(struct kern_object *object)
 {
-	/* Egress goes last: while any hook is left, the one that holds the policy is. Closing alone would leave the
-	 * end to a work queue. */
+	/* Egress goes last: while any hook is left, the one that holds the policy is. Closing alone
+	 * would leave the end to a work queue. */
 	for (int i = object->n_hooks - 1; i >= 0; i--) {
 		if (object->hooks[i].link_fd >= 0)
 			(void)bpf_link_detach(object->hooks[i].link_fd);

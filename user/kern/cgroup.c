@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Paths and ids -> descriptors of cgroup2 directories. Kernel files only: nothing here is ever written to disk. */
+/* Paths and ids -> descriptors of cgroup2 directories. Kernel files only: nothing here is ever
+ * written to disk. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -135,7 +136,7 @@ int cgroup_create(int root_fd, const char *path, int *ret_fd, struct error *err)
 		end = strchr(end, '/');
 		if (end)
 			*end = '\0';
-		/* cgroupfs has no links that mkdirat could follow, and cgroup_open() looks again. */
+		/* cgroupfs has no links to follow, and cgroup_open() looks again. */
 		if (*part && mkdirat(root_fd, part, 0755) && errno != EEXIST)
 			return error_set(err, -errno, "cannot create the cgroup '%s': %s", part,
 					 strerror(errno));
@@ -246,7 +247,7 @@ int cgroup_of(pid_t pid, char **ret_path, struct error *err)
 		if (strncmp(line, "0::/", 4) != 0)
 			continue;
 		line[strcspn(line, "\n")] = '\0';
-		/* Outside the reader's cgroup namespace, or removed: no path of ours leads there. */
+		/* Outside our cgroup namespace, or removed: no path leads there. */
 		if (strstr(line, "/..") || strstr(line, " (deleted)"))
 			return error_set(err, -ENOENT, "process %d is in no cgroup seen from here",
 					 pid);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Rows -> inner maps -> outer arrays. Writes only what no record names yet, so a failure changes nothing in force. */
+/* Rows -> inner maps -> outer arrays. Writes only what no record names yet, so a failure changes
+ * nothing in force. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
@@ -10,10 +11,11 @@
 #include "base/cleanup.h"
 #include "kern/object.h"
 
-/* Rows a batch: enough to make the call's cost vanish, few enough to stay out of the memory budget. */
+/* Rows a batch: enough to make the call's cost vanish, few enough for the memory budget. */
 #define FILL_BATCH 2048
-/* A trie's insert takes memory from per-CPU caches that are refilled behind its back: on some 6.18 hosts it fails
- * with ENOMEM until they are. This many tries without any progress are a real lack of memory. */
+/* A trie's insert takes memory from per-CPU caches that are refilled behind its back: on some 6.18
+ * hosts it fails with ENOMEM until they are. This many tries without any progress are a real lack
+ * of memory. */
 #define FILL_TRIES 256
 
 int kern_inner_new(const struct kern_object *object, int outer, __u32 entries, int *ret_fd)
@@ -134,8 +136,9 @@ static void *insert_one(void *context)
 	return NULL;
 }
 
-/* The write is done at once, but the call returns only after an RCU grace period (8 to 20 ms). Side by side they
- * share one; one after the other they would take longer than everything else a run does. */
+/* The write is done at once, but the call returns only after an RCU grace period (8 to 20 ms). Side
+ * by side they share one; one after the other they would take longer than everything else a run
+ * does. */
 int kern_insert(const struct kern_object *object, const int inner[KERN_OUTER_COUNT], __u32 slot)
 {
 	struct insertion all[KERN_OUTER_COUNT] = {};

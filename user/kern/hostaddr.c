@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * rtnetlink -> the addresses of this network namespace. The multicast groups only say that something changed; what
- * is there is always listed anew, so a lost message costs nothing.
+ * rtnetlink -> the addresses of this network namespace. The multicast groups only say that
+ * something changed; what is there is always listed anew, so a lost message costs nothing.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -115,8 +115,8 @@ static bool is_loopback(const struct addr *address)
 	return !memcmp(address->bytes, loopback6, sizeof(loopback6));
 }
 
-/* Where the bytes of our own address are in the message; 0: nowhere. On a point-to-point link IFA_ADDRESS is the
- * peer and IFA_LOCAL is ours; IPv6 may have only the former. */
+/* Where the bytes of our own address are in the message; 0: nowhere. On a point-to-point link
+ * IFA_ADDRESS is the peer and IFA_LOCAL is ours; IPv6 may have only the former. */
 static size_t find_own(const char *bytes, size_t size, size_t own_size)
 {
 	size_t found = 0;

@@ -14,7 +14,8 @@
 #include "kern/object.h"
 #include "postern.skel.h"
 
-/* Virtual until the verifier has something to say. Large: before Linux 6.4 a log that does not fit hides its end. */
+/* Virtual until the verifier has something to say. Large: before Linux 6.4 a log that does not fit
+ * hides its end. */
 #define LOAD_LOG_SIZE (4u << 20)
 
 static const struct {
@@ -62,7 +63,8 @@ static void bpf_closep(struct bpf_object **bpf)
 	bpf_object__close(*bpf);
 }
 
-/* libbpf's own lines would go to stderr behind the caller's back; the verifier's come by kernel_log_buf. */
+/* libbpf's own lines would go to stderr behind the caller's back; the verifier's come by
+ * kernel_log_buf. */
 static int say_nothing(enum libbpf_print_level level, const char *format, va_list args)
 {
 	(void)level;
@@ -79,8 +81,8 @@ static __u32 type_named(const struct btf *btf, const char *name)
 	return id > 0 ? (__u32)id : 0;
 }
 
-/* libbpf forgets the inner map's definition when it loads. Where clang left only a forward declaration of its key or
- * value, the type is found by its name. */
+/* libbpf forgets the inner map's definition when it loads. Where clang left only a forward
+ * declaration of its key or value, the type is found by its name. */
 static int take_inner(struct kern_object *object, struct bpf_object *bpf, int outer)
 {
 	struct bpf_map *map = bpf_object__find_map_by_name(bpf, map_table[outer].name);
@@ -213,8 +215,8 @@ static int load_silently(struct kern_object *object, struct error *err)
 	if (!log)
 		return error_set(err, -ENOMEM, "out of memory");
 	log[0] = '\0';
-	/* Of the skeleton only the bytes are used: it insists on the object name that bpftool was given, and
-	 * operators are to read pst.rodata. */
+	/* Of the skeleton only the bytes are used: it insists on the object name that bpftool was
+	 * given, and operators are to read pst.rodata. */
 	elf = postern_bpf__elf_bytes(&size);
 	bpf = bpf_object__open_mem(elf, size, &options);
 	if (!bpf)

@@ -7,7 +7,8 @@
 
 #include "base/error.h"
 
-/* The cookie of the calling thread's network namespace (Linux 5.14): unique while the host is up, never 0. */
+/* The cookie of the calling thread's network namespace (Linux 5.14): unique while the host is up,
+ * never 0. */
 int netns_cookie(uint64_t *ret_cookie, struct error *err);
 
 #endif

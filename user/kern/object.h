@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The loaded BPF object as this room's files share it: descriptors only. libbpf's view of it (ELF, BTF,
- * relocations) is given back as soon as the kernel has it, so that a run stays small.
+ * The loaded BPF object as this room's files share it: descriptors only. libbpf's view of it (ELF,
+ * BTF, relocations) is given back as soon as the kernel has it, so that a run stays small.
  */
 #ifndef KERN_OBJECT_H
 #define KERN_OBJECT_H
@@ -13,7 +13,8 @@
 #include "kern/sandbox.h"
 #include "pst_abi.h"
 
-/* X(NAME, "name", inner key type, inner value type): outer arrays first; no inner types: not an outer array. */
+/* X(NAME, "name", inner key type, inner value type): outer arrays first; no inner types: not an
+ * outer array. */
 #define KERN_MAPS(X)                                                                               \
 	X(CIDR4, "pst_cidr4", "pst_key4", "pst_cidr")                                              \
 	X(CIDR6, "pst_cidr6", "pst_key6", "pst_cidr")                                              \
@@ -83,7 +84,8 @@ struct kern_rows {
 int kern_fill(int map_fd, const struct kern_rows *rows);
 /* The same for an ARRAY: values only, the key is the index. */
 int kern_fill_array(int map_fd, const void *values, size_t count, size_t value_size);
-/* Puts inner[i] into the outer array i at `slot`, all at once: each such write waits for an RCU grace period. */
+/* Puts inner[i] into the outer array i at `slot`, all at once: each such write waits for an RCU
+ * grace period. */
 int kern_insert(const struct kern_object *object, const int inner[KERN_OUTER_COUNT], __u32 slot);
 
 /* attach.c */

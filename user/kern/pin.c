@@ -2,12 +2,14 @@
 /*
  * bpffs: its mount, and the directory of a run.
  *
- * Who lives: the runner holds flock(LOCK_EX) on its own directory BPFFS/postern-run/NAME through a descriptor
- * that is close-on-exec and never closed, so that the lock ends with the process, however it ends. A child between
- * fork and exec has it too: then the lock ends a little later, which only delays a sweep. Nobody inside a sandbox can
- * hold or free it: the directories are root's, 0700, and every bpffs is covered there.
- * Making and sweeping are serialised by flock(LOCK_EX) on BPFFS/postern-run, so that no sweep sees a directory
- * between its mkdir and its lock.
+ * Who lives: the runner holds flock(LOCK_EX) on its own directory BPFFS/postern-run/NAME through a
+ * descriptor that is close-on-exec and never closed, so that the lock ends with the process,
+ * however it ends. A child between fork and exec has it too: then the lock ends a little later,
+ * which only delays a sweep. Nobody inside a sandbox can hold or free it: the directories are
+ * root's, 0700, and every bpffs is covered there.
+ *
+ * Making and sweeping are serialised by flock(LOCK_EX) on BPFFS/postern-run, so that no sweep sees
+ * a directory between its mkdir and its lock.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -67,7 +69,8 @@ int pin_look_bpffs(char **ret_path, struct error *err)
 
 	if (!mounts)
 		return error_set(err, -errno, "cannot read /proc/self/mounts: %s", strerror(errno));
-	/* The usual place first: several mounts are several file systems, and sweeps must look where pins are. */
+	/* The usual place first: several mounts are several file systems, and sweeps must look
+	 * where pins are. */
 	if (is_bpffs(PIN_BPFFS_DEFAULT))
 		return take_path(PIN_BPFFS_DEFAULT, ret_path, err);
 	while ((entry = getmntent(mounts))) {

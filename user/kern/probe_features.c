@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What newer kernels have, each found out by loading: libbpf's own probes misjudge kernels newer than themselves. */
+/* What newer kernels have, each found out by loading: libbpf's own probes misjudge kernels newer
+ * than themselves. */
 #include <errno.h>
 #include <string.h>
 #include <bpf/bpf.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Loads and attaches a program that allows everything at each hook that Postern uses, on an empty cgroup of its own,
- * then loads the real object. */
+/* Loads and attaches a program that allows everything at each hook that Postern uses, on an empty
+ * cgroup of its own, then loads the real object. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdio.h>

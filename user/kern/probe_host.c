@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The host around the sandbox: kernel, file systems, capabilities, and who answers for names. Only looks. */
+/* The host around the sandbox: kernel, file systems, capabilities, and who answers for names. Only
+ * looks. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <mntent.h>

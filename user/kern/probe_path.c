@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What else sits between a sandbox and the network: other people's cgroup programs, and NAT on the output path. */
+/* What else sits between a sandbox and the network: other people's cgroup programs, and NAT on the
+ * output path. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdio.h>

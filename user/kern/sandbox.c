@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The life of a sandbox: load, apply, attach, flip, detach. Two slots are used in turn: a policy is filled into the
- * one that no record names, and comes into force by one write of the record.
+ * The life of a sandbox: load, apply, attach, flip, detach. Two slots are used in turn: a policy is
+ * filled into the one that no record names, and comes into force by one write of the record.
  */
 #define _GNU_SOURCE
 #include <errno.h>

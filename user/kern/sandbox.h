@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A sandbox of the cgroup kind in the kernel: the loaded object, its maps filled from a table, its links.
- * Start order (invariant 12): kern_sandbox_load -> kern_sandbox_apply -> kern_sandbox_attach -> the process enters.
+ * A sandbox of the cgroup kind in the kernel: the loaded object, its maps filled from a table, its
+ * links. Start order (invariant 12): kern_sandbox_load -> kern_sandbox_apply -> kern_sandbox_attach
+ * -> the process enters.
  */
 #ifndef KERN_SANDBOX_H
 #define KERN_SANDBOX_H
@@ -33,20 +34,24 @@ int kern_sandbox_set_always(struct kern_sandbox *sandbox, const struct table_alw
 			    size_t count, struct error *err);
 /* Fills a free policy slot from the table. Not in force until kern_sandbox_flip(). */
 int kern_sandbox_apply(struct kern_sandbox *sandbox, const struct table *table, struct error *err);
-/* Attaches every hook by link (the all-zero record denies) and pins links and maps below `pin_dir`. */
+/* Attaches every hook by link (the all-zero record denies), pins links and maps below `pin_dir`
+ * (made by pin_make_dir()). All or nothing: after a failure nothing is attached, pin_dir is gone. */
 int kern_sandbox_attach(struct kern_sandbox *sandbox, const char *pin_dir, struct error *err);
-/* Writes the record: one update, the policy of the last kern_sandbox_apply() is in force under a new generation.
- * Without a new apply: the same policy under a new generation (cached flows are judged again). */
+/* Writes the record: one update, the policy of the last kern_sandbox_apply() is in force under a
+ * new generation. Without a new apply: the same policy under a new generation (cached flows are
+ * judged again). */
 int kern_sandbox_flip(struct kern_sandbox *sandbox, struct error *err);
-/* Zeroes the record after the last detach, then detaches and unpins. Idempotent. */
+/* Zeroes the record, which denies. When nobody is left in the cgroup: detaches, unpins, zeroes again
+ * (the storage survives a detach). With members left it stops there: they stay denied, and the pins
+ * stay for a later pin_sweep(). Idempotent. */
 void kern_sandbox_detach(struct kern_sandbox *sandbox);
 
 int kern_sandbox_event_ring(
 	const struct kern_sandbox *sandbox); /* map descriptor, for kern/ring.h */
-/* Exact, whatever became of the events. counts has PST_REASON_MAX elements, summed over the CPUs. */
+/* Exact, whatever became of the events: counts[PST_REASON_MAX], summed over the CPUs. */
 int kern_sandbox_counters(const struct kern_sandbox *sandbox, uint64_t *counts);
 int kern_sandbox_quota(const struct kern_sandbox *sandbox, struct pst_quota *ret_quota);
-/* hits of rule numbers 0..n_rules into hits[n_rules + 1]. */
+/* hits of rule numbers 0..n_rules into hits[n_rules + 1], of the policy in force. */
 int kern_sandbox_rule_hits(const struct kern_sandbox *sandbox, struct pst_rule_hits *hits,
 			   size_t count);
 

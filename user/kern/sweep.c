@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Removes what killed runs left: pins, then cgroups. A run is left over when its lock is free (its runner is dead)
- * and nothing lives in its cgroup: no member, and no socket either (a link forgets its cgroup when the last
- * socket is gone). Kills nothing, and never opens anything to a process or a socket that is still there.
+ * Removes what killed runs left: pins, then cgroups. A run is left over when its lock is free (its
+ * runner is dead) and nothing lives in its cgroup: no member, and no socket either (a link forgets
+ * its cgroup when the last socket is gone). Kills nothing, and never opens anything to a process or
+ * a socket that is still there.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -23,7 +24,8 @@ struct sweep {
 	const char *bpffs;
 	int all_fd;  /* BPFFS/postern-run, locked */
 	int root_fd; /* of cgroup2 */
-	/* Cgroups of runs whose pins are gone: removed at the end, when nested ones are out of the way. */
+	/* Cgroups of runs whose pins are gone: removed at the end, when nested ones are out of the
+	 * way. */
 	int *cgroups;
 	char **names;
 	size_t n_cgroups;
@@ -59,8 +61,8 @@ static int link_cgroup(const char *pin, uint64_t *ret_id)
 	return 0;
 }
 
-/* The cgroup that the run's links are attached to; 0: none (never attached, or its last socket is gone).
- * Whatever cannot be read is an error: pins are not removed on a guess. */
+/* The cgroup that the run's links are attached to; 0: none (never attached, or its last socket is
+ * gone). Whatever cannot be read is an error: pins are not removed on a guess. */
 static int linked_cgroup(const struct sweep *sweep, const char *name, uint64_t *ret_id)
 {
 	cleanup_free char *path = NULL;
@@ -142,7 +144,8 @@ static int sweep_pins(struct sweep *sweep, const char *name)
 	if (r < 0)
 		return r;
 	if (id) {
-		/* Removed, but sockets of it live on and are judged by these links: a later sweep's. */
+		/* Removed, but sockets of it live on and are judged by these links: a later
+		 * sweep's. */
 		if (cgroup_open_id(sweep->root_fd, id, &cgroup) < 0)
 			return 0;
 		if (cgroup_is_populated(cgroup, &populated) < 0 || populated)
@@ -153,7 +156,8 @@ static int sweep_pins(struct sweep *sweep, const char *name)
 		return r;
 	sweep->swept++;
 	if (cgroup < 0) {
-		/* Killed before its attach, or its cgroup has lost the links: the empty directory goes too. */
+		/* Killed before its attach, or its cgroup has lost the links: the empty directory
+		 * goes too. */
 		(void)remove_empty(sweep, name);
 		return 0;
 	}
