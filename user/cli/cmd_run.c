@@ -18,17 +18,27 @@
 #include "cli/run_sandbox.h"
 #include "cli/run_watch.h"
 
-/* A failure before CMD is started, with the exit code that says of which kind. */
-struct failure {
-	struct error err;
-	int exit;
+/* What a run needs to know before anything on the host is touched. */
+struct plan {
+	const struct run_options *options;
+	struct policy *policy;
+	struct table *table;
+	struct host host;
+	struct run_identity identity;
 };
 
-static int fail(struct failure *failure, int code)
+static void plan_done(struct plan *plan)
 {
-	log_error("run: %s", failure->err.text);
-	failure->exit = code;
-	return -1;
+	policy_free(plan->policy);
+	table_free(plan->table);
+	host_done(&plan->host);
+	run_identity_done(&plan->identity);
+}
+
+static int fail(const struct error *err, int code)
+{
+	log_error("run: %s", err->text);
+	return code;
 }
 
 /* What lines about the policy begin with. */
@@ -37,49 +47,42 @@ static const char *place_of(const struct run_options *options)
 	return options->policy ? options->policy : "run";
 }
 
-static int judge_tests(const struct run_options *options, const struct policy *policy,
-		       const struct host *host)
+static size_t failed_tests(const struct plan *plan)
 {
-	int failed = 0;
+	size_t failed = 0;
 
-	for (size_t i = 0; i < policy->n_tests; i++) {
+	for (size_t i = 0; i < plan->policy->n_tests; i++) {
 		struct error err = {0};
 
-		if (host_judge_test(host, policy, i, &err) == 0)
+		if (host_judge_test(&plan->host, plan->policy, i, &err) == 0)
 			continue;
-		log_error("%s: %s", place_of(options), err.text);
-		failed = -EACCES;
+		log_error("%s: %s", place_of(plan->options), err.text);
+		failed++;
 	}
 	return failed;
 }
 
-/* Everything that can be refused without touching the host. */
-static int prepare(const struct run_options *options, struct host *host, struct policy **ret_policy,
-		   struct table **ret_table, struct failure *failure)
+static int plan_policy(struct plan *plan, struct error *err)
 {
-	cleanup_policy struct policy *policy = NULL;
-	const char *place = place_of(options);
+	const char *place = place_of(plan->options);
 
-	if (run_policy_load(options, &policy, &failure->err) < 0) {
-		log_error("%s", failure->err.text);
-		failure->exit = CLI_INVALID_POLICY;
-		return -1;
+	if (run_policy_load(plan->options, &plan->policy, err) < 0) {
+		log_error("%s", err->text);
+		return CLI_INVALID_POLICY;
 	}
-	failure->exit = CLI_INVALID_POLICY;
-	if (run_policy_unsupported(policy, options))
-		return -1;
-	if (host_load(host, &failure->err) < 0)
-		return fail(failure, CLI_FAILURE);
-	if (judge_tests(options, policy, host) < 0)
-		return -1;
-	if (table_compile(policy, &host->env, ret_table, &failure->err) < 0) {
-		log_error("%s: %s", place, failure->err.text);
-		return -1;
+	if (run_policy_unsupported(plan->policy, plan->options))
+		return CLI_INVALID_POLICY;
+	if (host_load(&plan->host, err) < 0)
+		return fail(err, CLI_NOT_RUN);
+	if (failed_tests(plan))
+		return CLI_INVALID_POLICY;
+	if (table_compile(plan->policy, &plan->host.env, &plan->table, err) < 0) {
+		log_error("%s: %s", place, err->text);
+		return CLI_INVALID_POLICY;
 	}
-	for (size_t i = 0; i < policy->n_warnings; i++)
-		log_warning("%s: warning: %s", place, policy->warnings[i].text);
-	*ret_policy = TAKE_PTR(policy);
-	return 0;
+	for (size_t i = 0; i < plan->policy->n_warnings; i++)
+		log_warning("%s: warning: %s", place, plan->policy->warnings[i].text);
+	return CLI_OK;
 }
 
 static void print_summary(const struct run_report *report, bool json)
@@ -96,9 +99,10 @@ static void print_summary(const struct run_report *report, bool json)
 		(void)io_write_all(STDERR_FILENO, out.data, out.size);
 }
 
-static void report_run(const struct run_options *options, const struct run_identity *identity,
-		       struct run_report *report, const struct run_sandbox *sandbox)
+static void report_run(const struct plan *plan, struct run_report *report,
+		       const struct run_sandbox *sandbox)
 {
+	const struct run_options *options = plan->options;
 	struct error err = {0};
 	int r;
 
@@ -108,61 +112,59 @@ static void report_run(const struct run_options *options, const struct run_ident
 	if (r < 0)
 		log_warning("run: cannot read the counters: %s", strerror(-r));
 	print_summary(report, options->json);
-	if (options->report && run_report_write(options->report, report, identity, &err) < 0)
+	if (!options->report)
+		return;
+	if (run_report_write(options->report, report, &plan->identity, &err) < 0)
 		log_error("run: cannot write the report: %s", err.text);
 }
 
-static int run_in(struct run_sandbox *sandbox, const struct run_options *options,
-		  const struct policy *policy, struct host *host, struct failure *failure)
+static int run_in(struct run_sandbox *sandbox, struct plan *plan)
 {
-	cleanup_identity struct run_identity identity = {0};
 	struct summary summary = {0};
+	struct error err = {0};
 	struct run_watch watch = {
 		.sandbox = sandbox,
-		.host = host,
+		.host = &plan->host,
 		.summary = &summary,
-		.options = options,
-		.identity = &identity,
+		.options = plan->options,
+		.identity = &plan->identity,
 	};
 	struct run_report report = {
-		.command = options->command,
-		.policy = policy,
+		.command = plan->options->command,
+		.policy = plan->policy,
 		.summary = &summary,
 		.started_ns = loop_wall_ns(),
-		.weak = options->keep_privs,
+		.weak = plan->options->keep_privs,
 	};
+	int code;
 
-	if (run_identity_load(&identity, &failure->err) < 0)
-		return fail(failure, CLI_FAILURE);
-	report.exit_code = run_watch(&watch, &failure->err);
-	if (report.exit_code < 0)
-		(void)fail(failure, CLI_NOT_RUN);
-	else
-		report_run(options, &identity, &report, sandbox);
+	report.exit_code = run_watch(&watch, &err);
+	if (report.exit_code >= 0)
+		report_run(plan, &report, sandbox);
+	code = report.exit_code < 0 ? fail(&err, CLI_NOT_RUN) : report.exit_code;
 	summary_done(&summary);
-	return report.exit_code;
+	return code;
 }
 
 static int run(const struct run_options *options)
 {
-	cleanup_policy struct policy *policy = NULL;
-	cleanup_table struct table *table = NULL;
-	cleanup_host struct host host = {0};
-	struct failure failure = {.exit = CLI_FAILURE};
+	cleanup(plan_done) struct plan plan = {.options = options};
 	struct run_sandbox sandbox;
+	struct error err = {0};
 	int code;
 
-	if (prepare(options, &host, &policy, &table, &failure) < 0)
-		return failure.exit;
+	code = plan_policy(&plan, &err);
+	if (code != CLI_OK)
+		return code;
+	if (run_identity_load(&plan.identity, &err) < 0)
+		return fail(&err, CLI_NOT_RUN);
 	if (options->keep_privs)
 		log_warning("run: --keep-privs: weak: CMD can undo its own policy");
-	if (run_sandbox_open(&sandbox, table, &host, &failure.err) < 0) {
-		(void)fail(&failure, CLI_UNSUPPORTED);
-		return failure.exit;
-	}
-	code = run_in(&sandbox, options, policy, &host, &failure);
+	if (run_sandbox_open(&sandbox, plan.table, &plan.host, &err) < 0)
+		return fail(&err, CLI_UNSUPPORTED);
+	code = run_in(&sandbox, &plan);
 	run_sandbox_close(&sandbox);
-	return code < 0 ? failure.exit : code;
+	return code;
 }
 
 int cmd_run(int argc, char **argv)

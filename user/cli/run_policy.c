@@ -103,7 +103,7 @@ int run_policy_load(const struct run_options *options, struct policy **ret_polic
 static size_t refuse(bool present, const char *place, const char *key)
 {
 	if (present)
-		log_error("%s%s%s is not supported yet, and is never ignored", place ? place : "",
+		log_error("%s%s%s is not supported yet, so nothing was run", place ? place : "",
 			  place ? ": " : "", key);
 	return present;
 }
@@ -120,7 +120,7 @@ static size_t refuse_names(const struct policy *policy, const char *place)
 		if (rule->dest.kind != POLICY_DEST_NAME)
 			continue;
 		policy_rule_label(policy, (unsigned)i + 1, label, sizeof(label));
-		log_error("%s%s%s: a name in %s is not supported yet, and is never ignored",
+		log_error("%s%s%s: a name in %s is not supported yet, so nothing was run",
 			  place ? place : "", place ? ": " : "", label, rule->list);
 		return 1;
 	}
