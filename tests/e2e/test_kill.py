@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: MIT
+"""
+kill -9 of `postern run` at random moments while its command floods a denied address: nothing denied ever arrives, and
+the next run sweeps what is left.
+"""
+
+import os
+import random
+import select
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from internet import ALLOWED4_NET, DENIED4, PORT, canary
+from postern import (environment, execute, fill, flow, kill_marked, marked_processes, postern_run,
+                     sandboxed)
+from wait import until
+
+ROUNDS = 200
+LATEST_S = 0.3
+POLICY = ["--allow", ALLOWED4_NET]
+FLOOD = flow("flood", DENIED4, PORT, "CANARY")
+PINS = Path("/sys/fs/bpf/postern-run")
+
+
+def cgroup_parent():
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        words = line.split()
+        if words[2] == "cgroup2":
+            return Path(words[1]) / "postern-run"
+    raise AssertionError("no cgroup2 is mounted")
+
+
+def names(directory):
+    return {entry.name for entry in directory.iterdir() if entry.is_dir()} if directory.exists() else set()
+
+
+def left_behind():
+    """The runs that have pins or a cgroup: those that run, and what killed ones left."""
+    return names(PINS) | names(cgroup_parent())
+
+
+def start(net, argv, mark):
+    return subprocess.Popen(net.host.command(argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                            stderr=subprocess.DEVNULL, env=environment({"PST_KILL": mark}))
+
+
+def test_the_flood_floods(net):
+    """The control: without Postern it arrives, at once and much."""
+    token, since = canary(), net.mark()
+    process = start(net, fill(FLOOD, token), "control")
+    try:
+        until(lambda: len(net.seen(token=token, since=since)) > 50, "the flood arrives")
+        assert [f for f in net.seen(dst=DENIED4, port=PORT, since=since) if f.protocol == 6], "TCP too"
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    net.fence()
+
+
+def kill_once(net, argv, delay_s, mark):
+    """Starts, kills after the delay, and tells whether the command had begun; then ends what is left of it."""
+    process = start(net, argv, mark)
+    try:
+        end = time.monotonic() + delay_s
+        began = b""
+        while time.monotonic() < end:  # the delay is the experiment, not a wait for something
+            ready, _, _ = select.select([process.stdout], [], [], max(0.0, end - time.monotonic()))
+            if ready and not began:
+                began = os.read(process.stdout.fileno(), 64)
+        process.send_signal(signal.SIGKILL)
+        process.wait(10)
+        lingering = len(marked_processes(f"PST_KILL={mark}"))
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        kill_marked(f"PST_KILL={mark}")
+    return bool(began), lingering
+
+
+def test_nothing_denied_arrives_whenever_the_runner_is_killed(net):
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    moments = random.Random(seed)
+    token, since = canary(), net.mark()
+    net.forbid(token)
+    argv = postern_run(POLICY, fill(FLOOD, token))
+    began = lingered = 0
+    before, left = left_behind(), set()
+    for n in range(ROUNDS):
+        ran, lingering = kill_once(net, argv, moments.uniform(0, LATEST_S), f"{os.getpid()}-{n}")
+        began += ran
+        lingered += lingering
+        left |= left_behind() - before
+    net.fence()
+    assert not net.seen(token=token, dst=DENIED4, port=PORT, since=since), f"denied traffic arrived, seed {seed}"
+    assert began >= ROUNDS // 4, f"the command began in {began} of {ROUNDS} rounds only: they prove little"
+    assert len(left) >= ROUNDS // 4, f"only {len(left)} of {ROUNDS} killed runs left anything: nothing to sweep"
+    print(f"the command had begun in {began} rounds; {lingered} processes outlived their runner")
+
+    def swept():
+        assert sandboxed(net, POLICY, ["true"]).code == 0
+        return not left & left_behind()
+    until(swept, "the next run sweeps what killed runs left", 30)
+
+
+def test_what_outlives_its_runner_stays_under_the_policy(net):
+    """The command catches its parent's death and goes on: it is still denied, also after another run has swept."""
+    token, since = canary(), net.mark()
+    net.forbid(token)
+    script = f"trap '' TERM HUP INT; setsid {' '.join(fill(FLOOD, token))}"
+    process = start(net, postern_run(POLICY + ["--keep-privs"], ["sh", "-c", script]), "outlive")
+    try:
+        select.select([process.stdout], [], [], 10)
+        process.send_signal(signal.SIGKILL)
+        process.wait(10)
+        for _ in range(3):
+            assert sandboxed(net, POLICY, ["true"]).code == 0
+        net.fence()
+        assert marked_processes("PST_KILL=outlive"), "nothing outlived its runner: nothing is shown"
+        assert not net.seen(token=token, dst=DENIED4, port=PORT, since=since)
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        kill_marked("PST_KILL=outlive")
+
+
+def test_a_killed_runs_leftovers_do_not_stop_the_next(net):
+    for _ in range(3):
+        kill_once(net, postern_run(POLICY, ["sleep", "60"]), 0.15, "next")
+        assert execute(net, postern_run([], ["true"])).code == 0
