@@ -1,0 +1,449 @@
+/* SPDX-License-Identifier: MIT */
+/* explain_query(): the verdict order, one step a test. explain_dest(): what people read. The agreement test compares
+ * the first with pst_decide() at large; here its meaning is written down. */
+#include "table_fixture.h"
+
+#include <errno.h>
+
+#include "events/words.h"
+
+struct asked {
+	struct policy *policy;
+	struct addr host_resolver, host;
+	struct table_env env;
+	struct table_always_input always;
+	struct explain_input in;
+};
+
+/* The host resolves at 192.0.2.53 and is 203.0.113.7. */
+static void begin(struct asked *a, const char *entries)
+{
+	*a = (struct asked){.policy = fixture_policy(entries),
+			    .host_resolver = fixture_addr("192.0.2.53"),
+			    .host = fixture_addr("203.0.113.7")};
+	a->env.resolvers = (struct addr_list){.items = &a->host_resolver, .count = 1};
+	a->always.host = (struct addr_list){.items = &a->host, .count = 1};
+	a->in = (struct explain_input){.policy = a->policy, .env = &a->env, .always = &a->always};
+}
+
+static struct pst_query query_of(const char *addr, uint16_t port, uint8_t protocol)
+{
+	struct addr a = fixture_addr(addr);
+	struct pst_query query = {.port = port, .protocol = protocol};
+
+	memcpy(query.addr, a.bytes, sizeof(query.addr));
+	return query;
+}
+
+static void assert_decision(struct pst_decision d, int verdict, int step, int reason, uint32_t rule)
+{
+	assert_string_equal(words_reason(d.reason), words_reason((unsigned)reason));
+	assert_string_equal(words_verdict(d.verdict), words_verdict((unsigned)verdict));
+	assert_int_equal(d.step, step);
+	assert_int_equal(d.rule, rule);
+}
+
+#define ASK(a, addr, port, protocol)                                                               \
+	explain_query(&(a)->in, &(struct pst_query[]){query_of(addr, port, protocol)}[0])
+
+static void broken_packet_is_denied_before_anything_else(void **state)
+{
+	struct asked a;
+	struct pst_query query = query_of("127.0.0.1", 80, PST_TCP);
+
+	(void)state;
+	begin(&a, "allow 0.0.0.0/0");
+	query.broken = PST_REASON_FRAGMENT;
+	query.inbound = 1;
+	assert_decision(explain_query(&a.in, &query), PST_VERDICT_DENY, PST_STEP_PARSE,
+			PST_REASON_FRAGMENT, 0);
+	policy_free(a.policy);
+}
+
+static void inbound_flow_passes_a_deny_rule(void **state)
+{
+	struct asked a;
+	struct pst_query query = query_of("10.0.0.1", 80, PST_TCP);
+
+	(void)state;
+	begin(&a, "deny 0.0.0.0/0");
+	query.inbound = 1;
+	assert_decision(explain_query(&a.in, &query), PST_VERDICT_ALLOW, PST_STEP_INBOUND,
+			PST_REASON_INBOUND, 0);
+	policy_free(a.policy);
+}
+
+static void loopback_and_host_addresses_follow_the_policys_loopback(void **state)
+{
+	static const char *const local[] = {"127.0.0.1", "127.255.255.255", "0.0.0.0", "::1",
+					    "::",	 "203.0.113.7"};
+	struct asked a;
+
+	(void)state;
+	begin(&a, "allow 0.0.0.0/0");
+	for (size_t i = 0; i < sizeof(local) / sizeof(local[0]); i++) {
+		a.policy->loopback = PST_LOOPBACK_DENY;
+		assert_decision(ASK(&a, local[i], 80, PST_TCP), PST_VERDICT_DENY, PST_STEP_LOOPBACK,
+				PST_REASON_LOOPBACK, 0);
+		a.policy->loopback = PST_LOOPBACK_OWN;
+		assert_decision(ASK(&a, local[i], 80, PST_TCP), PST_VERDICT_OWNER,
+				PST_STEP_LOOPBACK, PST_REASON_OWN_LISTENER, 0);
+		a.policy->loopback = PST_LOOPBACK_HOST;
+		assert_decision(ASK(&a, local[i], 80, PST_TCP), PST_VERDICT_ALLOW,
+				PST_STEP_LOOPBACK, PST_REASON_LOOPBACK_HOST, 0);
+	}
+	policy_free(a.policy);
+}
+
+static void trusted_resolver_is_open_by_default(void **state)
+{
+	struct asked a;
+
+	(void)state;
+	begin(&a, "deny 192.0.2.0/24; resolver 127.0.0.53");
+	assert_decision(ASK(&a, "192.0.2.53", 53, PST_UDP), PST_VERDICT_ALLOW, PST_STEP_RESOLVER,
+			PST_REASON_RESOLVER, 0);
+	assert_decision(ASK(&a, "127.0.0.53", 53, PST_TCP), PST_VERDICT_ALLOW, PST_STEP_RESOLVER,
+			PST_REASON_RESOLVER, 0);
+	assert_decision(ASK(&a, "192.0.2.53", 54, PST_UDP), PST_VERDICT_DENY, PST_STEP_CIDR_DENY,
+			PST_REASON_DENY_RULE, 1);
+	assert_decision(ASK(&a, "192.0.2.53", 53, PST_ICMP), PST_VERDICT_DENY, PST_STEP_CIDR_DENY,
+			PST_REASON_DENY_RULE, 1);
+	policy_free(a.policy);
+}
+
+static void names_put_a_gate_before_the_resolver(void **state)
+{
+	struct asked a;
+
+	(void)state;
+	begin(&a, "allow example.com; allow 192.0.2.53; deny 0.0.0.0/0");
+	assert_decision(ASK(&a, "192.0.2.53", 53, PST_UDP), PST_VERDICT_GATE, PST_STEP_RESOLVER,
+			PST_REASON_NAME_GATE, 0);
+	assert_decision(ASK(&a, "192.0.2.53", 53, PST_TCP), PST_VERDICT_DENY, PST_STEP_RESOLVER,
+			PST_REASON_DNS_TCP, 0);
+	a.policy->dns_gate = false;
+	assert_decision(ASK(&a, "192.0.2.53", 53, PST_TCP), PST_VERDICT_ALLOW, PST_STEP_RESOLVER,
+			PST_REASON_RESOLVER, 0);
+	policy_free(a.policy);
+}
+
+static void without_names_the_resolver_is_judged_like_everything_else(void **state)
+{
+	struct asked a;
+
+	(void)state;
+	begin(&a, "allow 1.1.1.1; deny 0.0.0.0/0");
+	assert_decision(ASK(&a, "192.0.2.53", 53, PST_UDP), PST_VERDICT_DENY, PST_STEP_DEFAULT,
+			PST_REASON_DEFAULT_DENY, 0);
+	assert_decision(ASK(&a, "192.0.2.54", 53, PST_UDP), PST_VERDICT_DENY, PST_STEP_DEFAULT,
+			PST_REASON_UNTRUSTED_RESOLVER, 0);
+	assert_decision(ASK(&a, "1.1.1.1", 53, PST_UDP), PST_VERDICT_ALLOW, PST_STEP_CIDR_ALLOW,
+			PST_REASON_ALLOW_RULE, 1);
+	policy_free(a.policy);
+}
+
+static void always_denied_stands_above_an_allow_rule_until_lifted(void **state)
+{
+	struct asked a;
+
+	(void)state;
+	begin(&a, "allow 10.0.0.0/8; deny 0.0.0.0/0");
+	assert_decision(ASK(&a, "10.0.0.1", 80, PST_TCP), PST_VERDICT_DENY, PST_STEP_ALWAYS_DENIED,
+			PST_REASON_ALWAYS_DENIED, 0);
+	fixture_entry(a.policy, "private", "10.0.0.0/24");
+	assert_decision(ASK(&a, "10.0.0.1", 80, PST_TCP), PST_VERDICT_ALLOW, PST_STEP_CIDR_ALLOW,
+			PST_REASON_ALLOW_RULE, 1);
+	assert_decision(ASK(&a, "10.0.1.1", 80, PST_TCP), PST_VERDICT_DENY, PST_STEP_ALWAYS_DENIED,
+			PST_REASON_ALWAYS_DENIED, 0);
+	policy_free(a.policy);
+}
+
+static void what_is_lifted_is_not_yet_allowed(void **state)
+{
+	struct asked a;
+
+	(void)state;
+	begin(&a, "private 10.0.0.0/8; deny 0.0.0.0/0");
+	assert_decision(ASK(&a, "10.0.0.1", 80, PST_TCP), PST_VERDICT_DENY, PST_STEP_DEFAULT,
+			PST_REASON_DEFAULT_DENY, 0);
+	policy_free(a.policy);
+}
+
+static void nat64_forms_are_judged_as_ipv4_too(void **state)
+{
+	struct asked a;
+
+	(void)state;
+	begin(&a, "allow 0.0.0.0/0; deny 1.2.3.4");
+	assert_decision(ASK(&a, "64:ff9b::10.0.0.1", 80, PST_TCP), PST_VERDICT_DENY,
+			PST_STEP_ALWAYS_DENIED, PST_REASON_ALWAYS_DENIED, 0);
+	assert_decision(ASK(&a, "64:ff9b:1:a00:0:100::", 80, PST_TCP), PST_VERDICT_DENY,
+			PST_STEP_ALWAYS_DENIED, PST_REASON_ALWAYS_DENIED, 0);
+	policy_free(a.policy);
+	begin(&a, "allow 1.2.3.0/24; deny 0.0.0.0/0");
+	assert_decision(ASK(&a, "64:ff9b::1.2.3.4", 80, PST_TCP), PST_VERDICT_ALLOW,
+			PST_STEP_CIDR_ALLOW, PST_REASON_ALLOW_RULE, 1);
+	/* Of a local-use prefix the sandbox could choose the reading: none of them allows. */
+	assert_decision(ASK(&a, "64:ff9b:1:102:3:400:102:304", 80, PST_TCP), PST_VERDICT_DENY,
+			PST_STEP_DEFAULT, PST_REASON_DEFAULT_DENY, 0);
+	assert_decision(ASK(&a, "64:ff9b:1:102:3:400:a00:1", 80, PST_TCP), PST_VERDICT_DENY,
+			PST_STEP_ALWAYS_DENIED, PST_REASON_ALWAYS_DENIED, 0);
+	policy_free(a.policy);
+}
+
+static void allow_beats_deny_and_the_longest_prefix_is_named(void **state)
+{
+	struct asked a;
+
+	(void)state;
+	begin(&a, "allow 1.0.0.0/8:80; allow 1.2.0.0/16:80; deny 1.2.3.4");
+	assert_decision(ASK(&a, "1.2.3.4", 80, PST_TCP), PST_VERDICT_ALLOW, PST_STEP_CIDR_ALLOW,
+			PST_REASON_ALLOW_RULE, 2);
+	assert_decision(ASK(&a, "1.2.3.4", 81, PST_TCP), PST_VERDICT_DENY, PST_STEP_CIDR_DENY,
+			PST_REASON_DENY_RULE, 3);
+	assert_decision(ASK(&a, "1.2.3.5", 81, PST_TCP), PST_VERDICT_ALLOW, PST_STEP_DEFAULT,
+			PST_REASON_ALLOW_DEFAULT, 0);
+	policy_free(a.policy);
+}
+
+static void audit_reports_what_rules_deny_and_keeps_the_rest_denied(void **state)
+{
+	struct asked a;
+
+	(void)state;
+	begin(&a, "allow example.com; deny 1.2.3.4; deny 0.0.0.0/0");
+	a.policy->audit = true;
+	assert_decision(ASK(&a, "1.2.3.4", 80, PST_TCP), PST_VERDICT_WOULD_DENY, PST_STEP_CIDR_DENY,
+			PST_REASON_DENY_RULE, 2);
+	assert_decision(ASK(&a, "1.2.3.5", 80, PST_TCP), PST_VERDICT_WOULD_DENY, PST_STEP_DEFAULT,
+			PST_REASON_DEFAULT_DENY, 0);
+	assert_decision(ASK(&a, "10.0.0.1", 80, PST_TCP), PST_VERDICT_DENY, PST_STEP_ALWAYS_DENIED,
+			PST_REASON_ALWAYS_DENIED, 0);
+	policy_free(a.policy);
+}
+
+/* What explain_dest() says of `dest`; "" instead of no rule. */
+static void assert_report(struct asked *a, const char *dest, const char *reason,
+			  const char *nearest, const char *fix)
+{
+	struct explain_report report;
+	struct policy_dest parsed;
+	struct error err = {{0}};
+
+	assert_int_equal(policy_dest_parse(dest, true, &parsed, &err), 0);
+	assert_int_equal(explain_dest(&a->in, &parsed, &report, &err), 0);
+	assert_string_equal(words_reason(report.decision.reason), reason);
+	assert_string_equal(report.nearest ? report.nearest->text : "", nearest);
+	assert_string_equal(report.fix, fix);
+	if (report.decision.rule)
+		assert_ptr_equal(report.rule, &a->policy->rules[report.decision.rule - 1]);
+	else
+		assert_null(report.rule);
+}
+
+static void report_of_an_allowed_address_has_no_fix(void **state)
+{
+	struct asked a;
+
+	(void)state;
+	begin(&a, "allow 1.2.3.4; deny 0.0.0.0/0");
+	assert_report(&a, "1.2.3.4", "allow-rule", "", "");
+	assert_report(&a, "http://1.2.3.4/index", "allow-rule", "", "");
+	policy_free(a.policy);
+}
+
+static void default_denial_names_the_nearest_rule_and_the_entry_to_add(void **state)
+{
+	struct asked a;
+
+	(void)state;
+	begin(&a, "allow 9.9.9.9; allow 1.2.3.0/24; allow 1.0.0.0/16; deny 0.0.0.0/0");
+	assert_report(&a, "1.2.2.1", "default-deny", "1.2.3.0/24", "add \"1.2.2.1\" to allowOut");
+	assert_report(&a, "200.1.1.1", "default-deny", "", "add \"200.1.1.1\" to allowOut");
+	assert_report(&a, "2001:db8::1", "default-deny", "", "add \"2001:db8::1\" to allowOut");
+	policy_free(a.policy);
+}
+
+static void rule_for_another_port_is_the_nearest(void **state)
+{
+	struct asked a;
+
+	(void)state;
+	begin(&a, "allow 1.2.0.0/16:80; allow 1.2.3.5; deny 0.0.0.0/0");
+	assert_report(&a, "1.2.3.4:443", "default-deny", "1.2.0.0/16:80",
+		      "add \"1.2.3.4\" to allowOut");
+	policy_free(a.policy);
+}
+
+static void denial_by_a_rule_says_what_to_remove(void **state)
+{
+	struct asked a;
+
+	(void)state;
+	begin(&a, "deny 1.2.0.0/16");
+	assert_report(
+		&a, "1.2.3.4", "deny-rule", "",
+		"remove --deny 1.2.0.0/16, or add \"1.2.3.4\" to allowOut (allow beats deny)");
+	policy_free(a.policy);
+}
+
+static void always_denied_says_how_the_operator_lifts_it(void **state)
+{
+	struct asked a;
+
+	(void)state;
+	begin(&a, "allow 10.0.0.0/8; deny 0.0.0.0/0");
+	assert_report(
+		&a, "10.1.2.3", "always-denied", "10.0.0.0/8",
+		"the operator lifts it with --allow-private 10.1.2.3 or \"allowPrivate\": [\"10.1.2.3\"]; the other rules then judge it");
+	assert_report(
+		&a, "64:ff9b::10.1.2.3", "always-denied", "",
+		"the operator lifts it with --allow-private 10.1.2.3 or \"allowPrivate\": [\"10.1.2.3\"]; the other rules then judge it");
+	policy_free(a.policy);
+}
+
+static void untrusted_resolver_says_how_to_trust_it(void **state)
+{
+	struct asked a;
+
+	(void)state;
+	begin(&a, "allow example.com; deny 0.0.0.0/0");
+	assert_report(
+		&a, "8.8.8.8:53/udp", "untrusted-resolver", "",
+		"trust it with --resolver 8.8.8.8 or \"dns\": {\"resolvers\": [\"8.8.8.8\"]}");
+	policy_free(a.policy);
+	begin(&a, "allow 1.2.3.4; deny 0.0.0.0/0");
+	assert_report(
+		&a, "8.8.8.8:53/udp", "untrusted-resolver", "",
+		"trust it with --resolver 8.8.8.8 or \"dns\": {\"resolvers\": [\"8.8.8.8\"]}, and, as no name is allowed, set \"dns\": {\"gate\": false}");
+	assert_report(&a, "192.0.2.53:53/udp", "default-deny", "",
+		      "set \"dns\": {\"gate\": false}, or add \"192.0.2.53\" to allowOut");
+	policy_free(a.policy);
+}
+
+static void gate_and_loopback_say_what_opens_them(void **state)
+{
+	struct asked a;
+
+	(void)state;
+	begin(&a, "allow example.com; deny 0.0.0.0/0");
+	assert_report(
+		&a, "192.0.2.53:53/udp", "name-gate", "",
+		"questions for names that a rule allows pass; \"dns\": {\"gate\": false} lets every question pass");
+	assert_report(
+		&a, "192.0.2.53:53/tcp", "dns-tcp", "",
+		"questions for names that a rule allows pass, over UDP; \"dns\": {\"gate\": false} lets every question pass");
+	assert_report(
+		&a, "127.0.0.1:80", "own-listener", "",
+		"\"loopback\": \"host\" opens all that listens on this host, now only the sandbox's own listeners are open");
+	a.policy->loopback = PST_LOOPBACK_DENY;
+	assert_report(
+		&a, "localhost:80", "loopback", "",
+		"\"loopback\": \"host\" opens all that listens on this host, \"own\" only what the sandbox itself listens on");
+	policy_free(a.policy);
+}
+
+static void name_is_judged_by_the_most_exact_pattern(void **state)
+{
+	struct asked a;
+	struct explain_report report;
+	struct policy_dest dest;
+
+	(void)state;
+	begin(&a,
+	      "allow *; allow *.example.com; allow www.example.com:443; allow www.example.com; deny 0.0.0.0/0");
+	assert_int_equal(policy_dest_parse("www.example.com", true, &dest, NULL), 0);
+	assert_int_equal(explain_dest(&a.in, &dest, &report, NULL), 0);
+	assert_decision(report.decision, PST_VERDICT_ALLOW, PST_STEP_NAME, PST_REASON_LEASE, 3);
+	assert_string_equal(report.name, "www.example.com");
+	assert_int_equal(policy_dest_parse("x.example.com:80", true, &dest, NULL), 0);
+	assert_int_equal(explain_dest(&a.in, &dest, &report, NULL), 0);
+	assert_decision(report.decision, PST_VERDICT_ALLOW, PST_STEP_NAME, PST_REASON_LEASE, 2);
+	policy_free(a.policy);
+}
+
+static void denied_name_has_the_nearest_pattern(void **state)
+{
+	struct asked a;
+
+	(void)state;
+	begin(&a, "allow api.example.com; allow example.org:22; deny 0.0.0.0/0");
+	assert_report(&a, "www.example.com", "default-deny", "api.example.com",
+		      "add \"www.example.com\" to allowOut");
+	assert_report(&a, "example.org", "default-deny", "example.org:22",
+		      "add \"example.org\" to allowOut");
+	assert_report(&a, "example.net", "default-deny", "", "add \"example.net\" to allowOut");
+	assert_report(&a, "notexample.com", "default-deny", "",
+		      "add \"notexample.com\" to allowOut");
+	policy_free(a.policy);
+}
+
+static void rules_for_all_addresses_hold_for_names(void **state)
+{
+	struct asked a;
+
+	(void)state;
+	begin(&a, "deny 0.0.0.0/0:25/tcp");
+	assert_report(&a, "example.com:25", "deny-rule", "", "remove --deny 0.0.0.0/0:25/tcp");
+	assert_report(&a, "example.com:26", "allow-default", "", "");
+	policy_free(a.policy);
+	begin(&a, "allow 0.0.0.0/0; deny 0.0.0.0/0");
+	assert_report(&a, "example.com", "allow-rule", "", "");
+	policy_free(a.policy);
+}
+
+static void many_destinations_at_once_are_refused(void **state)
+{
+	static const char *const cases[][2] = {
+		{"10.0.0.0/8", "a range is many addresses, expected one address"},
+		{"0.0.0.0/0", "a range is many addresses, expected one address"},
+		{"1.2.3.4:80-90", "80-90 is a range of ports, expected one port"},
+		{"*.example.com", "a wildcard is many names, expected one name"},
+		{"*", "a wildcard is many names, expected one name"},
+	};
+	struct explain_report report = {.decision = {.rule = 77}};
+	struct policy_dest dest;
+	struct error err;
+	struct asked a;
+
+	(void)state;
+	begin(&a, "");
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		assert_int_equal(policy_dest_parse(cases[i][0], true, &dest, NULL), 0);
+		assert_int_equal(explain_dest(&a.in, &dest, &report, &err), -EINVAL);
+		assert_string_equal(err.text, cases[i][1]);
+		assert_int_equal(report.decision.rule, 77);
+	}
+	policy_free(a.policy);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(broken_packet_is_denied_before_anything_else),
+		cmocka_unit_test(inbound_flow_passes_a_deny_rule),
+		cmocka_unit_test(loopback_and_host_addresses_follow_the_policys_loopback),
+		cmocka_unit_test(trusted_resolver_is_open_by_default),
+		cmocka_unit_test(names_put_a_gate_before_the_resolver),
+		cmocka_unit_test(without_names_the_resolver_is_judged_like_everything_else),
+		cmocka_unit_test(always_denied_stands_above_an_allow_rule_until_lifted),
+		cmocka_unit_test(what_is_lifted_is_not_yet_allowed),
+		cmocka_unit_test(nat64_forms_are_judged_as_ipv4_too),
+		cmocka_unit_test(allow_beats_deny_and_the_longest_prefix_is_named),
+		cmocka_unit_test(audit_reports_what_rules_deny_and_keeps_the_rest_denied),
+		cmocka_unit_test(report_of_an_allowed_address_has_no_fix),
+		cmocka_unit_test(default_denial_names_the_nearest_rule_and_the_entry_to_add),
+		cmocka_unit_test(rule_for_another_port_is_the_nearest),
+		cmocka_unit_test(denial_by_a_rule_says_what_to_remove),
+		cmocka_unit_test(always_denied_says_how_the_operator_lifts_it),
+		cmocka_unit_test(untrusted_resolver_says_how_to_trust_it),
+		cmocka_unit_test(gate_and_loopback_say_what_opens_them),
+		cmocka_unit_test(name_is_judged_by_the_most_exact_pattern),
+		cmocka_unit_test(denied_name_has_the_nearest_pattern),
+		cmocka_unit_test(rules_for_all_addresses_hold_for_names),
+		cmocka_unit_test(many_destinations_at_once_are_refused),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
