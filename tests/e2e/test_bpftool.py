@@ -9,7 +9,7 @@ import pytest
 
 from internet import ALLOWED4, ALLOWED4_NET, DENIED4, PORT
 from netns import shell
-from postern import Running, flow, postern_run
+from postern import Running, cgroup_of, child_of, flow, postern_run
 
 NAME_MAX = 15
 
@@ -21,16 +21,9 @@ def pins(net):
     before = set(os.listdir("/sys/fs/bpf/postern-run")) if os.path.isdir("/sys/fs/bpf/postern-run") else set()
     with Running(net, postern_run(["--allow", ALLOWED4_NET], ["sh", "-c", script])) as run:
         run.await_line(lambda line: line == "up", "the command has tried")
-        cgroup = cgroup_of(run.pid)
-        directory = Path("/sys/fs/bpf/postern-run") / cgroup
+        directory = Path("/sys/fs/bpf/postern-run") / cgroup_of(child_of(run.pid)).rsplit("/", 1)[1]
         assert directory.name not in before and directory.is_dir()
         yield {kind: sorted((directory / kind).iterdir()) for kind in ("links", "maps")}
-
-
-def cgroup_of(pid):
-    child = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0]
-    return [line for line in Path(f"/proc/{child}/cgroup").read_text().splitlines()
-            if line.startswith("0::")][0].rsplit("/", 1)[1]
 
 
 def bpftool(*argv):

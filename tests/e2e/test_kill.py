@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from internet import ALLOWED4_NET, DENIED4, PORT, canary
-from postern import (environment, execute, fill, flow, kill_marked, marked_processes, postern_run,
+from postern import (cgroup2_mount, environment, execute, fill, flow, kill_marked, marked_processes, postern_run,
                      sandboxed)
 from wait import until
 
@@ -24,21 +24,13 @@ FLOOD = flow("flood", DENIED4, PORT, "CANARY")
 PINS = Path("/sys/fs/bpf/postern-run")
 
 
-def cgroup_parent():
-    for line in Path("/proc/self/mounts").read_text().splitlines():
-        words = line.split()
-        if words[2] == "cgroup2":
-            return Path(words[1]) / "postern-run"
-    raise AssertionError("no cgroup2 is mounted")
-
-
 def names(directory):
     return {entry.name for entry in directory.iterdir() if entry.is_dir()} if directory.exists() else set()
 
 
 def left_behind():
     """The runs that have pins or a cgroup: those that run, and what killed ones left."""
-    return names(PINS) | names(cgroup_parent())
+    return names(PINS) | names(Path(cgroup2_mount()) / "postern-run")
 
 
 def start(net, argv, mark):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from internet import ALLOWED4_NET, DENIED4, PORT
-from postern import POSTERN, Running, environment, execute, flow, postern_run, sandboxed
+from postern import POSTERN, Running, cgroup2_mount, cgroup_of, child_of, environment, execute, flow, postern_run, sandboxed
 from wait import until
 
 MEMORY_KB = 16 * 1024
@@ -159,18 +159,6 @@ def test_run_needs_little_memory(net, tmp_path):
             assert 0 < peak < MEMORY_KB, f"{peak} kB"
 
 
-def cgroup2_mount():
-    for line in Path("/proc/self/mounts").read_text().splitlines():
-        words = line.split()
-        if words[2] == "cgroup2":
-            return words[1]
-    return pytest.skip("no cgroup2 is mounted")
-
-
-def own_cgroup(text):
-    return [line[3:] for line in text.splitlines() if line.startswith("0::")][0]
-
-
 def bpffs_names():
     path = Path("/sys/fs/bpf/postern-run")
     return {entry.name for entry in path.iterdir()} if path.exists() else set()
@@ -179,8 +167,8 @@ def bpffs_names():
 def test_nothing_is_left_behind(net):
     with Running(net, postern_run([], ["sh", "-c", "echo up; read x; exit 3"]), stdin=subprocess.PIPE) as run:
         run.await_line(lambda line: line == "up", "the command runs")
-        children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
-        cgroup = own_cgroup(Path(f"/proc/{children[0]}/cgroup").read_text())
+        child = child_of(run.pid)
+        cgroup = cgroup_of(child)
         path = Path(cgroup2_mount() + cgroup)
         name = path.name
         assert path.is_dir() and "postern-run" in cgroup
@@ -190,7 +178,7 @@ def test_nothing_is_left_behind(net):
         assert run.wait() == 3, run.text()
     assert not path.exists()
     assert name not in bpffs_names()
-    assert not os.path.exists(f"/proc/{children[0]}")
+    assert not os.path.exists(f"/proc/{child}")
 
 
 def test_nothing_is_left_of_a_command_that_leaves_a_child(net, tmp_path):
@@ -198,7 +186,7 @@ def test_nothing_is_left_of_a_command_that_leaves_a_child(net, tmp_path):
     note = tmp_path / "pid"
     argv = ["sh", "-c", f"setsid sleep 300 & cat /proc/self/cgroup; echo $! > {note}"]
     done = sandboxed(net, [], argv)
-    path = Path(cgroup2_mount() + own_cgroup(done.out))
+    path = Path(cgroup2_mount() + done.out.split("0::")[1].split()[0])
     until(lambda: not path.exists(), "the cgroup is removed")
 
 

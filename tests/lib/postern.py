@@ -6,6 +6,7 @@ error at once, nothing arrives, and without Postern the same command does arrive
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from collections import namedtuple
 from pathlib import Path
 
 from internet import canary
+from netns import shell
 from wait import until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -277,3 +279,54 @@ def exchange(namespace, address, port, data, *, kind="tcp", source=None, deadlin
             except OSError:
                 return None
     return namespace.call(talk)
+
+
+class Shell(Running):
+    """A shell under `postern run` that is told what to do, line by line, and facts about its sandbox."""
+
+    LOOP = 'echo "up $BASHPID"; while read -r line; do eval "$line"; echo "done $?"; done'
+
+    def __init__(self, net, policy):
+        super().__init__(net, postern_run(policy, ["bash", "-c", self.LOOP]), stdin=subprocess.PIPE)
+        try:
+            self.await_line(lambda line: line.startswith("up "), "the shell runs")
+            self.cgroup = cgroup_of(child_of(self.pid))
+        except BaseException:
+            self.stop()
+            raise
+        self.name = self.cgroup.rsplit("/", 1)[1]
+        self.pins = Path("/sys/fs/bpf/postern-run") / self.name
+
+    def do(self, *argv):
+        """Runs a command line (words are quoted, one alone is taken as it is); returns code and operations."""
+        line = argv[0] if len(argv) == 1 else " ".join(shlex.quote(str(word)) for word in argv)
+        start = len(self.lines)
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        end = until(lambda: next((n for n, text in enumerate(list(self.lines)) if n >= start and
+                                  text.startswith("done ")), None), f"{line} ends")
+        text = "\n".join(self.lines[start:end])
+        return Result([line], int(self.lines[end].split()[1]), text, "\n".join(self.errors), 0.0)
+
+    def ids(self, kind):
+        """The kernel's ids of this run's pinned links or maps."""
+        return [json.loads(shell("bpftool", "-j", kind[:-1], "show", "pinned", str(path)))["id"]
+                for path in sorted((self.pins / kind).iterdir())]
+
+
+def child_of(pid):
+    return int(until(lambda: Path(f"/proc/{pid}/task/{pid}/children").read_text().split(), "it has a child")[0])
+
+
+def cgroup_of(pid):
+    """The cgroup2 path of a process."""
+    lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    return [line[3:] for line in lines if line.startswith("0::")][0]
+
+
+def cgroup2_mount():
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        words = line.split()
+        if words[2] == "cgroup2":
+            return words[1]
+    raise AssertionError("no cgroup2 is mounted")
