@@ -81,38 +81,6 @@ static __u32 type_named(const struct btf *btf, const char *name)
 	return id > 0 ? (__u32)id : 0;
 }
 
-/* libbpf forgets the inner map's definition when it loads. Where clang left only a forward
- * declaration of its key or value, the type is found by its name. */
-static int take_inner(struct kern_object *object, struct bpf_object *bpf, int outer)
-{
-	struct bpf_map *map = bpf_object__find_map_by_name(bpf, map_table[outer].name);
-	struct bpf_map *inner = map ? bpf_map__inner_map(map) : NULL;
-	const struct btf *btf = bpf_object__btf(bpf);
-	struct kern_inner *out = &object->inner[outer];
-
-	if (libbpf_get_error(inner) || !inner)
-		return -ENOENT;
-	out->type = bpf_map__type(inner);
-	out->flags = bpf_map__map_flags(inner);
-	out->key_size = bpf_map__key_size(inner);
-	out->value_size = bpf_map__value_size(inner);
-	out->max_entries = bpf_map__max_entries(inner);
-	out->btf_key = type_named(btf, map_table[outer].key);
-	out->btf_value = type_named(btf, map_table[outer].value);
-	return bpf_map__set_max_entries(map, KERN_SLOTS);
-}
-
-static int prepare(struct kern_object *object, struct bpf_object *bpf, struct error *err)
-{
-	struct bpf_map *quotas = bpf_object__find_map_by_name(bpf, map_table[KERN_MAP_QUOTAS].name);
-	int r = quotas ? bpf_map__set_max_entries(quotas, KERN_SLOTS) : -ENOENT;
-
-	for (int i = 0; !r && i < KERN_OUTER_COUNT; i++)
-		r = take_inner(object, bpf, i);
-	return r ? error_set(err, r, "the BPF object does not fit this program: rebuild Postern")
-		 : 0;
-}
-
 static int copy_fd(int fd, int *ret_fd)
 {
 	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
@@ -123,9 +91,121 @@ static int copy_fd(int fd, int *ret_fd)
 	return 0;
 }
 
+/* The object's types, in the kernel before the object is: inner maps are made with them. */
+static int load_types(struct kern_object *object, const struct bpf_object *bpf)
+{
+	__u32 size;
+	const void *raw = btf__raw_data(bpf_object__btf(bpf), &size);
+	struct btf *copy = raw ? btf__new(raw, size) : NULL;
+	int r = copy ? btf__load_into_kernel(copy) : -ENOMEM;
+
+	if (!r)
+		r = copy_fd(btf__fd(copy), &object->btf_fd);
+	btf__free(copy);
+	return r;
+}
+
+/* An outer map takes only what is like its template, and up to 6.3 that means: both with types or
+ * both without. libbpf would make the template without. */
+static int set_template(const struct kern_object *object, struct bpf_map *map, int outer,
+			int *template_fd)
+{
+	int r = kern_inner_new(object, outer, 0, template_fd);
+
+	return r ? r : bpf_map__set_inner_map_fd(map, *template_fd);
+}
+
+/* libbpf forgets the inner map's definition when it loads. Where clang left only a forward
+ * declaration of its key or value, the type is found by its name. */
+static int take_inner(struct kern_object *object, struct bpf_object *bpf, int outer,
+		      int *template_fd)
+{
+	struct bpf_map *map = bpf_object__find_map_by_name(bpf, map_table[outer].name);
+	struct bpf_map *inner = map ? bpf_map__inner_map(map) : NULL;
+	const struct btf *btf = bpf_object__btf(bpf);
+	struct kern_inner *out = &object->inner[outer];
+	int r;
+
+	if (libbpf_get_error(inner) || !inner)
+		return -ENOENT;
+	out->type = bpf_map__type(inner);
+	out->flags = bpf_map__map_flags(inner);
+	out->key_size = bpf_map__key_size(inner);
+	out->value_size = bpf_map__value_size(inner);
+	out->max_entries = bpf_map__max_entries(inner);
+	out->btf_key = type_named(btf, map_table[outer].key);
+	out->btf_value = type_named(btf, map_table[outer].value);
+	r = bpf_map__set_max_entries(map, KERN_SLOTS);
+	return r ? r : set_template(object, map, outer, template_fd);
+}
+
+/* The last line of the log that says something: not the verifier's statistics. */
+static const char *last_words(char *log)
+{
+	char *line;
+
+	for (;;) {
+		size_t size = strlen(log);
+
+		while (size && log[size - 1] == '\n')
+			log[--size] = '\0';
+		line = strrchr(log, '\n');
+		line = line ? line + 1 : log;
+		if (line == log || (strncmp(line, "processed ", 10) != 0 &&
+				    strncmp(line, "verification time", 17) != 0 &&
+				    strncmp(line, "stack depth", 11) != 0))
+			return line;
+		*line = '\0';
+	}
+}
+
+static int load_failed(int r, char *log, struct error *err)
+{
+	const char *words = log ? last_words(log) : "";
+	const char *why = r == -EPERM ? "not permitted: it needs root" : strerror(-r);
+
+	if (*words)
+		return error_set(err, r, "cannot load the BPF object: %s: %s; run `postern doctor`",
+				 why, words);
+	return error_set(err, r, "cannot load the BPF object: %s; run `postern doctor`", why);
+}
+
+struct templates {
+	int fd[KERN_OUTER_COUNT];
+};
+
+static void templates_init(struct templates *templates)
+{
+	for (int i = 0; i < KERN_OUTER_COUNT; i++)
+		templates->fd[i] = -1;
+}
+
+static void templates_close(struct templates *templates)
+{
+	for (int i = 0; i < KERN_OUTER_COUNT; i++)
+		close_fd(&templates->fd[i]);
+}
+
+/* The templates' descriptors are to stay open until the object is loaded. */
+static int prepare(struct kern_object *object, struct bpf_object *bpf, struct templates *templates,
+		   struct error *err)
+{
+	struct bpf_map *quotas = bpf_object__find_map_by_name(bpf, map_table[KERN_MAP_QUOTAS].name);
+	int r = quotas ? bpf_map__set_max_entries(quotas, KERN_SLOTS) : -ENOENT;
+
+	if (!r)
+		r = load_types(object, bpf);
+	if (r == -EPERM)
+		return load_failed(r, NULL, err);
+	for (int i = 0; !r && i < KERN_OUTER_COUNT; i++)
+		r = take_inner(object, bpf, i, &templates->fd[i]);
+	return r ? error_set(err, r, "the BPF object does not fit this program: rebuild Postern")
+		 : 0;
+}
+
 static int take_maps(struct kern_object *object, struct bpf_object *bpf)
 {
-	int r = copy_fd(btf__fd(bpf_object__btf(bpf)), &object->btf_fd);
+	int r = 0;
 
 	for (int i = 0; !r && i < KERN_MAP_COUNT; i++) {
 		struct bpf_map *map = bpf_object__find_map_by_name(bpf, map_table[i].name);
@@ -171,40 +251,10 @@ static int take_hooks(struct kern_object *object, const struct bpf_object *bpf)
 	return r;
 }
 
-/* The last line of the log that says something: not the verifier's statistics. */
-static const char *last_words(char *log)
-{
-	char *line;
-
-	for (;;) {
-		size_t size = strlen(log);
-
-		while (size && log[size - 1] == '\n')
-			log[--size] = '\0';
-		line = strrchr(log, '\n');
-		line = line ? line + 1 : log;
-		if (line == log || (strncmp(line, "processed ", 10) != 0 &&
-				    strncmp(line, "verification time", 17) != 0 &&
-				    strncmp(line, "stack depth", 11) != 0))
-			return line;
-		*line = '\0';
-	}
-}
-
-static int load_failed(int r, char *log, struct error *err)
-{
-	const char *words = last_words(log);
-	const char *why = r == -EPERM ? "not permitted: it needs root" : strerror(-r);
-
-	if (*words)
-		return error_set(err, r, "cannot load the BPF object: %s: %s; run `postern doctor`",
-				 why, words);
-	return error_set(err, r, "cannot load the BPF object: %s; run `postern doctor`", why);
-}
-
 static int load_silently(struct kern_object *object, struct error *err)
 {
 	cleanup(bpf_closep) struct bpf_object *bpf = NULL;
+	cleanup(templates_close) struct templates templates;
 	cleanup_free char *log = malloc(LOAD_LOG_SIZE);
 	LIBBPF_OPTS(bpf_object_open_opts, options, .object_name = "pst", .kernel_log_buf = log,
 		    .kernel_log_size = LOAD_LOG_SIZE);
@@ -212,6 +262,7 @@ static int load_silently(struct kern_object *object, struct error *err)
 	size_t size;
 	int r;
 
+	templates_init(&templates);
 	if (!log)
 		return error_set(err, -ENOMEM, "out of memory");
 	log[0] = '\0';
@@ -221,7 +272,7 @@ static int load_silently(struct kern_object *object, struct error *err)
 	bpf = bpf_object__open_mem(elf, size, &options);
 	if (!bpf)
 		return load_failed(-errno, log, err);
-	r = prepare(object, bpf, err);
+	r = prepare(object, bpf, &templates, err);
 	if (r < 0)
 		return r;
 	r = bpf_object__load(bpf);
