@@ -166,11 +166,13 @@ static void refuses_other_urls(void **state)
 		{"http://[2001:db8::", "'[' without ']'"},
 		{"http://2001:db8::1",
 		 "bad URL 'http://2001:db8::1', expected one host and one port"},
+		{"http://u@2001:db8::1/",
+		 "bad URL 'http://u@2001:db8::1/', expected one host and one port"},
 		{"https://a%2fb/", "bad name 'a%2fb': bad character '%'"},
 		{"https://good.com\\@evil.com/",
 		 "bad URL 'https://good.com\\@evil.com/', expected one host and one port"},
 		{"https://good.com\\.evil.com/",
-		 "bad name 'good.com\\.evil.com': bad character '\\'"},
+		 "bad URL 'https://good.com\\.evil.com/', expected one host and one port"},
 	};
 	struct policy_dest d;
 	struct error err;

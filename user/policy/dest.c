@@ -208,6 +208,14 @@ static int check_url_dest(struct policy_dest *d, const char *text, unsigned port
 	return 0;
 }
 
+/* Programs differ on what a backslash ends; and an IPv6 host needs its brackets. */
+static bool is_clear_host(const char *authority, const char *host)
+{
+	const char *colon = strchr(host, ':');
+
+	return !strchr(authority, '\\') && (host[0] == '[' || !colon || !strchr(colon + 1, ':'));
+}
+
 static int parse_url(const char *text, const char *scheme_end, struct policy_dest *ret_dest,
 		     struct error *err)
 {
@@ -222,6 +230,9 @@ static int parse_url(const char *text, const char *scheme_end, struct policy_des
 		return -ENOMEM;
 	user = strrchr(authority, '@');
 	host = user ? user + 1 : authority;
+	if (!is_clear_host(authority, host))
+		return error_set(err, -EINVAL, "bad URL '%.300s', expected one host and one port",
+				 text);
 	size = strlen(authority);
 	if (size > 0 && authority[size - 1] == ':') /* RFC 3986 3.2.3: the port may be empty */
 		authority[size - 1] = '\0';

@@ -12,7 +12,7 @@
 
 #include "base/error.h"
 
-enum json_type {
+enum json_node_type {
 	JSON_NULL = 0,
 	JSON_BOOL,
 	JSON_INTEGER,
@@ -24,7 +24,7 @@ enum json_type {
 
 /* Nodes lie in the order of the text: the children of node i begin at i + 1, each ends where its `next` says. */
 struct json_node {
-	unsigned char type; /* enum json_type */
+	unsigned char type; /* enum json_node_type */
 	bool boolean;
 	uint32_t offset;     /* of the value in the text */
 	uint32_t key_offset; /* of its key; 0: no key */
