@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -99,6 +100,24 @@ static void print_summary(const struct run_report *report, bool json)
 		(void)io_write_all(STDERR_FILENO, out.data, out.size);
 }
 
+/* Only the JSON has them. What cannot be read is left out, and said. */
+static void read_hits(const struct plan *plan, const struct run_sandbox *sandbox,
+		      struct run_report *report)
+{
+	size_t count = plan->policy->n_rules + 1;
+	int r = -ENOMEM;
+
+	if (!plan->options->json && !plan->options->report)
+		return;
+	report->hits = calloc(count, sizeof(*report->hits));
+	if (report->hits)
+		r = kern_sandbox_rule_hits(sandbox->kern, report->hits, count);
+	if (r < 0)
+		log_warning("run: cannot read the rules' counters: %s", strerror(-r));
+	else
+		report->n_hits = count;
+}
+
 static void report_run(const struct plan *plan, struct run_report *report,
 		       const struct run_sandbox *sandbox)
 {
@@ -111,6 +130,7 @@ static void report_run(const struct plan *plan, struct run_report *report,
 	r = kern_sandbox_counters(sandbox->kern, report->counters);
 	if (r < 0)
 		log_warning("run: cannot read the counters: %s", strerror(-r));
+	read_hits(plan, sandbox, report);
 	print_summary(report, options->json);
 	if (!options->report)
 		return;
@@ -142,6 +162,7 @@ static int run_in(struct run_sandbox *sandbox, struct plan *plan)
 	if (report.exit_code >= 0)
 		report_run(plan, &report, sandbox);
 	code = report.exit_code < 0 ? fail(&err, CLI_NOT_RUN) : report.exit_code;
+	free(report.hits);
 	summary_done(&summary);
 	return code;
 }

@@ -64,7 +64,8 @@ struct treatment {
 };
 
 static const struct treatment treatments[] = {
-	{"cgroup2", CGROUP2_SUPER_MAGIC, false, protect}, /* to leave the cgroup */
+	/* To leave the cgroup. Read-only is not enough: clone3(CLONE_INTO_CGROUP) needs no more than to open one. */
+	{"cgroup2", CGROUP2_SUPER_MAGIC, false, cover},
 	{"cgroup", CGROUP_SUPER_MAGIC, false, protect},
 	{"bpf", BPF_FS_MAGIC, false, cover},	       /* to the pinned links and maps */
 	{"proc", PROC_SUPER_MAGIC, false, cover_proc}, /* to processes outside, by a second /proc */

@@ -119,6 +119,31 @@ static void add_reasons(struct buf *out, const uint64_t *counters)
 	buf_puts(out, "}");
 }
 
+/* Rules that nothing has used are left out: a policy may have 100,000. */
+static void add_rules(struct buf *out, const struct run_report *report)
+{
+	const char *separator = "";
+	char label[512];
+
+	buf_puts(out, ",\"rules\":[");
+	for (size_t i = 0; i < report->n_hits; i++) {
+		const struct pst_rule_hits *hits = &report->hits[i];
+
+		if (!hits->connections && !hits->packets)
+			continue;
+		policy_rule_label(report->policy, (unsigned)i, label, sizeof(label));
+		buf_printf(out, "%s{\"rule\":", separator);
+		buf_json_string(out, i ? label : "default");
+		buf_printf(out,
+			   ",\"connections\":%" PRIu64 ",\"packets\":%" PRIu64 ",\"bytes\":%" PRIu64
+			   "}",
+			   (uint64_t)hits->connections, (uint64_t)hits->packets,
+			   (uint64_t)hits->bytes);
+		separator = ",";
+	}
+	buf_puts(out, "]");
+}
+
 /* record_json() ends each with a newline, for streams; the report is one line. */
 static void add_event(struct buf *out, const struct summary_row *row,
 		      const struct record_words *words)
@@ -153,6 +178,7 @@ void run_report_json(const struct run_report *report, struct buf *out)
 	buf_printf(out, ",\"blocked\":%" PRIu64 ",\"notItemised\":%" PRIu64, blocked,
 		   blocked - listed);
 	add_reasons(out, report->counters);
+	add_rules(out, report);
 	add_events(out, report);
 	buf_puts(out, ",\"policy\":");
 	if (policy_print(report->policy, out) < 0)

@@ -16,7 +16,9 @@ struct run_report {
 	const struct policy *policy;
 	const struct summary *summary;
 	uint64_t counters[PST_REASON_MAX]; /* by reason, exact */
-	uint64_t started_ns, ended_ns;	   /* wall clock */
+	struct pst_rule_hits *hits;	   /* by rule number, 0: the default; NULL: not read */
+	size_t n_hits;
+	uint64_t started_ns, ended_ns; /* wall clock */
 	uint64_t wall_minus_boot_ns;
 	int exit_code;
 	bool weak; /* --keep-privs */

@@ -21,6 +21,7 @@
 #define KILL_WAIT_NS  5000000000ULL
 #define KILL_ROUND_MS 100
 
+/* 53 bits: reports have it as a JSON number, which many readers keep as a double. */
 static int draw_id(uint64_t *ret_id)
 {
 	uint64_t id = 0;
@@ -28,6 +29,7 @@ static int draw_id(uint64_t *ret_id)
 	while (id == 0) {
 		if (getrandom(&id, sizeof(id), 0) != (ssize_t)sizeof(id) && errno != EINTR)
 			return -errno;
+		id >>= 11;
 	}
 	*ret_id = id;
 	return 0;
