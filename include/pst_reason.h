@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Why a connection was allowed or denied: one list for BPF, logs, metrics and documentation.
- * Codes are part of the ABI: append, never renumber.
+ * Codes are part of the ABI: append, never renumber. Below 32 they deny, from 32 on they allow.
  */
 #ifndef PST_REASON_H
 #define PST_REASON_H
