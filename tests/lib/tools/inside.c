@@ -20,13 +20,13 @@ static long bpf(int command, union bpf_attr *attr)
 	return syscall(SYS_bpf, command, attr, sizeof(*attr));
 }
 
-static int open_dir(const char *path)
+static int open_dir(const char *op, const char *path)
 {
 	double since = now_ms();
 	int fd = open(path, O_RDONLY | O_DIRECTORY);
 
 	if (fd < 0)
-		exit(report("open", -1, since));
+		exit(report(op, -1, since));
 	return fd;
 }
 
@@ -81,7 +81,7 @@ static int mode_pin(char **args)
 static int mode_query(char **args)
 {
 	uint32_t ids[64];
-	union bpf_attr attr = {.query = {.target_fd = (unsigned)open_dir(args[0]),
+	union bpf_attr attr = {.query = {.target_fd = (unsigned)open_dir("query", args[0]),
 					 .attach_type = BPF_CGROUP_INET_EGRESS,
 					 .prog_ids = (uintptr_t)ids,
 					 .prog_cnt = 64}};
@@ -92,7 +92,7 @@ static int mode_query(char **args)
 
 static int mode_detach(char **args)
 {
-	union bpf_attr attr = {.target_fd = (unsigned)open_dir(args[0]),
+	union bpf_attr attr = {.target_fd = (unsigned)open_dir("detach", args[0]),
 			       .attach_type = BPF_CGROUP_INET_EGRESS};
 	double since = now_ms();
 
@@ -177,7 +177,7 @@ static int clone_into(const char *directory, char **command)
 {
 	struct clone_args how = {.flags = CLONE_INTO_CGROUP,
 				 .exit_signal = SIGCHLD,
-				 .cgroup = (unsigned)open_dir(directory)};
+				 .cgroup = (unsigned)open_dir("clone", directory)};
 	double since = now_ms();
 	long pid = syscall(SYS_clone3, &how, sizeof(how));
 	int status;
