@@ -36,7 +36,7 @@ static void set_words(struct words *w, const char *const *list)
 	memset(w, 0, sizeof(*w));
 	for (; list[w->argc]; w->argc++) {
 		assert_true(w->argc < WORDS_MAX && strlen(list[w->argc]) < sizeof(w->text[0]));
-		strcpy(w->text[w->argc], list[w->argc]);
+		memcpy(w->text[w->argc], list[w->argc], strlen(list[w->argc]) + 1);
 		w->argv[w->argc] = w->text[w->argc];
 	}
 }
