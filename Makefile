@@ -49,6 +49,7 @@ UNIT_KERN = $(filter tests/unit/test_kern_%,$(UNIT))
 BPFTESTS = $(basename $(wildcard tests/bpf/test_*.c))
 FUZZERS = $(basename $(wildcard tests/fuzz/fuzz_*.c))
 TOOLS = $(patsubst tests/lib/tools/%.c,$(B)/tests/tools/%,$(wildcard tests/lib/tools/*.c))
+BENCH = $(addprefix $(B)/bench/,$(notdir $(basename $(wildcard tests/bench/*.c))))
 AGREE = $(if $(wildcard tests/agree/agree.c),$(B)/tests/agree/agree)
 
 ifneq ($(wildcard user/cli/main.c),)
@@ -95,6 +96,9 @@ $(addprefix $(B)/,$(BPFTESTS)): $(B)/%: $(B)/obj/%.o \
 	$(call say,LINK) $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
 $(B)/tests/agree/agree: $(call obj,$(wildcard tests/agree/*.c) $(call room,$(PURE) kern) $(TESTLIB))
 	$(call say,LINK) $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(LIBS)
+$(BENCH): $(B)/bench/%: $(B)/obj/tests/bench/%.o \
+		$(call obj,$(wildcard tests/bench/lib/*.c) $(call room,$(PURE) kern))
+	$(call say,LINK) $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(addprefix $(B)/fuzz/,$(FUZZERS)): $(B)/fuzz/%: $(B)/fuzz/obj/%.o \
 		$(call fuzz,$(call room,$(PURE)))
 	$(call say,LINK) $(CLANG) $(SANITIZE) -fsanitize=fuzzer -o $@ $^ $(LIBS)
@@ -133,7 +137,7 @@ e2e: all $(TOOLS)
 	@tests/run.sh --pytest e2e tests/e2e tests/bypass
 fuzz: $(addprefix $(B)/fuzz/,$(FUZZERS))
 	@tests/run.sh --fuzz $(FUZZ_SECONDS) fuzz $^
-bench: all
+bench: all $(BENCH)
 	@tests/bench/run.sh
 kernels: all $(TOOLS) $(BPF_PROGRAMS) $(AGREE)
 	@tools/deps.sh kernels

@@ -54,7 +54,8 @@ int main(int argc, char **argv)
 	unsigned rounds;
 
 	if (argc < 4)
-		bench_fail("usage: spawn ROUNDS NAME CMD [ARG...] [::: NAME CMD [ARG...]]...", EINVAL);
+		bench_fail("usage: spawn ROUNDS NAME CMD [ARG...] [::: NAME CMD [ARG...]]...",
+			   EINVAL);
 	rounds = bench_count(argv[1]);
 	for (int i = 2; i < argc; i++) {
 		if (strcmp(argv[i], ":::") == 0)

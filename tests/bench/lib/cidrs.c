@@ -68,8 +68,8 @@ struct bench_cidr *bench_cidrs(unsigned count)
 	for (uint32_t i = 0; n < count; i++) {
 		for (unsigned octet = 0; octet < FIRST_OCTETS && n < count; octet++) {
 			if (is_usable(octet))
-				cidrs[n++] = draw_cidr(octet << 24 | i << (32 - length), length,
-						       &state);
+				cidrs[n++] =
+					draw_cidr(octet << 24 | i << (32 - length), length, &state);
 		}
 	}
 	return cidrs;
@@ -116,11 +116,12 @@ void bench_policy_text(const struct bench_cidr *cidrs, unsigned count, struct bu
 void bench_nft_text(const struct bench_cidr *cidrs, unsigned count, const char *cgroup,
 		    struct buf *out)
 {
-	buf_puts(out, "table inet pst {\nset allowed { type ipv4_addr; flags interval; elements = {\n");
+	buf_puts(out,
+		 "table inet pst {\nset allowed { type ipv4_addr; flags interval; elements = {\n");
 	list(cidrs, count, "", out);
 	buf_printf(out,
-		   "} }\nchain out { type filter hook output priority 0; policy accept;\n"
-		   "socket cgroupv2 level 2 \"%s\" ip daddr != @allowed drop\n} }\n",
+		   "}\n}\nchain out { type filter hook output priority 0; policy accept;\n"
+		   "socket cgroupv2 level 2 \"%s\" ip daddr != @allowed drop\n}\n}\n",
 		   cgroup);
 	if (buf_status(out) < 0)
 		bench_fail("ruleset", ENOMEM);

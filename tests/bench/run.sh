@@ -1,0 +1,179 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# The measurements of docs/PERFORMANCE.md, in namespaces and cgroups of their own, as root. One table at the end, also in
+# build/bench/results.txt; every sample in build/bench/samples.txt. A missed goal is a line, not a failure.
+#   tests/bench/run.sh            ROUNDS=11 interleaved rounds, medians
+#   tests/bench/run.sh report     the table again, from the samples that are there
+set -eu
+cd "$(dirname "$0")/../.."
+B=${B:-build}
+ROUNDS=${ROUNDS:-11}
+CIDRS=1000
+MANY=99999 # with the entry that denies the rest: as many as a policy may have
+run=pst-bench-$$
+samples=$B/bench/samples.txt
+results=$B/bench/results.txt
+
+cleanup()
+{
+	local dir bpffs
+	ip netns del "$run-client" 2>/dev/null || :
+	ip netns del "$run-server" 2>/dev/null || :
+	bpffs=$(mount_of bpf)
+	rm -rf "${bpffs:?}/$run"-*
+	for dir in "$(mount_of cgroup2)/$run"-*; do
+		[ ! -d "$dir" ] || find "$dir" -depth -type d -exec rmdir {} \;
+	done
+	rm -rf "$scratch"
+}
+
+# mount_of TYPE: where the first file system of that type is
+mount_of()
+{
+	awk -v type="$1" '$3 == type { print $2; exit }' /proc/self/mounts
+}
+
+# A client and a server that answers at every address, joined by a veth pair. Nothing else is in there.
+make_namespaces()
+{
+	local side
+	for side in client server; do
+		ip netns add "$run-$side"
+		ip -n "$run-$side" link set lo up
+	done
+	ip -n "$run-client" link add uplink type veth peer name downlink netns "$run-server"
+	ip -n "$run-client" address add 198.18.0.1/30 dev uplink
+	ip -n "$run-server" address add 198.18.0.2/30 dev downlink
+	ip -n "$run-client" link set uplink up
+	ip -n "$run-server" link set downlink up
+	ip -n "$run-client" route add default via 198.18.0.2
+	ip -n "$run-server" route add local default dev lo table main
+}
+
+# The programs move themselves into the namespaces: the mounts, and so the cgroup tree, stay those of the host.
+measure()
+{
+	local nft_root cgroups
+	cgroups=$(mount_of cgroup2)
+	nft_root=${cgroups#/sys/fs/cgroup}
+	"$B/bench/cidrs" $CIDRS "${nft_root#/}${nft_root:+/}$run-rates/nft" >"$scratch/ruleset.nft"
+	"$B/bench/cidrs" $MANY >"$scratch/100k.json"
+	echo "hooks, $ROUNDS rounds" >&2
+	"$B/bench/hooks" "$run-hooks" "$run-client" "$run-server" $CIDRS "$ROUNDS"
+	echo "calls and packets, $ROUNDS rounds" >&2
+	"$B/bench/rates" "$run-rates" "$run-client" "$run-server" "$scratch/ruleset.nft" $CIDRS "$ROUNDS"
+	echo "loading, $ROUNDS rounds" >&2
+	"$B/bench/load" "$run-load" "$run-client" 3 "$ROUNDS"
+	"$B/bench/load" "$run-load" "$run-client" $MANY "$ROUNDS"
+	"$B/bench/spawn" "$ROUNDS" true true \
+		::: run "$B/postern" run --allow 93.184.216.0/24 --allow 10.9.0.0/24:5432 \
+		--allow-private 10.9.0.0/24 true \
+		::: run100k "$B/postern" run --policy "$scratch/100k.json" true
+}
+
+# median NAME
+median()
+{
+	awk -v name="$1" '$1 == name { print $2 }' "$samples" | sort -n |
+		awk '{ v[NR] = $1 } END { print NR ? (v[int((NR + 1) / 2)] + v[int((NR + 2) / 2)]) / 2 : "nan" }'
+}
+
+# row WHAT FIGURE BASE "A - B"|"A / B"|A GOAL UNIT: "" as GOAL: there is none
+row()
+{
+	awk -v what="$1" -v a="$2" -v b="$3" -v how="$4" -v goal="$5" -v unit="$6" 'BEGIN {
+		result = how == "difference" ? a - b : how == "ratio" ? a / b : a
+		digits = how == "ratio" ? 3 : 1
+		printf "%-52s %10.1f %10s %9.*f %-4s", what, a, how == "alone" ? "" : sprintf("%.1f", b),
+			digits, result, how == "ratio" ? "x" : unit
+		if (goal != "")
+			printf " %8s  %s", "<= " goal, result <= goal + 0 ? "met" : "missed"
+		printf "\n"
+	}'
+}
+
+hook_row()
+{
+	row "$1" "$(median "hook.$2.postern")" "$(median "hook.$2.empty")" difference "$3" ns
+}
+
+rate_row()
+{
+	row "$1" "$(median "rate.$2.$3")" "$(median "rate.$2.none")" ratio "$4" x
+}
+
+rate_rows()
+{
+	rate_row "$1, empty programs" "$2" empty ""
+	rate_row "$1, Postern" "$2" postern "$3"
+	rate_row "$1, nftables" "$2" nft ""
+	rate_row "$1, nothing once more" "$2" again ""
+}
+
+load_rows()
+{
+	local part
+	for part in parse compile places object always fill attach flip enter connect close; do
+		row "  $part" "$(median "load.$1.$part")" 0 alone "" ms
+	done
+}
+
+hook_rows()
+{
+	local op hook
+	for op in udp_connect udp_sendto tcp_cycle; do
+		for hook in egress ingress connect4 sendmsg4 sock_create sock_release; do
+			grep -q "^hook.$op.$hook.postern " "$samples" || continue
+			row "  $op: $hook, $(median "runs.$op.$hook.postern") runs" \
+				"$(median "hook.$op.$hook.postern")" "$(median "hook.$op.$hook.empty")" \
+				difference "" ns
+		done
+	done
+}
+
+report()
+{
+	printf '%-52s %10s %10s %9s      %8s\n' "median of $ROUNDS rounds" figure base result goal
+	echo "one run of the egress program over an empty one, ns"
+	hook_row "  cached flow, connected UDP" udp_send.egress 40
+	hook_row "  cached flow, TCP" tcp_stream.egress 40
+	hook_row "  not cached, short TCP connections, $CIDRS prefixes" tcp_cycle.egress 220
+	hook_row "  not cached, sendto() in turn, $CIDRS prefixes" udp_sendto.egress 220
+	hook_row "  not cached, sendto() to one of $CIDRS prefixes" udp_same.egress 220
+	echo "calls, $CIDRS prefixes, ns an operation over no hook at all"
+	rate_rows "  UDP connect" udp_connect 1.10
+	rate_rows "  TCP connect/accept/close" tcp_cycle 1.08
+	rate_rows "  UDP sendto, all prefixes in turn" udp_sendto ""
+	rate_rows "  UDP sendto, one address" udp_same ""
+	rate_rows "  UDP send, connected" udp_send ""
+	rate_rows "  TCP, one byte a packet" tcp_stream ""
+	echo "commands, ms over \`true\` itself"
+	row "  postern run true" "$(median run.ms)" "$(median true.ms)" difference 150 ms
+	row "  the same with 100,000 entries" "$(median run100k.ms)" "$(median true.ms)" difference "" ms
+	row "100,000 entries, from the text to the first verdict" "$(median load.$MANY.all)" 0 alone 400 ms
+	load_rows $MANY
+	row "3 prefixes, the same" "$(median load.3.all)" 0 alone "" ms
+	load_rows 3
+	echo "largest resident set, MiB"
+	row "  postern run, 3 entries" "$(median_mib run.kb)" 0 alone 16 MiB
+	row "  postern run, 100,000 entries" "$(median_mib run100k.kb)" 0 alone "" MiB
+	echo "one run of each hook over an empty program, ns; runs an operation"
+	hook_rows
+}
+
+median_mib()
+{
+	median "$1" | awk '{ print $1 / 1024 }'
+}
+
+mkdir -p "$B/bench"
+if [ "${1-}" != report ]; then
+	[ "$(id -u)" -eq 0 ] || { echo "bench: needs root" >&2; exit 1; }
+	scratch=$(mktemp -d)
+	trap cleanup EXIT
+	trap 'exit 130' INT TERM
+	make_namespaces
+	measure >"$samples.new"
+	mv "$samples.new" "$samples"
+fi
+report | tee "$results"
