@@ -93,14 +93,15 @@ __noinline int pst_owned_call(struct bpf_sock_addr *ctx, const struct pst_sandbo
 	return owned;
 }
 
-/* egress: the truth, with the packet's own tuple. */
+/* egress: the truth, with the packet's own tuple. What leaves by a real device is bound for another host (or this
+ * one's address seen from a nested namespace): what listens here says nothing about there. */
 __noinline int pst_owned_packet(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
 				const struct pst_packet *p)
 {
 	struct bpf_sock *sk;
 	int owned;
 
-	if (!sandbox || !p)
+	if (!sandbox || !p || skb->ifindex != PST_IFINDEX_LO)
 		return 0;
 	if (p->query.protocol == PST_ICMP)
 		return 1;
