@@ -58,8 +58,8 @@ static __always_inline int pst_flow_hit(const struct pst_sandbox *sandbox, struc
 	if (flow->generation != sandbox->generation || !sandbox->generation || p->query.broken ||
 	    !pst_flow_matches(flow, sandbox, p))
 		return 0;
-	/* A peer opened that flow; a first SYN on its socket is the sandbox opening one of its own. */
-	if (flow->kind != PST_FLOW_OUT && (flow->kind != PST_FLOW_IN || pst_is_first_syn(p)))
+	/* A first SYN opens a connection of its own on a socket that had another one before. */
+	if ((flow->kind != PST_FLOW_OUT && flow->kind != PST_FLOW_IN) || pst_is_first_syn(p))
 		return 0;
 	flow->bytes += p->length;
 	if (++flow->packets >= PST_FLOW_FLUSH_PACKETS)
