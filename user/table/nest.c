@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Prefixes in the order in which a stack of covering prefixes can be kept. */
+#include <endian.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,13 +41,25 @@ bool nest_host(const struct addr *a, enum cidr_family family, struct nest_item *
 	return true;
 }
 
+/* Half of an address as a number: sorting looks at little else. */
+static uint64_t half(const struct addr *a, size_t at)
+{
+	uint64_t word;
+
+	memcpy(&word, a->bytes + at, sizeof(word));
+	return be64toh(word);
+}
+
 static int compare(const void *left, const void *right)
 {
 	const struct nest_item *a = left, *b = right;
-	int r = memcmp(&a->addr, &b->addr, sizeof(a->addr));
+	uint64_t high_a = half(&a->addr, 0), high_b = half(&b->addr, 0);
+	uint64_t low_a = half(&a->addr, 8), low_b = half(&b->addr, 8);
 
-	if (r)
-		return r;
+	if (high_a != high_b)
+		return high_a < high_b ? -1 : 1;
+	if (low_a != low_b)
+		return low_a < low_b ? -1 : 1;
 	if (a->bits != b->bits)
 		return a->bits < b->bits ? -1 : 1;
 	if (a->rule != b->rule)

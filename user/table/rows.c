@@ -13,7 +13,8 @@
 
 enum item_kind {
 	ITEM_ROOT = 0,
-	ITEM_RULE,
+	ITEM_ALLOW,
+	ITEM_DENY,
 	ITEM_LIFTED,
 	ITEM_INBOUND,
 	ITEM_RESOLVER,
@@ -69,6 +70,11 @@ static void add_resolvers(struct items *to, const struct addr_list *list, enum c
 			add_item(to, &item, ITEM_RESOLVER, 0);
 }
 
+static enum item_kind kind_of(const struct policy_rule *rule)
+{
+	return rule->verdict == PST_VERDICT_ALLOW ? ITEM_ALLOW : ITEM_DENY;
+}
+
 static int collect(const struct policy *policy, const struct table_env *env,
 		   enum cidr_family family, struct items *ret_items)
 {
@@ -85,7 +91,7 @@ static int collect(const struct policy *policy, const struct table_env *env,
 		const struct policy_dest *dest = &policy->rules[i].dest;
 
 		if (dest->kind == POLICY_DEST_CIDR && nest_item(&dest->cidr, family, &item))
-			add_item(&to, &item, ITEM_RULE, (uint32_t)i + 1);
+			add_item(&to, &item, kind_of(&policy->rules[i]), (uint32_t)i + 1);
 	}
 	add_cidrs(&to, &policy->allow_private, family, ITEM_LIFTED);
 	add_cidrs(&to, &policy->inbound_from, family, ITEM_INBOUND);
@@ -102,13 +108,13 @@ static int collect(const struct policy *policy, const struct table_env *env,
 static uint32_t add_lines(const struct walk *walk, const struct items *group,
 			  const struct frame *parent, uint8_t verdict, struct pst_ports *lines)
 {
+	enum item_kind kind = verdict == PST_VERDICT_ALLOW ? ITEM_ALLOW : ITEM_DENY;
 	uint32_t failed;
 
 	for (size_t i = 0; i < group->count; i++) {
 		const struct nest_item *item = &group->items[i];
 
-		if (item->kind != ITEM_RULE ||
-		    walk->policy->rules[item->rule - 1].verdict != verdict)
+		if (item->kind != kind)
 			continue;
 		failed = table_ports_add_rule(lines, &walk->policy->rules[item->rule - 1],
 					      item->rule);
@@ -126,7 +132,8 @@ static uint8_t flags_of(const struct items *group, const struct frame *parent)
 	for (size_t i = 0; i < group->count; i++)
 		switch ((enum item_kind)group->items[i].kind) {
 		case ITEM_ROOT:
-		case ITEM_RULE:
+		case ITEM_ALLOW:
+		case ITEM_DENY:
 			break;
 		case ITEM_LIFTED:
 			flags |= PST_CIDR_LIFTED;
