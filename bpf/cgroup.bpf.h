@@ -294,10 +294,13 @@ pst_mark_listener(struct __sk_buff *skb, const struct pst_sandbox *sandbox, stru
 {
 	struct pst_flow *flow =
 		bpf_sk_storage_get(&pst_sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	__u64 cookie = bpf_get_socket_cookie(skb);
 
-	if (!flow || (flow->kind == PST_FLOW_LISTENER && flow->sandbox == sandbox->id))
+	/* Another cookie: a socket that was accepted and listens itself now. */
+	if (!flow || (flow->kind == PST_FLOW_LISTENER && flow->sandbox == sandbox->id &&
+		      flow->cookie == cookie))
 		return;
-	flow->cookie = bpf_get_socket_cookie(skb);
+	flow->cookie = cookie;
 	flow->sandbox = sandbox->id;
 	flow->kind = PST_FLOW_LISTENER;
 }
@@ -326,14 +329,15 @@ static __always_inline int pst_datagram_in(const struct pst_sandbox *sandbox,
 		return 0;
 	pst_peer_key_of(&key, p->source, p->source_port, p->query.port, PST_UDP);
 	peer = pst_peer_find(table, &key, now_ns);
-	if (peer) {
-		if (peer->kind == PST_FLOW_OUT)
-			peer->replied = 1;
+	if (peer && peer->kind == PST_FLOW_OUT) {
+		peer->replied = 1;
 		return 1;
 	}
+	/* Also for a peer that was admitted before: by the policy of then. */
 	if (!pst_inbound_admits(sandbox, p->source))
 		return 0;
-	pst_peer_add(sandbox, table, &key, PST_FLOW_IN, now_ns);
+	if (!peer)
+		pst_peer_add(sandbox, table, &key, PST_FLOW_IN, now_ns);
 	return 1;
 }
 
@@ -349,12 +353,16 @@ static __always_inline int pst_packet_in(struct __sk_buff *skb)
 		sk = bpf_sk_fullsock(sk);
 	if (!sk || (sk->state != PST_STATE_LISTEN && sk->state != PST_STATE_CLOSE))
 		return 1;
-	pst_parse(skb, &p);
-	if (p.query.broken || !pst_came_from_outside(skb, sandbox, sk))
+	if ((sk->protocol != IPPROTO_TCP && sk->protocol != IPPROTO_UDP) ||
+	    !pst_came_from_outside(skb, sandbox, sk))
 		return 1;
-	if (sk->state == PST_STATE_LISTEN && pst_is_first_syn(&p))
+	pst_parse(skb, &p);
+	if (p.query.broken)
+		/* IP options and extension headers must not be a way around `inbound`. */
+		admitted = sandbox->inbound == PST_INBOUND_ALLOW;
+	else if (sk->state == PST_STATE_LISTEN && pst_is_first_syn(&p))
 		admitted = pst_syn_in(skb, sandbox, sk, &p);
-	else if (p.query.protocol == PST_UDP && sk->protocol == IPPROTO_UDP)
+	else if (p.query.protocol == PST_UDP)
 		admitted = pst_datagram_in(sandbox, &p);
 	if (!admitted) {
 		__builtin_memcpy(p.query.addr, p.source, 16);
