@@ -23,6 +23,7 @@
 #include "cli/run_child.h"
 #include "cli/run_init.h"
 #include "cli/run_mounts.h"
+#include "cli/run_seccomp.h"
 
 #define STOPS_FD 3 /* the only descriptor besides the standard ones that init keeps */
 
@@ -58,11 +59,17 @@ static int confine(const struct run_child_options *options, struct error *err)
 	/* Some directories are root's to enter, some (FUSE, NFS) the user's only. */
 	entered = enter_directory(directory);
 	r = run_identity_enter(options->identity, err);
-	if (r == 0 && entered < 0)
+	if (r < 0)
+		return r;
+	r = run_seccomp_install();
+	if (r < 0)
+		return error_set(err, r, "cannot guard the terminal: %s", strerror(-r));
+	if (entered < 0)
 		entered = enter_directory(directory);
-	if (r == 0 && entered < 0)
-		r = error_set(err, entered, "cannot enter %s: %s", directory, strerror(-entered));
-	return r;
+	if (entered < 0)
+		return error_set(err, entered, "cannot enter %s: %s", directory,
+				 strerror(-entered));
+	return 0;
 }
 
 static __attribute__((noreturn)) void execute(char **command, const sigset_t *mask)
