@@ -86,8 +86,9 @@ __noinline int pst_report(const struct pst_sandbox *sandbox, const struct pst_qu
 	struct pst_quota *quota;
 	__u64 now_ns;
 
+	/* Atomic although it is this CPU's own: a softirq may count between the load and the store. */
 	if (counter)
-		*counter += 1;
+		__sync_fetch_and_add(counter, 1);
 	if (d.verdict == PST_VERDICT_ALLOW || !sandbox || !query)
 		return 0;
 	slot = sandbox->state_slot;
