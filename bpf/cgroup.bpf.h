@@ -200,6 +200,9 @@ static __always_inline void pst_cache(const struct pst_sandbox *sandbox, struct 
 
 	if (!flow)
 		return;
+	/* TCP has the socket's lock, and may have been connected to somebody else before. */
+	if (p->query.protocol == PST_UDP && !pst_flow_claim(flow, sandbox))
+		return;
 	pst_flow_flush(sandbox, flow);
 	pst_flow_write(flow, sandbox, p, PST_FLOW_OUT, d.rule);
 }
@@ -272,7 +275,8 @@ static __always_inline int pst_packet_out(struct __sk_buff *skb)
 	struct pst_flow *flow;
 
 	pst_parse(skb, &p);
-	if (sk) {
+	/* A UDP socket that was connected once is judged like one that never was: its peers are remembered. */
+	if (sk && (p.query.protocol != PST_UDP || sk->state == PST_STATE_ESTABLISHED)) {
 		flow = bpf_sk_storage_get(&pst_sockets, sk, 0, 0);
 		if (flow && pst_flow_hit(sandbox, flow, &p))
 			return 1;

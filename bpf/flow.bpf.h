@@ -15,6 +15,9 @@
 #define PST_STATE_CLOSE	      7 /* UDP without connect() */
 #define PST_STATE_LISTEN      10
 
+/* The generation of an entry that is being written: newer than any. */
+#define PST_FLOW_CLAIMED (~0ULL)
+
 static __always_inline int pst_same_addr(const __u8 a[16], const __u8 b[16])
 {
 	const __u64 *x = (const __u64 *)a, *y = (const __u64 *)b;
@@ -47,19 +50,28 @@ static __always_inline void pst_flow_flush(const struct pst_sandbox *sandbox, st
 	__u64 packets = flow->packets, bytes = flow->bytes;
 
 	flow->packets = flow->bytes = 0;
-	if (packets && flow->sandbox == sandbox->id)
+	/* Under another generation the rule's number means another rule. */
+	if (packets && flow->generation == sandbox->generation)
 		pst_count_rule(sandbox, flow->rule, 0, packets, bytes);
+}
+
+static __always_inline __u64 pst_flow_generation(const struct pst_flow *flow)
+{
+	return *(const volatile __u64 *)&flow->generation;
 }
 
 /* The cached answer: 1 when this very flow was allowed under this very generation. */
 static __always_inline int pst_flow_hit(const struct pst_sandbox *sandbox, struct pst_flow *flow,
 					const struct pst_packet *p)
 {
-	if (flow->generation != sandbox->generation || !sandbox->generation || p->query.broken ||
-	    !pst_flow_matches(flow, sandbox, p))
+	if (pst_flow_generation(flow) != sandbox->generation || !sandbox->generation ||
+	    p->query.broken || !pst_flow_matches(flow, sandbox, p))
 		return 0;
 	/* A first SYN opens a connection of its own on a socket that had another one before. */
 	if ((flow->kind != PST_FLOW_OUT && flow->kind != PST_FLOW_IN) || pst_is_first_syn(p))
+		return 0;
+	/* Still? A writer takes the generation away first: what was compared was of one piece. */
+	if (pst_flow_generation(flow) != sandbox->generation)
 		return 0;
 	flow->bytes += p->length;
 	if (++flow->packets >= PST_FLOW_FLUSH_PACKETS)
@@ -67,17 +79,29 @@ static __always_inline int pst_flow_hit(const struct pst_sandbox *sandbox, struc
 	return 1;
 }
 
+/*
+ * UDP sends without the socket's lock, so two CPUs may write one entry, each for its own destination, while a third
+ * compares. So an entry has one writer, and is written once, for each generation. 1: the caller is the writer.
+ */
+static __always_inline int pst_flow_claim(struct pst_flow *flow, const struct pst_sandbox *sandbox)
+{
+	__u64 seen = pst_flow_generation(flow);
+
+	return seen < sandbox->generation &&
+	       __sync_val_compare_and_swap(&flow->generation, seen, PST_FLOW_CLAIMED) == seen;
+}
+
 static __always_inline void pst_flow_write(struct pst_flow *flow, const struct pst_sandbox *sandbox,
 					   const struct pst_packet *p, __u8 kind, __u32 rule)
 {
-	flow->kind = PST_FLOW_NONE;
 	flow->sandbox = sandbox->id;
 	__builtin_memcpy(flow->addr, p->query.addr, 16);
 	flow->port = p->query.port;
 	flow->protocol = p->query.protocol;
 	flow->rule = rule;
-	flow->generation = sandbox->generation;
 	flow->kind = kind;
+	/* Last, and in this order on every architecture. */
+	__sync_lock_test_and_set(&flow->generation, sandbox->generation);
 }
 
 /*
