@@ -77,6 +77,9 @@ $(B)/fuzz/obj/%.o: %.c
 
 $(foreach v,obj asan/obj,$(patsubst %.c,$(B)/$(v)/%.o,$(call room,kern) $(wildcard tests/bpf/*.c))): \
 	| $(B)/postern.skel.h
+# -MMD leaves system headers out, and so the skeletons: who includes one is made again with it.
+$(B)/obj/user/kern/load.o $(B)/asan/obj/user/kern/load.o: $(B)/postern.skel.h
+$(call obj,$(wildcard tests/agree/kernel.c)): $(B)/agree.skel.h
 $(call obj,$(wildcard tests/agree/*.c)): | $(B)/agree.skel.h
 # The agreement tests compile the decider natively; nothing else on the user side sees bpf/.
 $(call obj,$(wildcard tests/agree/*.c)): BASE += -Ibpf

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What one run of each hook costs over an empty program at the same hook, on real packets and calls:
- * hooks PARENT CLIENT_NETNS SERVER_NETNS COUNT ROUNDS. Prints hook.OP.HOOK.postern and hook.OP.HOOK.empty, the mean
- * of a round in ns, from the kernel's own statistics (run_time_ns, run_cnt).
+ * hooks PARENT CLIENT_NETNS SERVER_NETNS COUNT ROUNDS. Prints hook.OP.HOOK.postern and hook.OP.HOOK.empty, ns a run
+ * (median of short bursts), from the kernel's own statistics (run_time_ns, run_cnt).
  */
 #include <errno.h>
 #include <unistd.h>
@@ -23,27 +23,43 @@ struct hooks {
 	int home;
 };
 
-static void measure(const struct hooks *hooks, enum bench_op op, enum mode mode)
+/* One burst: the mean of each hook's runs in it, and how many there were an operation. */
+static void burst(struct bench_session *session, const int *program, int at,
+		  double ns[BENCH_HOOK_COUNT][BENCH_BURSTS], double *runs)
 {
 	struct bench_runs before[BENCH_HOOK_COUNT];
 
-	bench_enter_cgroup(hooks->cgroup[mode]);
 	for (int i = 0; i < BENCH_HOOK_COUNT; i++)
-		before[i] = bench_hook_runs(hooks->program[mode][i]);
-	bench_traffic_run(&hooks->traffic, op);
-	for (enum bench_hook i = 0; i < BENCH_HOOK_COUNT; i++) {
-		struct bench_runs after = bench_hook_runs(hooks->program[mode][i]);
+		before[i] = bench_hook_runs(program[i]);
+	bench_session_burst(session);
+	for (int i = 0; i < BENCH_HOOK_COUNT; i++) {
+		struct bench_runs after = bench_hook_runs(program[i]);
 		uint64_t count = after.count - before[i].count;
 
-		/* A few runs are a few sockets being made: nothing to take a mean of. */
-		if (count < bench_op_operations(op))
-			continue;
-		bench_sample((double)(after.ns - before[i].ns) / (double)count, "hook.%s.%s.%s",
-			     bench_op_name(op), bench_hook_name(i), mode_name[mode]);
-		bench_sample((double)count / bench_op_operations(op), "runs.%s.%s.%s",
-			     bench_op_name(op), bench_hook_name(i), mode_name[mode]);
+		ns[i][at] = count ? (double)(after.ns - before[i].ns) / (double)count : 0;
+		runs[i] = (double)count / bench_op_operations(session->op);
 	}
+}
+
+static void measure(const struct hooks *hooks, enum bench_op op, enum mode mode)
+{
+	double ns[BENCH_HOOK_COUNT][BENCH_BURSTS], runs[BENCH_HOOK_COUNT];
+	struct bench_session session;
+
+	bench_enter_cgroup(hooks->cgroup[mode]);
+	bench_session_open(&session, &hooks->traffic, op);
+	for (int i = 0; i < BENCH_BURSTS; i++)
+		burst(&session, hooks->program[mode], i, ns, runs);
+	bench_session_close(&session);
 	bench_enter_cgroup(hooks->home);
+	for (enum bench_hook i = 0; i < BENCH_HOOK_COUNT; i++) {
+		if (runs[i] < 0.5)
+			continue;
+		bench_sample(bench_median(ns[i], BENCH_BURSTS), "hook.%s.%s.%s", bench_op_name(op),
+			     bench_hook_name(i), mode_name[mode]);
+		bench_sample(runs[i], "runs.%s.%s.%s", bench_op_name(op), bench_hook_name(i),
+			     mode_name[mode]);
+	}
 }
 
 static void open_all(struct hooks *hooks, char **argv, unsigned count)
@@ -78,7 +94,7 @@ int main(int argc, char **argv)
 		bench_fail("usage: hooks PARENT CLIENT SERVER COUNT ROUNDS", EINVAL);
 	open_all(&hooks, argv, bench_count(argv[4]));
 	rounds = bench_count(argv[5]);
-	bench_pin_cpu();
+	bench_own_cpu();
 	statistics = bench_hooks_count();
 	for (unsigned round = 0; round < rounds; round++) {
 		for (enum bench_op op = 0; op < BENCH_OP_COUNT; op++) {

@@ -46,6 +46,22 @@ static void nft(char *argument, char *file)
 		bench_fail("nft", ECHILD);
 }
 
+static double time_bursts(const struct bench_traffic *traffic, enum bench_op op)
+{
+	struct bench_session session;
+	double ns[BENCH_BURSTS];
+
+	bench_session_open(&session, traffic, op);
+	for (int i = 0; i < BENCH_BURSTS; i++) {
+		uint64_t start = bench_now_ns();
+
+		bench_session_burst(&session);
+		ns[i] = (double)(bench_now_ns() - start) / bench_op_operations(op);
+	}
+	bench_session_close(&session);
+	return bench_median(ns, BENCH_BURSTS);
+}
+
 static void measure(struct rates *rates, enum bench_op op, enum mode mode)
 {
 	char load[] = "-f", drop[] = "delete";
@@ -54,7 +70,7 @@ static void measure(struct rates *rates, enum bench_op op, enum mode mode)
 	if (mode == NFT)
 		nft(load, rates->ruleset);
 	bench_enter_cgroup(rates->cgroup[mode]);
-	ns = bench_traffic_run(&rates->traffic, op);
+	ns = time_bursts(&rates->traffic, op);
 	bench_enter_cgroup(rates->home);
 	if (mode == NFT)
 		nft(drop, NULL);
@@ -89,7 +105,7 @@ int main(int argc, char **argv)
 		bench_fail("usage: rates PARENT CLIENT SERVER RULESET COUNT ROUNDS", EINVAL);
 	open_all(&rates, argv, bench_count(argv[5]));
 	rounds = bench_count(argv[6]);
-	bench_pin_cpu();
+	bench_own_cpu();
 	for (unsigned round = 0; round < rounds; round++) {
 		for (enum bench_op op = 0; op < BENCH_OP_COUNT; op++) {
 			for (unsigned i = 0; i < MODES; i++)

@@ -40,6 +40,19 @@ void bench_sample(double value, const char *format, ...)
 	printf(" %.2f\n", value);
 }
 
+static int compare(const void *a, const void *b)
+{
+	const double *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+double bench_median(double *values, size_t count)
+{
+	qsort(values, count, sizeof(*values), compare);
+	return (values[(count - 1) / 2] + values[count / 2]) / 2;
+}
+
 unsigned bench_count(const char *text)
 {
 	char *end;
@@ -85,8 +98,9 @@ int bench_home_cgroup(void)
 	return fd;
 }
 
-void bench_pin_cpu(void)
+void bench_own_cpu(void)
 {
+	const struct sched_param first = {.sched_priority = 1};
 	long last = sysconf(_SC_NPROCESSORS_ONLN) - 1;
 	cpu_set_t set;
 
@@ -94,4 +108,5 @@ void bench_pin_cpu(void)
 	CPU_SET((size_t)last, &set);
 	if (sched_setaffinity(0, sizeof(set), &set))
 		bench_fail("sched_setaffinity", errno);
+	(void)sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &first);
 }

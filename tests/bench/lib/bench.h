@@ -46,6 +46,7 @@ enum bench_step {
 void bench_fail(const char *what, int error) __attribute__((noreturn));
 uint64_t bench_now_ns(void);
 void bench_sample(double value, const char *format, ...) __attribute__((format(printf, 2, 3)));
+double bench_median(double *values, size_t count);
 unsigned bench_count(const char *text);
 /* Moves this thread; sockets made from now on are made there. */
 void bench_enter_netns(const char *name);
@@ -53,8 +54,9 @@ void bench_enter_netns(const char *name);
 void bench_enter_cgroup(int cgroup_fd);
 /* The cgroup that the process was started in. */
 int bench_home_cgroup(void);
-/* One CPU for the caller, its peers and their softirqs: no wake-ups of another one in the figures. */
-void bench_pin_cpu(void);
+/* One CPU for the caller, its peers and their softirqs: no wake-ups of another one in the figures. Ahead of other
+ * processes, where the host allows it. */
+void bench_own_cpu(void);
 
 /* cidrs.c: the same prefixes at every call; the caller frees them. */
 struct bench_cidr *bench_cidrs(unsigned count);

@@ -10,8 +10,9 @@
 #include "base/cleanup.h"
 #include "tests/bench/lib/traffic.h"
 
-/* So many packets go first that a flow is in the cache for sure: of connected UDP, one packet in 16 puts it there. */
-#define WARM_PACKETS 512
+/* So many go first that a flow is in the cache for sure (of connected UDP, one packet in 16 puts it there), and that
+ * every address was called once. */
+#define WARM_OPERATIONS 1000
 
 static const struct {
 	const char *name;
@@ -93,32 +94,28 @@ void bench_traffic_close(struct bench_traffic *traffic)
 	free(traffic->to);
 }
 
-static void udp_connect(const struct bench_traffic *traffic, int fd, unsigned n)
+static const struct sockaddr_in *next_address(struct bench_session *session)
 {
-	for (unsigned i = 0, at = 0; i < n; i++) {
-		connect_to(fd, &traffic->to[at]);
-		at = at + 1 < traffic->count ? at + 1 : 0;
-	}
+	const struct bench_traffic *traffic = session->traffic;
+	const struct sockaddr_in *to = &traffic->to[session->at];
+
+	if (session->op != BENCH_OP_UDP_SAME)
+		session->at = session->at + 1 < traffic->count ? session->at + 1 : 0;
+	return to;
 }
 
-/* To the first `peers` addresses in turn. */
-static void udp_sendto(const struct bench_traffic *traffic, int fd, unsigned peers, unsigned n)
+static void send_to_next(struct bench_session *session)
 {
-	for (unsigned i = 0, at = 0; i < n; i++) {
-		const struct sockaddr_in *to = &traffic->to[at];
+	const struct sockaddr_in *to = next_address(session);
 
-		if (sendto(fd, "postern", 8, 0, (const struct sockaddr *)to, sizeof(*to)) != 8)
-			bench_fail("sendto", errno);
-		at = at + 1 < peers ? at + 1 : 0;
-	}
+	if (sendto(session->client, "postern", 8, 0, (const struct sockaddr *)to, sizeof(*to)) != 8)
+		bench_fail("sendto", errno);
 }
 
-static void send_each(int fd, size_t size, unsigned n)
+static void send_one(const struct bench_session *session)
 {
-	while (n--) {
-		if (send(fd, "postern", size, 0) != (ssize_t)size)
-			bench_fail("send", errno);
-	}
+	if (send(session->client, "p", 1, 0) != 1)
+		bench_fail("send", errno);
 }
 
 static int accept_one(const struct bench_traffic *traffic)
@@ -131,79 +128,77 @@ static int accept_one(const struct bench_traffic *traffic)
 }
 
 /* The server closes first: the connection's last state stays with it, and the client's ports are free again. */
-static void tcp_cycle(const struct bench_traffic *traffic, unsigned n)
+static void cycle_next(struct bench_session *session)
 {
-	for (unsigned i = 0, at = 0; i < n; i++) {
-		int fd = new_socket(SOCK_STREAM);
+	int fd = new_socket(SOCK_STREAM);
 
-		connect_to(fd, &traffic->to[at]);
-		close(accept_one(traffic));
-		close(fd);
-		at = at + 1 < traffic->count ? at + 1 : 0;
-	}
+	connect_to(fd, next_address(session));
+	close(accept_one(session->traffic));
+	close(fd);
 }
 
-/* Every byte is read before the next is sent: one packet each way, none held back. */
-static void tcp_bytes(int client, int server, unsigned n)
+/* The byte is read before the next is sent: one packet each way, none held back. */
+static void pass_byte(const struct bench_session *session)
 {
 	char byte;
 
-	while (n--) {
-		send_each(client, 1, 1);
-		if (recv(server, &byte, 1, 0) != 1)
-			bench_fail("recv", errno);
+	send_one(session);
+	if (recv(session->server, &byte, 1, 0) != 1)
+		bench_fail("recv", errno);
+}
+
+static void operate(struct bench_session *session)
+{
+	switch (session->op) {
+	case BENCH_OP_UDP_CONNECT:
+		connect_to(session->client, next_address(session));
+		break;
+	case BENCH_OP_UDP_SENDTO:
+	case BENCH_OP_UDP_SAME:
+		send_to_next(session);
+		break;
+	case BENCH_OP_UDP_SEND:
+		send_one(session);
+		break;
+	case BENCH_OP_TCP_CYCLE:
+		cycle_next(session);
+		break;
+	case BENCH_OP_TCP_STREAM:
+		pass_byte(session);
+		break;
+	case BENCH_OP_COUNT:
+		break;
 	}
 }
 
-static double time_stream(const struct bench_traffic *traffic, unsigned n)
+void bench_session_open(struct bench_session *session, const struct bench_traffic *traffic,
+			enum bench_op op)
 {
-	cleanup_close int client = new_socket(SOCK_STREAM);
-	cleanup_close int server = -1;
-	uint64_t start;
-
-	set_option(client, IPPROTO_TCP, TCP_NODELAY, 1);
-	connect_to(client, &traffic->to[0]);
-	server = accept_one(traffic);
-	tcp_bytes(client, server, WARM_PACKETS);
-	start = bench_now_ns();
-	tcp_bytes(client, server, n);
-	start = bench_now_ns() - start;
-	shutdown(server, SHUT_WR);
-	return (double)start / n;
-}
-
-static double time_udp(const struct bench_traffic *traffic, enum bench_op op, unsigned n)
-{
-	cleanup_close int fd = new_socket(SOCK_DGRAM);
-	unsigned peers = op == BENCH_OP_UDP_SENDTO ? traffic->count : 1;
-	uint64_t start;
-
-	if (op == BENCH_OP_UDP_SEND) {
-		connect_to(fd, &traffic->to[0]);
-		send_each(fd, 8, WARM_PACKETS);
-	} else if (op != BENCH_OP_UDP_CONNECT) {
-		udp_sendto(traffic, fd, peers, peers);
+	*session = (struct bench_session){.traffic = traffic, .op = op, .client = -1, .server = -1};
+	if (op == BENCH_OP_TCP_STREAM) {
+		session->client = new_socket(SOCK_STREAM);
+		set_option(session->client, IPPROTO_TCP, TCP_NODELAY, 1);
+		connect_to(session->client, &traffic->to[0]);
+		session->server = accept_one(traffic);
+	} else if (op != BENCH_OP_TCP_CYCLE) {
+		session->client = new_socket(SOCK_DGRAM);
 	}
-	start = bench_now_ns();
-	if (op == BENCH_OP_UDP_CONNECT)
-		udp_connect(traffic, fd, n);
-	else if (op == BENCH_OP_UDP_SEND)
-		send_each(fd, 8, n);
-	else
-		udp_sendto(traffic, fd, peers, n);
-	return (double)(bench_now_ns() - start) / n;
+	if (op == BENCH_OP_UDP_SEND)
+		connect_to(session->client, &traffic->to[0]);
+	for (unsigned i = 0; i < WARM_OPERATIONS; i++)
+		operate(session);
 }
 
-double bench_traffic_run(const struct bench_traffic *traffic, enum bench_op op)
+void bench_session_burst(struct bench_session *session)
 {
-	unsigned n = bench_op_operations(op);
-	uint64_t start;
+	for (unsigned i = 0; i < ops[session->op].operations; i++)
+		operate(session);
+}
 
-	if (op == BENCH_OP_TCP_STREAM)
-		return time_stream(traffic, n);
-	if (op != BENCH_OP_TCP_CYCLE)
-		return time_udp(traffic, op, n);
-	start = bench_now_ns();
-	tcp_cycle(traffic, n);
-	return (double)(bench_now_ns() - start) / n;
+void bench_session_close(struct bench_session *session)
+{
+	if (session->server >= 0)
+		close(session->server);
+	if (session->client >= 0)
+		close(session->client);
 }

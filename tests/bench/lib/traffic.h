@@ -5,19 +5,14 @@
 
 #include "tests/bench/lib/bench.h"
 
-/* X(NAME, "name", operations a sample) */
+/* X(NAME, "name", operations a burst): bursts of a millisecond or so, most of which nothing interrupts. */
 #define BENCH_OPS(X)                                                                               \
-	X(UDP_CONNECT, "udp_connect",                                                              \
-	  40000) /* connect() of one socket, to all prefixes in turn */                            \
-	X(UDP_SENDTO, "udp_sendto",                                                                \
-	  10000) /* sendto() without connect(), to all prefixes in turn */                         \
-	X(UDP_SAME, "udp_same",                                                                    \
-	  10000) /* sendto() without connect(), always to the same address */                      \
-	X(UDP_SEND, "udp_send", 10000) /* send() on a connected socket that has sent before */     \
-	X(TCP_CYCLE, "tcp_cycle",                                                                  \
-	  1500) /* connect, accept, close, close; to all prefixes in turn */                       \
-	X(TCP_STREAM, "tcp_stream",                                                                \
-	  10000) /* one byte at a time on a connection that has sent before */
+	X(UDP_CONNECT, "udp_connect", 1000) /* connect() of one socket, to all prefixes in turn */ \
+	X(UDP_SENDTO, "udp_sendto", 500)    /* sendto() without connect(), to all in turn */       \
+	X(UDP_SAME, "udp_same", 500)	    /* sendto() without connect(), to one address */       \
+	X(UDP_SEND, "udp_send", 500)	 /* send() on a connected socket that has sent before */   \
+	X(TCP_CYCLE, "tcp_cycle", 50)	 /* connect, accept, close, close; to all in turn */       \
+	X(TCP_STREAM, "tcp_stream", 200) /* one byte a packet, on a connection that has sent */
 
 enum bench_op {
 #define X(NAME, name, operations) BENCH_OP_##NAME,
@@ -26,10 +21,21 @@ enum bench_op {
 		BENCH_OP_COUNT,
 };
 
+/* Bursts a sample; the sample is their median. */
+#define BENCH_BURSTS 25
+
 struct bench_traffic {
 	struct sockaddr_in *to; /* one address in each allowed prefix */
 	unsigned count;
 	int listener, sink; /* the peers: they stay in the cgroup and namespace they were made in */
+};
+
+/* The client's sockets, made in the caller's cgroup. */
+struct bench_session {
+	const struct bench_traffic *traffic;
+	enum bench_op op;
+	int client, server;
+	unsigned at; /* the next address */
 };
 
 const char *bench_op_name(enum bench_op op);
@@ -38,7 +44,10 @@ unsigned bench_op_operations(enum bench_op op);
 void bench_traffic_open(struct bench_traffic *traffic, const char *server, const char *client,
 			unsigned count);
 void bench_traffic_close(struct bench_traffic *traffic);
-/* Does it as often as bench_op_operations() says; ns for each. */
-double bench_traffic_run(const struct bench_traffic *traffic, enum bench_op op);
+/* Makes the sockets and sends so much that what can be remembered is. */
+void bench_session_open(struct bench_session *session, const struct bench_traffic *traffic,
+			enum bench_op op);
+void bench_session_burst(struct bench_session *session);
+void bench_session_close(struct bench_session *session);
 
 #endif
