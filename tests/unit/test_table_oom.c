@@ -27,35 +27,40 @@ static struct policy *large_policy(void)
 	return policy;
 }
 
+/* Whether the n-th allocation of a compile came at all, and so failed. */
+static bool compile_fails_at(const struct policy *policy, unsigned long n)
+{
+	struct table *table = NULL;
+	long before = alloc_live();
+	struct error err;
+	bool failed;
+	int r;
+
+	alloc_fail_at(n);
+	r = table_compile(policy, NULL, &table, &err);
+	failed = alloc_has_failed();
+	alloc_fail_at(0);
+	if (r) {
+		assert_true(failed);
+		assert_int_equal(r, -ENOMEM);
+		assert_null(table);
+	} else { /* nothing failed, or qsort() did without the memory it asked for */
+		assert_int_equal(table->n_names, 100);
+		table_free(table);
+	}
+	assert_int_equal(alloc_live(), before);
+	return failed;
+}
+
 static void compile_survives_each_failure(void **state)
 {
 	cleanup_policy struct policy *policy = large_policy();
-	struct table *table = NULL;
-	struct error err;
-	long before;
-	unsigned long n;
-	int r;
+	unsigned long n = 1;
 
 	(void)state;
-	for (n = 1; n < MAX_ALLOCATIONS; n++) {
-		before = alloc_live();
-		alloc_fail_at(n);
-		r = table_compile(policy, NULL, &table, &err);
-		if (!alloc_has_failed())
-			break;
-		alloc_fail_at(0);
-		if (!r) { /* qsort() does without the memory it asked for */
-			table_free(TAKE_PTR(table));
-			continue;
-		}
-		assert_int_equal(r, -ENOMEM);
-		assert_null(table);
-		assert_int_equal(alloc_live(), before);
-	}
-	assert_int_equal(r, 0);
+	while (n < MAX_ALLOCATIONS && compile_fails_at(policy, n))
+		n++;
 	assert_in_range(n, 100, MAX_ALLOCATIONS - 1);
-	assert_int_equal(table->n_names, 100);
-	table_free(table);
 }
 
 static void always_survives_each_failure(void **state)

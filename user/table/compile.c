@@ -24,13 +24,13 @@ void table_free(struct table *table)
 }
 
 /* Where the rows of each length begin when they are sorted by length; rows of one length stay in order. */
-static void place_lengths(const struct table_prefix *rows, size_t count, size_t ret_place[LENGTHS])
+static void place_lengths(const struct table_prefixes *prefixes, size_t ret_place[LENGTHS])
 {
 	size_t n_before = 0, n_here;
 
 	memset(ret_place, 0, LENGTHS * sizeof(*ret_place));
-	for (size_t i = 0; i < count; i++)
-		ret_place[rows[i].len]++;
+	for (size_t i = 0; i < prefixes->count; i++)
+		ret_place[prefixes->rows[i].len]++;
 	for (size_t len = 0; len < LENGTHS; len++) {
 		n_here = ret_place[len];
 		ret_place[len] = n_before;
@@ -38,41 +38,43 @@ static void place_lengths(const struct table_prefix *rows, size_t count, size_t 
 	}
 }
 
-static int compile4(struct table *table, const struct table_prefix *rows, size_t count)
+static int compile4(struct table *table, const struct table_prefixes *prefixes)
 {
 	size_t place[LENGTHS];
 
-	table->rows4 = calloc(count, sizeof(*table->rows4));
+	table->rows4 = calloc(prefixes->count, sizeof(*table->rows4));
 	if (!table->rows4)
 		return -ENOMEM;
-	place_lengths(rows, count, place);
-	for (size_t i = 0; i < count; i++) {
-		struct table_row4 *row = &table->rows4[place[rows[i].len]++];
+	place_lengths(prefixes, place);
+	for (size_t i = 0; i < prefixes->count; i++) {
+		const struct table_prefix *prefix = &prefixes->rows[i];
+		struct table_row4 *row = &table->rows4[place[prefix->len]++];
 
-		row->key.prefixlen = rows[i].len;
-		memcpy(row->key.addr, rows[i].addr.bytes + 12, sizeof(row->key.addr));
-		row->value = rows[i].value;
+		row->key.prefixlen = prefix->len;
+		memcpy(row->key.addr, prefix->addr.bytes + 12, sizeof(row->key.addr));
+		row->value = prefix->value;
 	}
-	table->n_rows4 = count;
+	table->n_rows4 = prefixes->count;
 	return 0;
 }
 
-static int compile6(struct table *table, const struct table_prefix *rows, size_t count)
+static int compile6(struct table *table, const struct table_prefixes *prefixes)
 {
 	size_t place[LENGTHS];
 
-	table->rows6 = calloc(count, sizeof(*table->rows6));
+	table->rows6 = calloc(prefixes->count, sizeof(*table->rows6));
 	if (!table->rows6)
 		return -ENOMEM;
-	place_lengths(rows, count, place);
-	for (size_t i = 0; i < count; i++) {
-		struct table_row6 *row = &table->rows6[place[rows[i].len]++];
+	place_lengths(prefixes, place);
+	for (size_t i = 0; i < prefixes->count; i++) {
+		const struct table_prefix *prefix = &prefixes->rows[i];
+		struct table_row6 *row = &table->rows6[place[prefix->len]++];
 
-		row->key.prefixlen = rows[i].len;
-		memcpy(row->key.addr, rows[i].addr.bytes, sizeof(row->key.addr));
-		row->value = rows[i].value;
+		row->key.prefixlen = prefix->len;
+		memcpy(row->key.addr, prefix->addr.bytes, sizeof(row->key.addr));
+		row->value = prefix->value;
 	}
-	table->n_rows6 = count;
+	table->n_rows6 = prefixes->count;
 	return 0;
 }
 
@@ -80,13 +82,14 @@ static int compile_family(struct table *table, const struct policy *policy,
 			  const struct table_env *env, enum cidr_family family,
 			  struct table_ports *ports, struct error *err)
 {
-	cleanup_free struct table_prefix *rows = NULL;
-	size_t count;
-	int r = table_rows(policy, env, family, ports, &rows, &count, err);
+	struct table_prefixes prefixes;
+	int r = table_rows(policy, env, family, ports, &prefixes, err);
 
 	if (r)
 		return r;
-	return family == CIDR_IPV4 ? compile4(table, rows, count) : compile6(table, rows, count);
+	r = family == CIDR_IPV4 ? compile4(table, &prefixes) : compile6(table, &prefixes);
+	free(prefixes.rows);
+	return r;
 }
 
 static uint8_t dns_of(const struct policy *policy)

@@ -230,8 +230,7 @@ static int walk_items(struct walk *walk, const struct items *all, struct error *
 }
 
 int table_rows(const struct policy *policy, const struct table_env *env, enum cidr_family family,
-	       struct table_ports *ports, struct table_prefix **ret_rows, size_t *ret_count,
-	       struct error *err)
+	       struct table_ports *ports, struct table_prefixes *ret_rows, struct error *err)
 {
 	cleanup_free struct table_prefix *rows = NULL;
 	cleanup_free struct nest_item *items = NULL;
@@ -252,7 +251,6 @@ int table_rows(const struct policy *policy, const struct table_env *env, enum ci
 	r = walk_items(walk, &all, err);
 	if (r)
 		return r;
-	*ret_count = walk->n_rows;
-	*ret_rows = TAKE_PTR(rows);
+	*ret_rows = (struct table_prefixes){.rows = TAKE_PTR(rows), .count = walk->n_rows};
 	return 0;
 }

@@ -19,12 +19,16 @@ struct table_prefix {
 	struct pst_cidr value;
 };
 
+struct table_prefixes {
+	struct table_prefix *rows;
+	size_t count;
+};
+
 /*
  * The rows of one family, sorted by address, then length; the root comes first. Port sets go into `ports`.
- * The caller frees *ret_rows. env may be NULL. -EINVAL with err, -ENOMEM.
+ * The caller frees ret_rows->rows. env may be NULL. -EINVAL with err, -ENOMEM.
  */
 int table_rows(const struct policy *policy, const struct table_env *env, enum cidr_family family,
-	       struct table_ports *ports, struct table_prefix **ret_rows, size_t *ret_count,
-	       struct error *err);
+	       struct table_ports *ports, struct table_prefixes *ret_rows, struct error *err);
 
 #endif
