@@ -18,6 +18,7 @@
 #define PST_ECHO4	  8
 #define PST_ECHO6	  128
 #define PST_FRAGMENT_BITS 0x3fff /* more fragments, and the offset */
+#define PST_MAX_PAYLOAD	  0xffff /* what a length field of 16 bits can say */
 
 #define PST_TCP_SYN 0x02
 #define PST_TCP_ACK 0x10
@@ -84,21 +85,27 @@ static __always_inline int pst_load(struct __sk_buff *skb, __u32 offset, void *t
 	return 0;
 }
 
-/* Ports, flags and ICMP types behind an IP header of `header` bytes. Returns a reason, 0 when understood. */
-static __always_inline __u8 pst_parse_l4(struct __sk_buff *skb, __u32 header, __u8 icmp, __u8 echo,
+/* Where the header behind IP begins, the IP packet ends, and what ICMP is there. */
+struct pst_l4_place {
+	__u32 header, end;
+	__u8 icmp, echo;
+};
+
+/* Ports, flags and ICMP types. Returns a reason, 0 when understood. */
+static __always_inline __u8 pst_parse_l4(struct __sk_buff *skb, struct pst_l4_place at,
 					 struct pst_packet *p)
 {
 	struct pst_l4_tcp tcp;
 	struct pst_l4 l4;
 
 	if (p->ip_protocol != IPPROTO_TCP && p->ip_protocol != IPPROTO_UDP &&
-	    p->ip_protocol != icmp)
+	    p->ip_protocol != at.icmp)
 		return PST_REASON_PROTOCOL;
-	if (pst_load(skb, header, &l4, sizeof(l4) / 4))
+	if (pst_load(skb, at.header, &l4, sizeof(l4) / 4))
 		return PST_REASON_MALFORMED;
-	if (p->ip_protocol == icmp) {
+	if (p->ip_protocol == at.icmp) {
 		p->query.protocol = PST_ICMP;
-		return l4.source == bpf_htons(echo << 8) ? 0 : PST_REASON_ICMP_TYPE;
+		return l4.source == bpf_htons(at.echo << 8) ? 0 : PST_REASON_ICMP_TYPE;
 	}
 	p->source_port = bpf_ntohs(l4.source);
 	p->query.port = bpf_ntohs(l4.destination);
@@ -107,7 +114,8 @@ static __always_inline __u8 pst_parse_l4(struct __sk_buff *skb, __u32 header, __
 		return 0;
 	}
 	p->query.protocol = PST_TCP;
-	if (pst_load(skb, header + sizeof(l4), &tcp, sizeof(tcp) / 4) || tcp.offset >> 4 < 5)
+	if (pst_load(skb, at.header + sizeof(l4), &tcp, sizeof(tcp) / 4) || tcp.offset >> 4 < 5 ||
+	    at.header + (tcp.offset >> 4) * 4 > at.end)
 		return PST_REASON_MALFORMED;
 	p->tcp_flags = tcp.flags;
 	return 0;
@@ -141,14 +149,42 @@ static __always_inline __u8 pst_parse_ip4(struct __sk_buff *skb, struct pst_pack
 	length = bpf_ntohs(ip.length);
 	/* A length of 0 is how the stack writes a segment too big for the field (BIG TCP). */
 	if (length ? length > skb->len || length < sizeof(ip) + sizeof(struct pst_l4)
-		   : skb->len <= 0xffff)
+		   : skb->len <= PST_MAX_PAYLOAD)
 		return PST_REASON_MALFORMED;
-	return pst_parse_l4(skb, sizeof(ip), IPPROTO_ICMP, PST_ECHO4, p);
+	return pst_parse_l4(skb,
+			    (struct pst_l4_place){.header = sizeof(ip),
+						  .end = length ? length : skb->len,
+						  .icmp = IPPROTO_ICMP,
+						  .echo = PST_ECHO4},
+			    p);
+}
+
+/* BIG TCP before Linux 6.19 puts a jumbo option (RFC 2675) in front; drivers take it out again. Nobody can send one. */
+static __always_inline int pst_is_big_tcp6(struct __sk_buff *skb, const struct pst_ip6 *ip)
+{
+	struct pst_l4 hop;
+
+	return ip->next == IPPROTO_HOPOPTS && !ip->length &&
+	       skb->len > sizeof(*ip) + PST_MAX_PAYLOAD &&
+	       !pst_load(skb, sizeof(*ip), &hop, sizeof(hop) / 4) &&
+	       hop.source == bpf_htons(IPPROTO_TCP << 8) && hop.destination == bpf_htons(0xc204) &&
+	       bpf_ntohl(hop.word1) == skb->len - sizeof(*ip);
+}
+
+static __always_inline __u8 pst_parse_ip6_l4(struct __sk_buff *skb, __u32 header, __u32 end,
+					     struct pst_packet *p)
+{
+	return pst_parse_l4(
+		skb,
+		(struct pst_l4_place){
+			.header = header, .end = end, .icmp = IPPROTO_ICMPV6, .echo = PST_ECHO6},
+		p);
 }
 
 static __always_inline __u8 pst_parse_ip6(struct __sk_buff *skb, struct pst_packet *p)
 {
 	struct pst_ip6 ip;
+	__u32 length;
 
 	if (pst_load(skb, 0, &ip, sizeof(ip) / 4))
 		return PST_REASON_MALFORMED;
@@ -157,6 +193,10 @@ static __always_inline __u8 pst_parse_ip6(struct __sk_buff *skb, struct pst_pack
 	__builtin_memcpy(p->source, ip.source, 16);
 	__builtin_memcpy(p->query.addr, ip.destination, 16);
 	p->ip_protocol = ip.next;
+	if (pst_is_big_tcp6(skb, &ip)) {
+		p->ip_protocol = IPPROTO_TCP;
+		return pst_parse_ip6_l4(skb, sizeof(ip) + sizeof(struct pst_l4), skb->len, p);
+	}
 	switch (ip.next) {
 	case IPPROTO_FRAGMENT:
 		return PST_REASON_FRAGMENT;
@@ -169,10 +209,12 @@ static __always_inline __u8 pst_parse_ip6(struct __sk_buff *skb, struct pst_pack
 	case 140: /* shim6 (RFC 5533) */
 		return PST_REASON_EXT_HEADER;
 	}
-	if (bpf_ntohs(ip.length) + sizeof(ip) > skb->len ||
-	    bpf_ntohs(ip.length) < sizeof(struct pst_l4))
+	length = bpf_ntohs(ip.length);
+	/* 0: as with IPv4. */
+	if (length ? length + sizeof(ip) > skb->len || length < sizeof(struct pst_l4)
+		   : skb->len <= sizeof(ip) + PST_MAX_PAYLOAD)
 		return PST_REASON_MALFORMED;
-	return pst_parse_l4(skb, sizeof(ip), IPPROTO_ICMPV6, PST_ECHO6, p);
+	return pst_parse_ip6_l4(skb, sizeof(ip), length ? length + sizeof(ip) : skb->len, p);
 }
 
 /* Fills p (zeroed by the caller) from a packet that begins with its IP header. */
