@@ -274,6 +274,17 @@ static int mode_udp_stream(char **args)
 	return 0;
 }
 
+static int mode_connected_stream(char **args)
+{
+	struct peer to = peer_of(args[0], args[1]);
+	int fd = new_socket(&to, SOCK_DGRAM);
+
+	if (do_connect("connect", fd, &to))
+		return 1;
+	stream(fd, args[2], NULL);
+	return 0;
+}
+
 /* Sends without a pause, UDP and the first packet of TCP, whatever comes back, for ever. */
 static void flood(int udp, const char *canary, const struct peer *to)
 {
@@ -313,6 +324,7 @@ static const struct mode modes[] = {
 	{"tfo-connect", 3, mode_tfo_connect},
 	{"tcp-stream", 3, mode_tcp_stream},
 	{"udp-stream", 3, mode_udp_stream},
+	{"connected-stream", 3, mode_connected_stream},
 	{"flood", 3, mode_flood},
 	{},
 };

@@ -115,6 +115,19 @@ static int mode_raw_ping(char **args)
 	return ping(args[0], args[1], SOCK_RAW);
 }
 
+/* An ICMP message of any type: ADDRESS TYPE CANARY. */
+static int mode_icmp(char **args)
+{
+	struct peer to = peer_of(args[0], "0");
+	struct icmphdr head = {.type = (uint8_t)atoi(args[1])};
+	char packet[PACKET_MAX];
+
+	memcpy(packet, &head, sizeof(head));
+	memcpy(packet + sizeof(head), args[2], strlen(args[2]));
+	return do_sendto(open_socket(AF_INET, SOCK_RAW, IPPROTO_ICMP), packet,
+			 sizeof(head) + strlen(args[2]), &to);
+}
+
 static const struct mode modes[] = {
 	{"socket", 3, mode_socket},
 	{"ip", 3, mode_ip},
@@ -122,6 +135,7 @@ static const struct mode modes[] = {
 	{"hdrincl", 4, mode_hdrincl},
 	{"fragments", 3, mode_fragments},
 	{"ping", 2, mode_ping},
+	{"icmp", 3, mode_icmp},
 	{"raw-ping", 2, mode_raw_ping},
 	{},
 };
