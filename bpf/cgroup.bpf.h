@@ -122,8 +122,9 @@ static __always_inline __u8 pst_refuse_socket(__u32 type, __u32 protocol)
 static __always_inline int pst_refuse(const struct pst_sandbox *sandbox, __u8 reason,
 				      const struct pst_query *query, __u8 hook, __u8 ip_protocol)
 {
-	pst_report(sandbox, query,
-		   pst_pack(pst_answer(PST_VERDICT_DENY, PST_STEP_PARSE, reason, 0)), hook,
+	__u8 step = hook == PST_HOOK_INGRESS ? PST_STEP_INBOUND : PST_STEP_PARSE;
+
+	pst_report(sandbox, query, pst_pack(pst_answer(PST_VERDICT_DENY, step, reason, 0)), hook,
 		   ip_protocol);
 	return 0;
 }

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Socket options that make packets which no packet hook sees (multicast joins) or that every packet hook would
- * refuse anyway (IP options, extension headers: an error at the option is kinder than a silent connection).
+ * Socket options that make packets which no packet hook sees (multicast joins), that every packet hook would
+ * refuse anyway (IP options, extension headers: an error at the option is kinder than a silent connection), or
+ * that make connections nobody opened (TCP_REPAIR: an accepted socket could turn to another peer without a SYN).
  */
 #ifndef PST_SOCKOPT_BPF_H
 #define PST_SOCKOPT_BPF_H
 
 #include "cgroup.bpf.h"
+
+#define PST_TCP_REPAIR 19 /* linux/tcp.h has bitfields of the host's byte order */
 
 static __always_inline int pst_opt_is_join(__u32 option)
 {
@@ -53,6 +56,8 @@ static __always_inline int pst_set_option(struct bpf_sockopt *ctx)
 		reason = pst_refuse_option4((__u32)ctx->optname);
 	else if (ctx->level == IPPROTO_IPV6)
 		reason = pst_refuse_option6((__u32)ctx->optname);
+	else if (ctx->level == IPPROTO_TCP && ctx->optname == PST_TCP_REPAIR)
+		reason = PST_REASON_SOCKET_OPTION;
 	if (reason)
 		return pst_refuse(sandbox, reason, &query, PST_HOOK_SOCKOPT, 0);
 	/* 0: the kernel goes on with the caller's own buffer (one larger than a page would be refused otherwise). */
