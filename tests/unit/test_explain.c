@@ -272,7 +272,25 @@ static void rule_for_another_port_is_the_nearest(void **state)
 	(void)state;
 	begin(&a, "allow 1.2.0.0/16:80; allow 1.2.3.5; deny 0.0.0.0/0");
 	assert_report(&a, "1.2.3.4:443", "default-deny", "1.2.0.0/16:80",
-		      "add \"1.2.3.4\" to allowOut");
+		      "add \"1.2.3.4:443\" to allowOut");
+	policy_free(a.policy);
+}
+
+static void fix_asks_for_no_more_than_was_asked(void **state)
+{
+	struct asked a;
+
+	(void)state;
+	begin(&a, "deny 0.0.0.0/0");
+	assert_report(&a, "[2001:db8::1]:22/tcp", "default-deny", "",
+		      "add \"[2001:db8::1]:22/tcp\" to allowOut");
+	assert_report(&a, "https://1.2.3.4/", "default-deny", "",
+		      "add \"1.2.3.4:443/tcp\" to allowOut");
+	assert_report(&a, "example.com:22", "default-deny", "",
+		      "add \"example.com:22\" to allowOut");
+	a.policy->brimble = true; /* no ports there */
+	assert_report(&a, "1.2.3.4:22", "default-deny", "", "add \"1.2.3.4\" to allow");
+	assert_report(&a, "example.com:22", "default-deny", "", "add \"example.com\" to allow");
 	policy_free(a.policy);
 }
 
@@ -318,7 +336,7 @@ static void untrusted_resolver_says_how_to_trust_it(void **state)
 		&a, "8.8.8.8:53/udp", "untrusted-resolver", "",
 		"trust it with --resolver 8.8.8.8 or \"dns\": {\"resolvers\": [\"8.8.8.8\"]}, and, as no name is allowed, set \"dns\": {\"gate\": false}");
 	assert_report(&a, "192.0.2.53:53/udp", "default-deny", "",
-		      "set \"dns\": {\"gate\": false}, or add \"192.0.2.53\" to allowOut");
+		      "set \"dns\": {\"gate\": false}, or add \"192.0.2.53:53/udp\" to allowOut");
 	policy_free(a.policy);
 }
 
@@ -435,6 +453,7 @@ int main(void)
 		cmocka_unit_test(report_of_an_allowed_address_has_no_fix),
 		cmocka_unit_test(default_denial_names_the_nearest_rule_and_the_entry_to_add),
 		cmocka_unit_test(rule_for_another_port_is_the_nearest),
+		cmocka_unit_test(fix_asks_for_no_more_than_was_asked),
 		cmocka_unit_test(denial_by_a_rule_says_what_to_remove),
 		cmocka_unit_test(always_denied_says_how_the_operator_lifts_it),
 		cmocka_unit_test(untrusted_resolver_says_how_to_trust_it),

@@ -159,7 +159,7 @@ int explain_dest(const struct explain_input *in, const struct policy_dest *dest,
 	if (report.decision.verdict != PST_VERDICT_ALLOW) {
 		report.nearest = by_name ? explain_nearest_name(policy, report.name)
 					 : explain_nearest(policy, &query);
-		explain_fix(in, &query, by_name, &report);
+		explain_fix(in, &query, dest, &report);
 	}
 	*ret_report = report;
 	return 0;

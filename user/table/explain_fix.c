@@ -97,6 +97,19 @@ static const char *allow_list(const struct policy *policy)
 	return policy->brimble ? "allow" : "allowOut";
 }
 
+/* The narrowest entry that would allow what was asked. Brimble's dialect has no ports. */
+static void print_entry(const struct policy *policy, const struct policy_dest *dest,
+			char text[POLICY_DEST_TEXT_MAX])
+{
+	struct policy_dest bare = *dest;
+
+	bare.any_port = dest->kind == POLICY_DEST_CIDR;
+	bare.web_ports = !bare.any_port;
+	if (bare.any_port)
+		bare.protocols = PST_ANY_PROTO;
+	policy_dest_print(policy->brimble ? &bare : dest, text);
+}
+
 static void fix_always_denied(const struct explain_input *in, const struct addr *a, char *text)
 {
 	struct addr denied = *a;
@@ -110,22 +123,15 @@ static void fix_always_denied(const struct explain_input *in, const struct addr 
 		name, name);
 }
 
-static void fix_resolver(const struct policy *policy, const char *dest, char *text)
+static void fix_resolver(const struct policy *policy, const struct addr *a, char *text)
 {
 	bool useless = policy->default_deny && policy->dns_gate && !policy->has_names;
+	char name[CIDR_TEXT_MAX];
 
+	addr_print(a, name);
 	snprintf(text, EXPLAIN_TEXT_MAX,
-		 "trust it with --resolver %s or \"dns\": {\"resolvers\": [\"%s\"]}%s", dest, dest,
+		 "trust it with --resolver %s or \"dns\": {\"resolvers\": [\"%s\"]}%s", name, name,
 		 useless ? ", and, as no name is allowed, set \"dns\": {\"gate\": false}" : "");
-}
-
-static void fix_default(const struct explain_input *in, const struct pst_query *query,
-			const char *dest, bool trusted, char *text)
-{
-	bool dns = query->port == 53 && trusted;
-
-	snprintf(text, EXPLAIN_TEXT_MAX, "%sadd \"%s\" to %s",
-		 dns ? "set \"dns\": {\"gate\": false}, or " : "", dest, allow_list(in->policy));
 }
 
 static void fix_loopback(bool own, char *text)
@@ -144,31 +150,38 @@ static void fix_gate(bool udp, char *text)
 		udp ? "" : ", over UDP");
 }
 
-static void fix_deny_rule(const struct policy *policy, const struct explain_report *report,
-			  const char *dest, bool by_name, char *text)
+static void fix_deny_rule(const struct policy *policy, const struct policy_dest *dest,
+			  uint32_t rule, char *text)
 {
-	char label[LABEL_MAX];
+	char label[LABEL_MAX], entry[POLICY_DEST_TEXT_MAX];
 
-	policy_rule_label(policy, report->decision.rule, label, sizeof(label));
-	if (by_name && !policy->default_deny)
+	policy_rule_label(policy, rule, label, sizeof(label));
+	print_entry(policy, dest, entry);
+	if (dest->kind == POLICY_DEST_NAME && !policy->default_deny) /* which names need */
 		snprintf(text, EXPLAIN_TEXT_MAX, "remove %s", label);
 	else
 		snprintf(text, EXPLAIN_TEXT_MAX,
-			 "remove %s, or add \"%s\" to %s (allow beats deny)", label, dest,
+			 "remove %s, or add \"%s\" to %s (allow beats deny)", label, entry,
 			 allow_list(policy));
 }
 
-void explain_fix(const struct explain_input *in, const struct pst_query *query, bool by_name,
-		 struct explain_report *report)
+static void fix_default(const struct policy *policy, const struct policy_dest *dest, bool resolver,
+			char *text)
 {
-	char dest[DOMAIN_MAX + 1];
+	char entry[POLICY_DEST_TEXT_MAX];
+
+	print_entry(policy, dest, entry);
+	snprintf(text, EXPLAIN_TEXT_MAX, "%sadd \"%s\" to %s",
+		 resolver ? "set \"dns\": {\"gate\": false}, or " : "", entry, allow_list(policy));
+}
+
+void explain_fix(const struct explain_input *in, const struct pst_query *query,
+		 const struct policy_dest *dest, struct explain_report *report)
+{
+	bool resolver;
 	struct addr a;
 
 	memcpy(a.bytes, query->addr, sizeof(a.bytes));
-	if (by_name)
-		snprintf(dest, sizeof(dest), "%s", report->name);
-	else
-		addr_print(&a, dest);
 	switch (report->decision.reason) {
 	case PST_REASON_LOOPBACK:
 	case PST_REASON_OWN_LISTENER:
@@ -182,13 +195,15 @@ void explain_fix(const struct explain_input *in, const struct pst_query *query, 
 		fix_always_denied(in, &a, report->fix);
 		break;
 	case PST_REASON_UNTRUSTED_RESOLVER:
-		fix_resolver(in->policy, dest, report->fix);
+		fix_resolver(in->policy, &a, report->fix);
 		break;
 	case PST_REASON_DENY_RULE:
-		fix_deny_rule(in->policy, report, dest, by_name, report->fix);
+		fix_deny_rule(in->policy, dest, report->decision.rule, report->fix);
 		break;
 	case PST_REASON_DEFAULT_DENY:
-		fix_default(in, query, dest, !by_name && explain_is_trusted(in, &a), report->fix);
+		resolver = dest->kind == POLICY_DEST_CIDR && query->port == 53 &&
+			   explain_is_trusted(in, &a);
+		fix_default(in->policy, dest, resolver, report->fix);
 		break;
 	}
 }

@@ -13,8 +13,8 @@ const struct policy_rule *explain_nearest(const struct policy *policy,
  * at least two. NULL: none comes close. */
 const struct policy_rule *explain_nearest_name(const struct policy *policy, const char *name);
 
-/* Fills report->fix from the rest of it. `by_name`: query->addr says nothing. */
-void explain_fix(const struct explain_input *in, const struct pst_query *query, bool by_name,
-		 struct explain_report *report);
+/* Fills report->fix from the rest of it, for the destination as it was asked about. */
+void explain_fix(const struct explain_input *in, const struct pst_query *query,
+		 const struct policy_dest *dest, struct explain_report *report);
 
 #endif
