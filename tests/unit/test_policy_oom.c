@@ -1,63 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The n-th allocation fails, for every n: parse, check and print report -ENOMEM, leak nothing and crash nowhere. Some
- * library shrinks a block and goes on when that fails: then the result must be the usual one. This program replaces
- * malloc() and counts what is live, so it runs without ASan, which does the same.
+ * library shrinks a block and goes on when that fails: then the result must be the usual one.
  */
 #include "policy_fixture.h"
 
-extern void *__libc_malloc(size_t size);
-extern void *__libc_calloc(size_t count, size_t size);
-extern void *__libc_realloc(void *block, size_t size);
-extern void __libc_free(void *block);
-
-static long allocations_left = -1; /* negative: no limit */
-static long live;
-
-static bool refuse(void)
-{
-	return allocations_left >= 0 && allocations_left-- == 0;
-}
-
-static void *count_block(void *block)
-{
-	live += block != NULL;
-	return block;
-}
-
-void *malloc(size_t size)
-{
-	return refuse() ? NULL : count_block(__libc_malloc(size));
-}
-
-void *calloc(size_t count, size_t size)
-{
-	return refuse() ? NULL : count_block(__libc_calloc(count, size));
-}
-
-void *realloc(void *block, size_t size)
-{
-	void *moved;
-
-	if (refuse())
-		return NULL;
-	moved = __libc_realloc(block, size);
-	live += moved && !block;
-	return moved;
-}
-
-void *reallocarray(void *block, size_t count, size_t size)
-{
-	size_t bytes;
-
-	return __builtin_mul_overflow(count, size, &bytes) ? NULL : realloc(block, bytes);
-}
-
-void free(void *block)
-{
-	live -= block != NULL;
-	__libc_free(block);
-}
+#include "tests/lib/alloc.h"
 
 static const char everything[] =
 	"{\"allowOut\":[\"8.8.8.8\",\"10.1.2.3/8:80\",\"example.com\",\"b\\u00fccher.example:22\",\"*.co.uk\"],"
@@ -93,32 +41,32 @@ static int parse_and_print(const char *document, enum policy_source source, char
 }
 
 /* One run whose n-th allocation fails; true: it has fewer. */
-static bool fail_allocation(const char *document, enum policy_source source, long n,
+static bool fail_allocation(const char *document, enum policy_source source, unsigned long n,
 			    const char *expected)
 {
 	char *text = NULL;
-	long before = live;
+	long before = alloc_live();
 	bool reached;
 	int r;
 
-	allocations_left = n;
+	alloc_fail_at(n);
 	r = parse_and_print(document, source, &text);
-	reached = allocations_left < 0;
-	allocations_left = -1;
+	reached = alloc_has_failed();
+	alloc_fail_at(0);
 	if (r != -ENOMEM && (r != 0 || strcmp(text, expected) != 0))
-		fail_msg("allocation %ld: %d", n, r);
+		fail_msg("allocation %lu: %d", n, r);
 	if (!reached)
 		assert_int_equal(r, 0);
 	free(text);
-	if (live != before)
-		fail_msg("allocation %ld: %ld blocks leaked", n, live - before);
+	if (alloc_live() != before)
+		fail_msg("allocation %lu: %ld blocks leaked", n, alloc_live() - before);
 	return !reached;
 }
 
 static void fail_each_allocation(const char *document, enum policy_source source)
 {
 	char *expected = NULL;
-	long n = 0;
+	unsigned long n = 1;
 
 	/* The first run fills what the libraries keep for good. */
 	assert_int_equal(parse_and_print(document, source, &expected), 0);
@@ -153,22 +101,23 @@ static void reports_every_failed_allocation_of_a_url(void **state)
 	static const char url[] = "https://user@b\xc3\xbc"
 				  "cher.example:8443/path";
 	struct policy_dest d;
-	long before, n = 0;
+	unsigned long n = 0;
 	bool reached;
+	long before;
 
 	(void)state;
 	assert_int_equal(policy_dest_parse(url, true, &d, NULL), 0);
-	before = live;
+	before = alloc_live();
 	do {
 		int r;
 
-		allocations_left = n++;
+		alloc_fail_at(++n);
 		r = policy_dest_parse(url, true, &d, NULL);
-		reached = allocations_left < 0;
-		allocations_left = -1;
-		assert_true(r == 0 || r == -ENOMEM);
+		reached = alloc_has_failed();
+		alloc_fail_at(0);
+		assert_true(r == 0 || (reached && r == -ENOMEM));
 		assert_string_equal(d.domain.name, "xn--bcher-kva.example");
-		assert_int_equal(live, before);
+		assert_int_equal(alloc_live(), before);
 	} while (reached);
 	assert_true(n > 2);
 }
