@@ -53,7 +53,7 @@ static int confine(const struct run_child_options *options, struct error *err)
 	if (!directory)
 		return error_set(err, -errno, "cannot tell the working directory: %s",
 				 strerror(errno));
-	r = run_mounts_set_up(options->identity->is_root, err);
+	r = run_mounts_set_up(options->identity->is_root, options->cgroup_path, err);
 	if (r < 0)
 		return r;
 	/* Some directories are root's to enter, some (FUSE, NFS) the user's only. */

@@ -10,6 +10,7 @@
 
 struct run_child_options {
 	int cgroup_fd;
+	const char *cgroup_path;	     /* below the cgroup2 root */
 	char **command;			     /* NULL-terminated */
 	const struct run_identity *identity; /* unused with keep_privs */
 	bool keep_privs;

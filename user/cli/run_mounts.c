@@ -48,31 +48,44 @@ static int protect(const char *path, struct error *err)
 	return 0;
 }
 
-static int cover_proc(const char *path, struct error *err)
+/*
+ * CMD sees its own cgroup, read-only, and no other: a read-only mount alone does not stop clone3(CLONE_INTO_CGROUP),
+ * which needs no more than to open the directory. A mount that does not show the own cgroup is covered.
+ */
+static int show_own_cgroup(const char *path, const char *cgroup_path, struct error *err)
 {
-	/* Ours will lie over /proc and what is mounted below it. */
-	if (strcmp(path, "/proc") == 0 || strncmp(path, "/proc/", 6) == 0)
-		return 0;
-	return cover(path, err);
+	cleanup_free char *own = NULL;
+	struct stat st;
+
+	if (asprintf(&own, "%s/%s", path, cgroup_path) < 0) {
+		own = NULL;
+		return error_set(err, -ENOMEM, "out of memory");
+	}
+	if (lstat(own, &st) < 0 || !S_ISDIR(st.st_mode))
+		return cover(path, err);
+	if (mount(own, path, NULL, MS_BIND, NULL) < 0)
+		return fail(err, "cover", path);
+	return protect(path, err);
 }
+
+enum action { PROTECT, COVER, SHOW_OWN_CGROUP };
 
 struct treatment {
 	const char *type; /* as the mount table names it */
 	long magic;	  /* as statfs() does */
-	bool root_only;	  /* others cannot write there anyway, and may want to mount it anew */
-	int (*treat)(const char *path, struct error *err);
+	enum action action;
+	bool root_only; /* others cannot write there anyway, and may want to mount it anew */
 };
 
 static const struct treatment treatments[] = {
-	/* To leave the cgroup. Read-only is not enough: clone3(CLONE_INTO_CGROUP) needs no more than to open one. */
-	{"cgroup2", CGROUP2_SUPER_MAGIC, false, cover},
-	{"cgroup", CGROUP_SUPER_MAGIC, false, protect},
-	{"bpf", BPF_FS_MAGIC, false, cover},	       /* to the pinned links and maps */
-	{"proc", PROC_SUPER_MAGIC, false, cover_proc}, /* to processes outside, by a second /proc */
-	{"debugfs", DEBUGFS_MAGIC, false, cover},      /* to the kernel's insides */
-	{"tracefs", TRACEFS_MAGIC, false, cover},
-	{"sysfs", SYSFS_MAGIC, true,
-	 protect}, /* uevent_helper and the like run as the host's root */
+	{"cgroup2", CGROUP2_SUPER_MAGIC, SHOW_OWN_CGROUP, false}, /* to leave the cgroup */
+	{"cgroup", CGROUP_SUPER_MAGIC, PROTECT, false},
+	{"bpf", BPF_FS_MAGIC, COVER, false},	  /* to the pinned links and maps */
+	{"proc", PROC_SUPER_MAGIC, COVER, false}, /* to processes outside, by a second /proc */
+	{"debugfs", DEBUGFS_MAGIC, COVER, false}, /* to the kernel's insides */
+	{"tracefs", TRACEFS_MAGIC, COVER, false},
+	{"sysfs", SYSFS_MAGIC, PROTECT,
+	 true}, /* uevent_helper and the like run as the host's root */
 };
 
 #define N_TREATMENTS (sizeof(treatments) / sizeof(treatments[0]))
@@ -124,6 +137,12 @@ static int add_target(struct targets *targets, const struct treatment *treatment
 	return 0;
 }
 
+/* Ours will lie over /proc and what is mounted below it. */
+static bool is_below_proc(const char *path)
+{
+	return strcmp(path, "/proc") == 0 || strncmp(path, "/proc/", 6) == 0;
+}
+
 /* All first, then the work: the table changes under our own mounts. */
 static int find_targets(bool root, struct targets *targets, struct error *err)
 {
@@ -135,27 +154,40 @@ static int find_targets(bool root, struct targets *targets, struct error *err)
 	while ((entry = getmntent(mounts))) {
 		const struct treatment *treatment = treatment_of(entry->mnt_type, root);
 
+		if (is_below_proc(entry->mnt_dir))
+			continue;
 		if (treatment && add_target(targets, treatment, entry->mnt_dir) < 0)
 			return error_set(err, -ENOMEM, "out of memory");
 	}
 	return 0;
 }
 
-static int treat_targets(bool root, struct error *err)
+static int treat(const struct target *target, const char *cgroup_path, struct error *err)
+{
+	struct statfs fs;
+
+	/* Something else lies over it: no path leads there. */
+	if (statfs(target->path, &fs) < 0 || fs.f_type != target->treatment->magic)
+		return 0;
+	switch (target->treatment->action) {
+	case PROTECT:
+		return protect(target->path, err);
+	case COVER:
+		return cover(target->path, err);
+	case SHOW_OWN_CGROUP:
+		return show_own_cgroup(target->path, cgroup_path, err);
+	}
+	return -EINVAL;
+}
+
+static int treat_targets(bool root, const char *cgroup_path, struct error *err)
 {
 	cleanup(targets_done) struct targets targets = {0};
-	struct statfs fs;
 	int r;
 
 	r = find_targets(root, &targets, err);
-	for (size_t i = 0; r == 0 && i < targets.count; i++) {
-		const struct target *target = &targets.items[i];
-
-		/* Something else lies over it: no path leads there. */
-		if (statfs(target->path, &fs) < 0 || fs.f_type != target->treatment->magic)
-			continue;
-		r = target->treatment->treat(target->path, err);
-	}
+	for (size_t i = 0; r == 0 && i < targets.count; i++)
+		r = treat(&targets.items[i], cgroup_path, err);
 	return r;
 }
 
@@ -264,13 +296,13 @@ static int mount_proc(bool root, struct error *err)
 	return r;
 }
 
-int run_mounts_set_up(bool root, struct error *err)
+int run_mounts_set_up(bool root, const char *cgroup_path, struct error *err)
 {
 	int r;
 
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return fail(err, "make private", "/");
-	r = treat_targets(root, err);
+	r = treat_targets(root, cgroup_path, err);
 	if (r == 0)
 		r = cover_directory("/var/lib/postern", err);
 	if (r == 0)

@@ -10,8 +10,9 @@
 /*
  * In a mount and PID namespace of our own: makes the mounts private, covers or write-protects what leads to
  * the policy, mounts the PID namespace's /proc, and makes names become DNS packets. `root`: CMD runs
- * as root, whose writes to /proc/sys and /sys are closed as well. Any failure is one: nothing is half covered.
+ * as root, whose writes to /proc/sys and /sys are closed as well. `cgroup_path`: CMD's, below the
+ * cgroup2 root. Any failure is one: nothing is half covered.
  */
-int run_mounts_set_up(bool root, struct error *err);
+int run_mounts_set_up(bool root, const char *cgroup_path, struct error *err);
 
 #endif

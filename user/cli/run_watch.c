@@ -160,6 +160,7 @@ static int start(struct state *state, const sigset_t *mask, struct error *err)
 	const struct run_watch *watch = state->watch;
 	struct run_child_options options = {
 		.cgroup_fd = watch->sandbox->cgroup_fd,
+		.cgroup_path = watch->sandbox->cgroup_path,
 		.command = watch->options->command,
 		.identity = watch->identity,
 		.keep_privs = watch->options->keep_privs,
