@@ -167,7 +167,7 @@ static bool parse(int argc, char **argv, struct options *options)
 int main(int argc, char **argv)
 {
 	struct run run = {.options = {.seed = loop_wall_ns(), .queries = 1000000}};
-	bool reached;
+	bool reached, closed;
 	int r = 0;
 
 	if (!parse(argc, argv, &run.options)) {
@@ -181,6 +181,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "agree: %s\n", strerror(r ? -r : ENOMEM));
 		return 1;
 	}
+	closed = agree_fails_closed(run.kernel);
 	r = run_all(&run);
 	if (r)
 		fprintf(stderr, "agree: seed %llu: %s\n", (unsigned long long)run.seed,
@@ -190,5 +191,5 @@ int main(int argc, char **argv)
 	       (unsigned long long)run.failed);
 	agree_kernel_free(run.kernel);
 	free(run.now);
-	return r || run.failed || !reached ? 1 : 0;
+	return r || run.failed || !reached || !closed ? 1 : 0;
 }

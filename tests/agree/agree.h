@@ -53,4 +53,7 @@ void agree_kernel_free(struct agree_kernel *kernel);
 int agree_kernel(struct agree_kernel *kernel, const struct agree_tables *tables,
 		 const struct pst_query *queries, struct pst_decision *ret_answers);
 
+/* Whether both legs (kernel may be NULL) deny when rows are missing or there is no policy. */
+bool agree_fails_closed(struct agree_kernel *kernel);
+
 #endif
