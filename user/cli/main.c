@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* postern: finds the subcommand and hands over. */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "cli/cli.h"
@@ -52,10 +54,26 @@ static int unknown_command(const char *name)
 	return CLI_USAGE;
 }
 
+/* A caller may have closed the standard streams: what we open must never take their numbers. */
+static int fill_standard_streams(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd < 0)
+		return -1;
+	close(fd);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	const struct cli_command *command;
 
+	if (fill_standard_streams() < 0)
+		return CLI_FAILURE;
 	if (argc < 2) {
 		print_help(stderr);
 		return CLI_USAGE;
