@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT */
+/* cgroup2 directories: where they are found, what is refused, and what removing leaves alone. */
+#define _GNU_SOURCE
+#include "kern_fixture.h"
+
+#include <linux/magic.h>
+#include <sys/vfs.h>
+
+static void opens_the_root_of_the_mount(void **state)
+{
+	struct error err = {{0}};
+	cleanup_close int fd = -1;
+	cleanup_free char *path = NULL;
+	struct statfs fs;
+
+	(void)state;
+	check(cgroup_open_root(&fd, &path, &err));
+	assert_int_equal(fstatfs(fd, &fs), 0);
+	assert_int_equal(fs.f_type, CGROUP2_SUPER_MAGIC);
+	assert_non_null(path);
+}
+
+static void mounts_privately_where_there_is_none(void **state)
+{
+	struct place *place = *state;
+	int status = 0;
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (!pid) {
+		cleanup_free char *mounted = NULL, *path = NULL;
+		int root = -1, fd = -1;
+		bool ok;
+
+		/* In this copy of the mounts, no cgroup2 is left. */
+		ok = !unshare(CLONE_NEWNS);
+		while (ok && !cgroup_find_root(&fd, &mounted, NULL)) {
+			close(fd);
+			ok = !umount2(mounted, MNT_DETACH);
+			free(TAKE_PTR(mounted));
+		}
+		ok = ok && !cgroup_open_root(&root, &path, NULL) && !strcmp(path, "") &&
+		     !cgroup_open(root, place->root_name, &fd, NULL);
+		_exit(ok ? 0 : 1);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+static void creates_every_directory_on_the_way(void **state)
+{
+	struct place *place = *state;
+	struct error err = {{0}};
+	cleanup_close int fd = -1, again = -1, other = -1;
+	uint64_t id, id_again;
+
+	check(cgroup_create(place->root, "a/b/c", &fd, &err));
+	check(cgroup_create(place->root, "a/b/c", &again, &err));
+	assert_int_equal(cgroup_id(fd, &id), 0);
+	assert_int_equal(cgroup_id(again, &id_again), 0);
+	assert_int_equal(id, id_again);
+	check(cgroup_open_id(place->root, id, &other));
+	assert_int_equal(cgroup_id(other, &id_again), 0);
+	assert_int_equal(id, id_again);
+	assert_int_equal(cgroup_remove_tree(place->root, "a"), 0);
+	assert_int_equal(faccessat(place->root, "a", F_OK, 0), -1);
+}
+
+static void does_not_find_a_removed_cgroup_by_its_id(void **state)
+{
+	struct place *place = *state;
+	struct error err = {{0}};
+	cleanup_close int fd = -1;
+	int found = -1;
+	uint64_t id;
+
+	check(cgroup_create(place->root, "gone", &fd, &err));
+	assert_int_equal(cgroup_id(fd, &id), 0);
+	assert_int_equal(cgroup_remove(place->root, "gone"), 0);
+	assert_true(cgroup_open_id(place->root, id, &found) < 0);
+	assert_int_equal(found, -1);
+}
+
+static void refuses_to_leave_the_root(void **state)
+{
+	static const char *const paths[] = {"..", "a/../../x", "/", "/etc"};
+	struct place *place = *state;
+
+	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+		struct error err = {{0}};
+		int fd = -1;
+
+		assert_true(cgroup_open(place->root, paths[i], &fd, &err) < 0);
+		assert_int_equal(fd, -1);
+		assert_non_null(strstr(err.text, paths[i]));
+	}
+}
+
+static void refuses_what_is_not_cgroup2(void **state)
+{
+	cleanup_close int tmp = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct error err = {{0}};
+	int fd = -1;
+
+	(void)state;
+	assert_int_equal(cgroup_open(tmp, "tmp", &fd, &err), -EINVAL);
+	assert_string_equal(err.text, "'tmp' is not a cgroup v2 directory");
+}
+
+static void does_not_remove_what_has_members(void **state)
+{
+	struct place *place = *state;
+	struct error err = {{0}};
+	cleanup_close int fd = -1;
+	pid_t member;
+
+	check(cgroup_create(place->root, "busy/below", &fd, &err));
+	member = member_start(fd);
+	assert_int_equal(cgroup_remove(place->root, "busy/below"), -EBUSY);
+	assert_int_equal(cgroup_remove_tree(place->root, "busy"), -EBUSY);
+	assert_int_equal(faccessat(place->root, "busy/below", F_OK, 0), 0);
+	child_kill(member, fd);
+	assert_int_equal(cgroup_remove_tree(place->root, "busy"), 0);
+	assert_int_equal(cgroup_remove(place->root, "busy"), 0);
+}
+
+static void knows_whether_anybody_is_there(void **state)
+{
+	struct place *place = *state;
+	struct error err = {{0}};
+	cleanup_close int upper = -1, lower = -1;
+	bool populated = true;
+	pid_t member;
+
+	check(cgroup_create(place->root, "up/low", &lower, &err));
+	check(cgroup_open(place->root, "up", &upper, &err));
+	assert_int_equal(cgroup_is_populated(upper, &populated), 0);
+	assert_false(populated);
+	member = member_start(lower);
+	assert_int_equal(cgroup_is_populated(upper, &populated), 0);
+	assert_true(populated);
+	child_kill(member, upper);
+	assert_int_equal(cgroup_remove_tree(place->root, "up"), 0);
+	assert_int_equal(cgroup_is_populated(upper, &populated), 0);
+	assert_false(populated);
+	assert_int_equal(cgroup_is_populated(place->real_root, &populated), 0);
+	assert_true(populated);
+}
+
+static void kills_members_of_the_cgroups_below_too(void **state)
+{
+	struct place *place = *state;
+	struct error err = {{0}};
+	cleanup_close int upper = -1, lower = -1;
+	int status = 0;
+	pid_t member;
+
+	check(cgroup_create(place->root, "up/low", &lower, &err));
+	check(cgroup_open(place->root, "up", &upper, &err));
+	member = member_start(lower);
+	assert_int_equal(cgroup_kill(upper), 0);
+	assert_int_equal(waitpid(member, &status, 0), member);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	assert_int_equal(cgroup_remove_tree(place->root, "up"), 0);
+}
+
+static void tells_the_path_of_a_process(void **state)
+{
+	struct place *place = *state;
+	struct error err = {{0}};
+	cleanup_close int fd = -1;
+	cleanup_free char *path = NULL;
+	char expected[128];
+	pid_t member;
+
+	check(cgroup_create(place->root, "a b/c", &fd, &err));
+	member = member_start(fd);
+	check(cgroup_of(member, &path, &err));
+	(void)snprintf(expected, sizeof(expected), "%s/a b/c", place->root_name);
+	assert_string_equal(path, expected);
+	child_kill(member, fd);
+	assert_int_equal(cgroup_remove_tree(place->root, "a b"), 0);
+}
+
+static void counts_levels_below_the_root(void **state)
+{
+	(void)state;
+	assert_int_equal(cgroup_level(""), 0);
+	assert_int_equal(cgroup_level("/"), 0);
+	assert_int_equal(cgroup_level("a"), 1);
+	assert_int_equal(cgroup_level("/a/b/"), 2);
+	assert_int_equal(cgroup_level("a//b"), 2);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(opens_the_root_of_the_mount),
+		cmocka_unit_test(mounts_privately_where_there_is_none),
+		cmocka_unit_test(creates_every_directory_on_the_way),
+		cmocka_unit_test(does_not_find_a_removed_cgroup_by_its_id),
+		cmocka_unit_test(refuses_to_leave_the_root),
+		cmocka_unit_test(refuses_what_is_not_cgroup2),
+		cmocka_unit_test(does_not_remove_what_has_members),
+		cmocka_unit_test(knows_whether_anybody_is_there),
+		cmocka_unit_test(kills_members_of_the_cgroups_below_too),
+		cmocka_unit_test(tells_the_path_of_a_process),
+		cmocka_unit_test(counts_levels_below_the_root),
+	};
+
+	return cmocka_run_group_tests(tests, place_open, place_close);
+}
