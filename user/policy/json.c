@@ -120,7 +120,7 @@ static int convert_integer(struct scan *s, size_t start, int64_t *ret_integer)
 static int scan_number(struct scan *s, struct json_node *node)
 {
 	size_t start = s->at, digits;
-	bool fraction;
+	bool fraction = false;
 	int r;
 
 	if (scan_peek(s) == '-')

@@ -138,7 +138,7 @@ static int read_header(struct reader *rd, const struct json_node *node, const ch
 		r = reader_string(rd, node, &value);
 	if (r == 0)
 		r = check_header_value(rd, node, domain);
-	if (r < 0)
+	if (r)
 		return r;
 	if (has_header(t, node->key))
 		return refuse(rd, node, "Header \"%s\" stands twice in rule for domain \"%s\".",
