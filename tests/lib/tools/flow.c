@@ -292,8 +292,8 @@ static void flood(int udp, const char *canary, const struct peer *to)
 		int tcp = open_socket(to->addr.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
 
 		for (int i = 0; i < 100; i++)
-			sendto(udp, canary, strlen(canary), 0, &to->addr.any, to->len);
-		connect(tcp, &to->addr.any, to->len);
+			(void)sendto(udp, canary, strlen(canary), 0, &to->addr.any, to->len);
+		(void)connect(tcp, &to->addr.any, to->len);
 		close(tcp);
 	}
 }
