@@ -113,7 +113,7 @@ function include_in_room(name, quoted,    of)
 		bad("libbpf", name " belongs to user/kern alone")
 	if (pure ~ " " room " " && name ~ /^base\/(log|io|loop)\.h$/)
 		bad("pure", "the room " room " neither logs nor does I/O, yet includes " name)
-	if (!quoted || name ~ /^pst_[a-z]+\.h$/)
+	if (!quoted || name ~ /^pst_[a-z]+\.h$|\.skel\.h$/)
 		return
 	of = name
 	sub(/\/.*/, "", of)
@@ -192,6 +192,7 @@ self_test()
 	plant json-c user/policy/planted.c '#include <json.h>'
 	plant libbpf user/cli/planted.c '#include <bpf/libbpf.h>'
 	plant libbpf user/table/planted.c '#include <postern.skel.h>'
+	plant libbpf user/cli/planted.c '#include "postern.skel.h"'
 	plant clock user/kern/planted.c 'static void planted(struct timespec *t) { clock_gettime(0, t); }'
 	plant clock user/cli/planted.c 'static long planted(void) { return time(NULL); }'
 	plant clock user/base/planted.c 'static int planted(void *t) { return gettimeofday(t, 0); }'

@@ -10,6 +10,7 @@ jobs=$(nproc)
 include=(-std=gnu11 -D_GNU_SOURCE= -Iinclude -Iuser -Ibpf -I. -isystem "$B")
 bpf_include=(-g -O2 -target bpf -Iinclude -Ibpf -idirafter "/usr/include/$(gcc -print-multiarch)")
 problems=0
+checks=0
 log=$(mktemp)
 trap 'rm -f "$log" "$log.format"' EXIT
 
@@ -44,6 +45,7 @@ check()
 {
 	local name=$1 start
 	start=$(date +%s%N)
+	checks=$((checks + 1))
 	shift
 	if ! "$@" >"$log" 2>&1; then
 		problems=$((problems + 1))
@@ -74,20 +76,32 @@ formatted()
 # The path to a finding is long: V=1 shows it.
 tidy_one()
 {
-	local model=(-include tools/lint-model.h)
+	# A tenth of the analyzer's usual budget for a function: it finds nearly the same in a fifth of the time.
+	local more=(-Xclang -analyzer-config -Xclang max-nodes=22500)
 	case $* in
-	*target\ bpf* | *user/base/error.c\ *) model=() ;;
+	*target\ bpf* | *user/base/error.c\ *) ;;
+	*) more+=(-include tools/lint-model.h) ;;
 	esac
-	clang-tidy-14 --quiet "$@" "${model[@]}" 2>&1 | grep -E "${V:+.|} (error|warning): "
+	clang-tidy-14 --quiet "$@" "${more[@]}" 2>&1 | grep -E "${V:+.|} (error|warning): "
 	return "${PIPESTATUS[0]}"
 }
 export -f tidy_one
 
+# Tests without the path-sensitive checks: they do not know that a failed assertion does not return.
 tidy()
 {
-	local list=("${user_c[@]}")
+	local list
+	mapfile -t list < <(printf '%s\n' "${user_c[@]}" | grep '^user/')
 	# shellcheck disable=SC2016 # for the inner shell
 	each 1 bash -c 'tidy_one "${@: -1}" -- "${@:1:$#-1}"' tidy "${include[@]}"
+}
+
+tidy_tests()
+{
+	local list
+	mapfile -t list < <(printf '%s\n' "${user_c[@]}" | grep '^tests/')
+	# shellcheck disable=SC2016 # for the inner shell
+	each 1 bash -c 'tidy_one --checks=-clang-analyzer-\* "${@: -1}" -- "${@:1:$#-1}"' tidy "${include[@]}"
 }
 
 # Without the path-sensitive checks: they know neither the helpers nor the verifier, which proves more.
@@ -108,13 +122,14 @@ analyzed()
 }
 
 # memleak: knows nothing of __attribute__((cleanup)); the leak sanitizer runs over the same code.
+# uninitvar: takes `chain[depth]` after `while (depth-- > 0)` for unset; both compilers and clang-tidy look too.
 # unknownMacro, normalCheckLevelMaxBranches: about cppcheck itself, not about the code.
 cppchecked()
 {
 	[ ${#user_c[@]} -eq 0 ] && return
 	cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 -j "$jobs" \
 		--enable=warning,performance,portability --suppress=missingIncludeSystem --suppress=memleak \
-		--suppress=normalCheckLevelMaxBranches --suppress=unknownMacro \
+		--suppress=normalCheckLevelMaxBranches --suppress=unknownMacro --suppress=uninitvar \
 		-D_GNU_SOURCE= -Iinclude -Iuser "${user_c[@]}"
 }
 
@@ -133,7 +148,7 @@ for path in sys.argv[1:]:
 PYTHON
 }
 
-# Shape: length of files, lines and functions, comment style, words that do not belong in a finished tree.
+# Shape: width (100 is clang-format's; comments may go to 120, a line with a string as far as it must), length of files, lines and functions, comment style, words that do not belong in a finished tree.
 # clang-tidy measures functions and nesting too, but not what only a BPF build or a test sees.
 # shellcheck disable=SC2016 # an awk program
 shape='
@@ -142,7 +157,7 @@ FNR == 1 { in_function = commented = 0; lines[FILENAME] = 0 }
 	lines[FILENAME] = FNR
 	wide = $0
 	gsub(/\t/, "        ", wide)
-	if (length(wide) > 120)
+	if (length(wide) > 120 && wide !~ /"/)
 		bad("longer than 120 columns")
 	code = strip($0)
 	if (code ~ /\/\//)
@@ -196,13 +211,14 @@ shaped()
 # Source files say their licence in the first line (scripts: the second).
 licensed()
 {
-	local file bad=0
-	while read -r file; do
-		head -2 "$file" | grep -q 'SPDX-License-Identifier: MIT' && continue
-		echo "$file: no SPDX line"
-		bad=1
-	done < <({ select_files '\.([ch]|py|sh|bash)$|^Makefile$|^\.ci/'; printf '%s\n' "${scripts[@]}"; } | grep . | sort -u)
-	return $bad
+	local list
+	mapfile -t list < <({ select_files '\.([ch]|py|sh|bash)$|^Makefile$|^\.ci/'; printf '%s\n' "${scripts[@]}"; } |
+		grep . | sort -u)
+	[ ${#list[@]} -eq 0 ] || awk '
+		FNR == 1 { seen[FILENAME] += 0 }
+		FNR <= 2 && /SPDX-License-Identifier: MIT/ { seen[FILENAME] = 1 }
+		END { for (file in seen) if (!seen[file]) { print file ": no SPDX line"; bad = 1 } exit bad }
+	' "${list[@]}"
 }
 
 finished()
@@ -220,9 +236,10 @@ check python python_compiles
 check cppcheck cppchecked
 check gcc-analyzer analyzed
 check clang-tidy tidy
+check clang-tidy-tests tidy_tests
 check clang-tidy-bpf tidy_bpf
 if [ $problems -gt 0 ]; then
-	echo "lint: FAILED: $problems of 10 checks"
+	echo "lint: FAILED: $problems of $checks checks"
 	exit 1
 fi
-echo "lint: ${#files[@]} files, 10 checks, nothing to say"
+echo "lint: ${#files[@]} files, $checks checks, nothing to say"
