@@ -27,6 +27,14 @@ const struct policy_rule *policy_first_name(const struct policy *policy);
 #define POLICY_NAMES_NEED_DENY                                                                     \
 	"When specifying allowed domains in allow out, you must include 'ALL_TRAFFIC' in deny out to block all other traffic."
 
+/* same.c: every rule that says the same as an earlier one, in the order of the rules. The caller frees. */
+struct policy_pair {
+	uint32_t first, rule; /* indices */
+};
+
+int policy_find_same(const struct policy *policy, struct policy_pair **ret_pairs,
+		     size_t *ret_count);
+
 /* warn.c: collects the warnings anew. */
 int policy_warn(struct policy *policy);
 

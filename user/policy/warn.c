@@ -14,11 +14,17 @@
 /* Of several rules with one prefix but different ports, at most so many are compared. */
 #define SAME_PREFIX_MAX 64
 
+/* Sorted in place of the rules, which are large. */
+struct prefix_entry {
+	struct cidr cidr;
+	uint32_t rule; /* index */
+};
+
 struct warnings {
 	struct policy *policy;
-	/* Rules with an address: the allow rules sorted by prefix, all rules sorted by everything. */
-	const struct policy_rule **allow, **all;
-	size_t n_allow, n_all;
+	struct prefix_entry *allow; /* the allow rules with an address, by prefix */
+	size_t n_allow;
+	bool len_used[CIDR_IPV6 + 1][129]; /* by family: the lengths that occur in `allow` */
 	size_t unlisted;
 };
 
@@ -63,59 +69,17 @@ static int compare_cidr(const struct cidr *a, const struct cidr *b)
 	return memcmp(a->addr.bytes, b->addr.bytes, sizeof(a->addr.bytes));
 }
 
-static int compare_place(const struct policy_rule *a, const struct policy_rule *b)
+static int compare_index(uint32_t a, uint32_t b)
 {
 	return a < b ? -1 : a > b;
 }
 
 static int by_prefix(const void *a, const void *b)
 {
-	const struct policy_rule *x = *(const struct policy_rule *const *)a;
-	const struct policy_rule *y = *(const struct policy_rule *const *)b;
-	int order = compare_cidr(&x->dest.cidr, &y->dest.cidr);
+	const struct prefix_entry *x = a, *y = b;
+	int order = compare_cidr(&x->cidr, &y->cidr);
 
-	return order ? order : compare_place(x, y);
-}
-
-static int compare_ports(const struct policy_dest *a, const struct policy_dest *b)
-{
-	const int pairs[][2] = {{a->protocols, b->protocols},
-				{a->any_port, b->any_port},
-				{a->web_ports, b->web_ports},
-				{a->first, b->first},
-				{a->last, b->last}};
-
-	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
-		if (pairs[i][0] != pairs[i][1])
-			return pairs[i][0] < pairs[i][1] ? -1 : 1;
-	}
-	return 0;
-}
-
-/* Verdict, host, ports; equal when the two rules mean the same. */
-static int compare_meaning(const struct policy_rule *x, const struct policy_rule *y)
-{
-	const struct policy_dest *a = &x->dest, *b = &y->dest;
-	int order = x->verdict - y->verdict;
-
-	if (!order)
-		order = a->kind - b->kind;
-	if (!order && a->kind == POLICY_DEST_CIDR)
-		order = compare_cidr(&a->cidr, &b->cidr);
-	if (!order && a->kind == POLICY_DEST_NAME)
-		order = a->domain.kind - b->domain.kind;
-	if (!order && a->kind == POLICY_DEST_NAME)
-		order = strcmp(a->domain.name, b->domain.name);
-	return order ? order : compare_ports(a, b);
-}
-
-static int by_meaning(const void *a, const void *b)
-{
-	const struct policy_rule *x = *(const struct policy_rule *const *)a;
-	const struct policy_rule *y = *(const struct policy_rule *const *)b;
-	int order = compare_meaning(x, y);
-
-	return order ? order : compare_place(x, y);
+	return order ? order : compare_index(x->rule, y->rule);
 }
 
 static bool covers_ports(const struct policy_dest *outer, const struct policy_dest *inner)
@@ -127,7 +91,7 @@ static bool covers_ports(const struct policy_dest *outer, const struct policy_de
 	return !inner->any_port && outer->first <= inner->first && outer->last >= inner->last;
 }
 
-/* The index of the first allow rule that does not stand before `prefix`. */
+/* The index of the first allow entry that does not stand before `prefix`. */
 static size_t lower_bound(const struct warnings *w, const struct cidr *prefix)
 {
 	size_t low = 0, high = w->n_allow;
@@ -135,7 +99,7 @@ static size_t lower_bound(const struct warnings *w, const struct cidr *prefix)
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
 
-		if (compare_cidr(&w->allow[middle]->dest.cidr, prefix) < 0)
+		if (compare_cidr(&w->allow[middle].cidr, prefix) < 0)
 			low = middle + 1;
 		else
 			high = middle;
@@ -146,13 +110,18 @@ static size_t lower_bound(const struct warnings *w, const struct cidr *prefix)
 static const struct policy_rule *allow_at(const struct warnings *w, const struct cidr *prefix,
 					  const struct policy_dest *inner)
 {
-	size_t first = lower_bound(w, prefix);
+	size_t first;
 
+	if (!w->len_used[prefix->family][prefix->len])
+		return NULL;
+	first = lower_bound(w, prefix);
 	for (size_t i = first; i < w->n_allow && i < first + SAME_PREFIX_MAX; i++) {
-		if (!cidr_equal(&w->allow[i]->dest.cidr, prefix))
+		const struct policy_rule *rule = &w->policy->rules[w->allow[i].rule];
+
+		if (!cidr_equal(&w->allow[i].cidr, prefix))
 			break;
-		if (covers_ports(&w->allow[i]->dest, inner))
-			return w->allow[i];
+		if (covers_ports(&rule->dest, inner))
+			return rule;
 	}
 	return NULL;
 }
@@ -280,31 +249,47 @@ static int warn_rule(struct warnings *w, const struct policy_rule *rule)
 
 static int warn_duplicates(struct warnings *w)
 {
-	const struct policy_rule *first = NULL;
+	const struct policy_rule *rules = w->policy->rules;
+	cleanup_free struct policy_pair *pairs = NULL;
 	char place[320];
-	int r = 0;
+	size_t count = 0;
+	int r = policy_find_same(w->policy, &pairs, &count);
 
-	for (size_t i = 0; i < w->n_all && r == 0; i++) {
-		if (!first || compare_meaning(first, w->all[i]) != 0)
-			first = w->all[i];
-		else
-			r = warn(w, w->all[i], "'%.100s' means the same as %s", w->all[i]->text,
-				 policy_rule_place(first, place, sizeof(place)));
+	for (size_t i = 0; i < count && r == 0; i++) {
+		const struct policy_rule *rule = &rules[pairs[i].rule];
+
+		r = warn(w, rule, "'%.100s' means the same as %s", rule->text,
+			 policy_rule_place(&rules[pairs[i].first], place, sizeof(place)));
 	}
 	return r;
 }
 
-static int collect(struct warnings *w)
+static int warn_rules(struct warnings *w)
 {
 	int r = 0;
 
-	qsort(w->allow, w->n_allow, sizeof(*w->allow), by_prefix);
-	qsort(w->all, w->n_all, sizeof(*w->all), by_meaning);
 	for (size_t i = 0; i < w->policy->n_rules && r == 0; i++)
 		r = warn_rule(w, &w->policy->rules[i]);
-	if (r == 0)
-		r = warn_duplicates(w);
 	return r;
+}
+
+/* Allow rules stand first; without a deny rule behind them nobody asks. */
+static void collect_allow(struct warnings *w)
+{
+	const struct policy *policy = w->policy;
+
+	if (policy->rules[policy->n_rules - 1].verdict == PST_VERDICT_ALLOW)
+		return;
+	for (size_t i = 0; i < policy->n_rules; i++) {
+		const struct policy_rule *rule = &policy->rules[i];
+
+		if (rule->verdict != PST_VERDICT_ALLOW || rule->dest.kind != POLICY_DEST_CIDR)
+			continue;
+		w->allow[w->n_allow].cidr = rule->dest.cidr;
+		w->allow[w->n_allow++].rule = (uint32_t)i;
+		w->len_used[rule->dest.cidr.family][rule->dest.cidr.len] = true;
+	}
+	qsort(w->allow, w->n_allow, sizeof(*w->allow), by_prefix);
 }
 
 static int warn_unlisted(struct warnings *w)
@@ -327,26 +312,19 @@ static int warn_unlisted(struct warnings *w)
 
 int policy_warn(struct policy *policy)
 {
-	cleanup_free const struct policy_rule **allow = NULL;
-	cleanup_free const struct policy_rule **all = NULL;
+	cleanup_free struct prefix_entry *allow = NULL;
 	struct warnings w = {.policy = policy};
 	int r;
 
 	if (!policy->n_rules)
 		return 0;
 	allow = reallocarray(NULL, policy->n_rules, sizeof(*allow));
-	all = reallocarray(NULL, policy->n_rules, sizeof(*all));
-	if (!allow || !all)
+	if (!allow)
 		return -ENOMEM;
 	w.allow = allow;
-	w.all = all;
-	for (size_t i = 0; i < policy->n_rules; i++) {
-		const struct policy_rule *rule = &policy->rules[i];
-
-		w.all[w.n_all++] = rule;
-		if (rule->verdict == PST_VERDICT_ALLOW && rule->dest.kind == POLICY_DEST_CIDR)
-			w.allow[w.n_allow++] = rule;
-	}
-	r = collect(&w);
+	collect_allow(&w);
+	r = warn_rules(&w);
+	if (r == 0)
+		r = warn_duplicates(&w);
 	return r < 0 ? r : warn_unlisted(&w);
 }
