@@ -183,8 +183,8 @@ static inline void enter(int cgroup)
 	close(fd);
 }
 
-/* The errno of a UDP socket() and connect() to `address` from inside the cgroup; 0: they worked. Where there is no route the
- * error is not EPERM, so that EPERM always means: denied by a hook. */
+/* The errno of a UDP socket() and connect() to `address` from inside the cgroup; 0: they worked.
+ * Where there is no route the error is not EPERM: EPERM always means that a hook denied it. */
 static inline int connect_inside(int cgroup, const char *address)
 {
 	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(9)};
