@@ -46,7 +46,8 @@ static __always_inline struct bpf_sock *pst_lookup(void *ctx, struct bpf_sock_tu
 		       : bpf_sk_lookup_udp(ctx, t, sizeof(t->ipv6), BPF_F_CURRENT_NETNS, 0);
 }
 
-/* What the packet would reach: first with its own tuple, then (a TIME_WAIT socket hides a listener) without a source. */
+/* What the packet would reach: first with its own tuple, then (a TIME_WAIT socket hides a listener)
+ * without a source. */
 static __always_inline struct bpf_sock *pst_find_peer(void *ctx, const struct pst_query *query,
 						      const __u8 source[16], __u16 source_port)
 {

@@ -69,7 +69,8 @@ struct pst_packet {
 	__u32 length;
 } __attribute__((aligned(8)));
 
-/* Copies `words` 32-bit words at `offset`: from the linear part, else by the helper. 0, or not 0 when the packet ends before. */
+/* Copies `words` 32-bit words at `offset`: from the linear part, else by the helper. 0, or not 0 when
+ * the packet ends before. */
 static __always_inline int pst_load(struct __sk_buff *skb, __u32 offset, void *to,
 				    const __u32 words)
 {
