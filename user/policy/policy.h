@@ -150,7 +150,8 @@ int policy_add_private(struct policy *policy, const char *text, struct error *er
  * policy_parse() has done it; call it again after policy_add*(). */
 int policy_check(struct policy *policy, struct error *err);
 
-/* A native entry or (for explain) a destination; a URL too when `url` is true: its host and port (80, 443 or written). */
+/* A native entry or (for explain) a destination; a URL too when `url` is true: its host and port
+ * (80, 443 or written). */
 int policy_dest_parse(const char *text, bool url, struct policy_dest *ret_dest, struct error *err);
 /* The canonical native text; policy_dest_parse() of it gives the same meaning. Returns `text`. */
 const char *policy_dest_print(const struct policy_dest *dest, char text[POLICY_DEST_TEXT_MAX]);
