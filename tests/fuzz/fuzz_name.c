@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Any text as a name pattern: what is accepted is lower-case LDH, canonical after one print, and matches what it says. */
+/* Any text as a name pattern: what is accepted is lower-case LDH, canonical after one print, and matches
+ * what it says. */
 #include "fuzz.h"
 
 #include <errno.h>
