@@ -25,7 +25,8 @@
 	X(14, ALWAYS_DENIED, "always-denied", "the address is in the host's always-denied set")    \
 	X(15, DENY_RULE, "deny-rule", "a deny rule covers the destination")                        \
 	X(16, DEFAULT_DENY, "default-deny", "no rule allows the destination")                      \
-	X(17, UNTRUSTED_RESOLVER, "untrusted-resolver", "port 53 of a resolver that is not trusted") \
+	X(17, UNTRUSTED_RESOLVER, "untrusted-resolver",                                            \
+	  "port 53 of a resolver that is not trusted")                                             \
 	X(18, NAME_GATE, "name-gate", "the question asks for a name that no rule allows")          \
 	X(19, DNS_TCP, "dns-tcp", "DNS over TCP needs the relay")                                  \
 	X(20, LEASE_EXPIRED, "lease-expired", "the DNS answer for this address is too old")        \
@@ -44,7 +45,7 @@ enum pst_reason {
 #define X(code, NAME, name, text) PST_REASON_##NAME = code,
 	PST_REASONS(X)
 #undef X
-	PST_REASON_MAX = 64,
+		PST_REASON_MAX = 64,
 };
 
 #endif
