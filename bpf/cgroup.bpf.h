@@ -80,7 +80,7 @@ static __always_inline int pst_call_is_answer(struct bpf_sock_addr *ctx,
 	if (!table)
 		return 0;
 	pst_peer_key_of(&key, query->addr, query->port, (__u16)sk->src_port, PST_UDP);
-	peer = pst_peer_find(table, &key, bpf_ktime_get_boot_ns());
+	peer = pst_peer_find(table, &key, bpf_ktime_get_coarse_ns());
 	return peer && peer->kind == PST_FLOW_IN && pst_inbound_admits(sandbox, query->addr);
 }
 
@@ -165,12 +165,10 @@ static __always_inline int pst_released(struct bpf_sock *ctx)
 /* ---- packets out ---- */
 
 /* Unconnected UDP: was this packet's destination an admitted peer that spoke to this port first? */
-static __always_inline int pst_udp_inbound(const struct pst_sandbox *sandbox, void *table,
-					   const struct pst_peer_key *key)
+static __always_inline int pst_udp_inbound(const struct pst_sandbox *sandbox, struct pst_peer *peer,
+					   const struct pst_packet *p)
 {
-	struct pst_peer *peer = pst_peer_find(table, key, bpf_ktime_get_boot_ns());
-
-	if (!peer || peer->kind != PST_FLOW_IN || !pst_inbound_admits(sandbox, key->addr))
+	if (!peer || peer->kind != PST_FLOW_IN || !pst_inbound_admits(sandbox, p->query.addr))
 		return 0;
 	peer->replied = 1;
 	return 1;
@@ -210,36 +208,33 @@ static __always_inline void pst_cache(const struct pst_sandbox *sandbox, struct 
 
 /* Who opened the flow, told by the socket's state (TCP) or the peer table (unconnected UDP). */
 static __always_inline int pst_out_inbound(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
-					   struct pst_flow *flow, void *table,
-					   const struct pst_peer_key *key,
+					   struct pst_flow *flow, struct pst_peer *peer,
 					   const struct pst_packet *p)
 {
 	if (p->query.broken)
 		return 0;
-	if (table)
-		return pst_udp_inbound(sandbox, table, key);
+	if (p->query.protocol == PST_UDP)
+		return pst_udp_inbound(sandbox, peer, p);
 	return flow && pst_tcp_inbound(skb, sandbox, flow, p);
 }
 
-/* An allowed datagram to a new peer: remembered, so that the peer's answers do not count as the peer's call. */
-static __always_inline int pst_remember_peer(const struct pst_sandbox *sandbox, void *table,
-					     const struct pst_peer_key *key, struct pst_decision d)
+/* An allowed datagram to a new peer is remembered, so that the peer's answers do not count as the peer's call. */
+static __always_inline int pst_is_new_peer(const struct bpf_sock *sk, const struct pst_peer *peer,
+					   struct pst_decision d)
 {
-	__u64 now_ns = bpf_ktime_get_boot_ns();
-
-	if (d.step == PST_STEP_LOOPBACK || pst_peer_find(table, key, now_ns))
-		return 0;
-	return pst_peer_add(sandbox, table, key, PST_FLOW_OUT, now_ns);
+	return !peer && sk->state == PST_STATE_CLOSE && pst_passes(d) &&
+	       d.step != PST_STEP_INBOUND && d.step != PST_STEP_LOOPBACK;
 }
 
-/* A packet that no cached flow answers for. */
+/* A packet that no cached flow answers for; `flow` is what its socket has all the same. */
 __noinline int pst_judge_packet(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
-				struct pst_packet *p)
+				struct pst_packet *p, struct pst_flow *flow)
 {
 	struct bpf_sock *sk = skb->sk;
-	struct pst_flow *flow = 0;
 	struct pst_peer_key key = {};
+	struct pst_peer *peer = 0;
 	struct pst_decision d;
+	__u64 now_ns = 0;
 	void *peers = 0;
 	int opened = 0;
 
@@ -247,20 +242,21 @@ __noinline int pst_judge_packet(struct __sk_buff *skb, const struct pst_sandbox 
 		return 0;
 	if (sk)
 		sk = bpf_sk_fullsock(sk);
-	if (sk)
-		flow = bpf_sk_storage_get(&pst_sockets, sk, 0, 0);
 	if (sk && p->query.protocol == PST_UDP) {
 		peers = pst_peer_table(sandbox);
 		pst_peer_key_of(&key, p->query.addr, p->query.port, p->source_port, PST_UDP);
+		now_ns = bpf_ktime_get_coarse_ns();
 	}
-	p->query.inbound = (__u8)pst_out_inbound(skb, sandbox, flow, peers, &key, p);
+	if (peers)
+		peer = pst_peer_find(peers, &key, now_ns);
+	p->query.inbound = (__u8)pst_out_inbound(skb, sandbox, flow, peer, p);
 	d = pst_unpack(pst_judge(sandbox, &p->query));
 	if (d.verdict == PST_VERDICT_OWNER)
 		d = pst_settle(d, pst_owned_packet(skb, sandbox, p));
 	if (sk && pst_worth_caching(sk, p, d))
 		pst_cache(sandbox, sk, p, d);
-	if (peers && sk->state == PST_STATE_CLOSE && pst_passes(d) && d.step != PST_STEP_INBOUND)
-		opened = pst_remember_peer(sandbox, peers, &key, d);
+	if (peers && pst_is_new_peer(sk, peer, d))
+		opened = pst_peer_add(sandbox, peers, &key, PST_FLOW_OUT, now_ns);
 	pst_count_rule(sandbox, d.rule, (__u64)opened, 1, p->length);
 	/* audit: the socket call has reported it already; only ping has no such call. */
 	if (d.verdict != PST_VERDICT_WOULD_DENY || p->query.protocol == PST_ICMP)
@@ -273,7 +269,7 @@ static __always_inline int pst_packet_out(struct __sk_buff *skb)
 	const struct pst_sandbox *sandbox = bpf_get_local_storage(&pst_sandbox, 0);
 	struct bpf_sock *sk = skb->sk;
 	struct pst_packet p = {};
-	struct pst_flow *flow;
+	struct pst_flow *flow = 0;
 
 	pst_parse(skb, &p);
 	/* A UDP socket that was connected once is judged like one that never was: its peers are remembered. */
@@ -282,7 +278,7 @@ static __always_inline int pst_packet_out(struct __sk_buff *skb)
 		if (flow && pst_flow_hit(sandbox, flow, &p))
 			return 1;
 	}
-	return pst_judge_packet(skb, sandbox, &p) ? 1 : 0;
+	return pst_judge_packet(skb, sandbox, &p, flow) ? 1 : 0;
 }
 
 /* ---- packets in ---- */
@@ -325,7 +321,7 @@ static __always_inline int pst_syn_in(struct __sk_buff *skb, const struct pst_sa
 static __always_inline int pst_datagram_in(const struct pst_sandbox *sandbox,
 					   const struct pst_packet *p)
 {
-	__u64 now_ns = bpf_ktime_get_boot_ns();
+	__u64 now_ns = bpf_ktime_get_coarse_ns();
 	void *table = pst_peer_table(sandbox);
 	struct pst_peer_key key;
 	struct pst_peer *peer;

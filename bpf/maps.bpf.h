@@ -82,6 +82,15 @@ struct {
 	__type(value, struct pst_always);
 } pst_always SEC(".maps");
 
+/* What spares most IPv4 destinations the lookup in pst_always. Written by the loader: zero before it changes
+ * pst_always, the bits again afterwards, so that a set bit is always true. One element. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct pst_open);
+} pst_open SEC(".maps");
+
 /* State slot -> rule number -> hits. One value for all CPUs (inner per-CPU arrays could not differ in size);
  * cached flows add to it once in PST_FLOW_FLUSH_PACKETS. Numbers beyond its size are not counted. */
 struct pst_hits {
@@ -154,10 +163,26 @@ struct {
 	__uint(max_entries, PST_RING_BYTES);
 } pst_events SEC(".maps");
 
+static __always_inline int pst_addr_is_mapped(const __u8 addr[16])
+{
+	const __u32 *word = (const __u32 *)addr;
+
+	return !word[0] && !word[1] && word[2] == __builtin_bswap32(0xffff);
+}
+
+static const struct pst_always pst_always_open = {.kind = PST_ALWAYS_OPEN};
+
 static __always_inline const struct pst_always *pst_always_find(const __u8 addr[16])
 {
 	struct pst_key6 key = {.prefixlen = 128};
+	struct pst_open *open;
+	__u32 zero = 0;
 
+	if (pst_addr_is_mapped(addr)) {
+		open = bpf_map_lookup_elem(&pst_open, &zero);
+		if (open && open->word[addr[12] / 32] >> addr[12] % 32 & 1)
+			return &pst_always_open;
+	}
 	__builtin_memcpy(key.addr, addr, 16);
 	return bpf_map_lookup_elem(&pst_always, &key);
 }
@@ -168,15 +193,16 @@ static __always_inline const struct pst_cidr *pst_cidr_find(const struct pst_san
 	struct pst_key6 key6 = {.prefixlen = 128};
 	struct pst_key4 key4 = {.prefixlen = 32};
 	__u32 slot = sandbox->policy_slot;
-	const __u32 *word = (const __u32 *)addr;
 	void *trie;
 
-	if (!word[0] && !word[1] && word[2] == __builtin_bswap32(0xffff)) {
+	if (pst_addr_is_mapped(addr)) {
 		trie = bpf_map_lookup_elem(&pst_cidr4, &slot);
 		__builtin_memcpy(key4.addr, addr + 12, 4);
 		return trie ? bpf_map_lookup_elem(trie, &key4) : 0;
 	}
 	trie = bpf_map_lookup_elem(&pst_cidr6, &slot);
+	/* Merged with the lookup above it would be one call for two maps, which the kernel cannot make a direct one. */
+	asm volatile("");
 	__builtin_memcpy(key6.addr, addr, 16);
 	return trie ? bpf_map_lookup_elem(trie, &key6) : 0;
 }

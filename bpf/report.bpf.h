@@ -123,7 +123,7 @@ __noinline int pst_count_rule(const struct pst_sandbox *sandbox, __u32 rule, __u
 		__sync_fetch_and_add(&hits->packets, packets);
 		__sync_fetch_and_add(&hits->bytes, bytes);
 	}
-	hits->last_ns = bpf_ktime_get_boot_ns();
+	hits->last_ns = bpf_ktime_get_coarse_ns();
 	return 0;
 }
 

@@ -150,6 +150,11 @@ struct pst_always {
 	__u32 kind; /* enum pst_always_kind */
 };
 
+/* pst_open: a bit for each first octet of IPv4 addresses under which nothing is always denied. Zero: pst_always knows. */
+struct pst_open {
+	__u32 word[8];
+};
+
 /* What a hook asks pst_decide(). */
 struct pst_query {
 	__u8 addr[16]; /* destination */
@@ -200,9 +205,9 @@ struct pst_peer_key {
 };
 
 struct pst_peer {
-	__u64 last_ns; /* CLOCK_BOOTTIME */
+	__u64 last_ns; /* CLOCK_MONOTONIC at the last tick: an exact clock costs as much as a lookup */
 	__u8 kind;     /* PST_FLOW_OUT or PST_FLOW_IN */
-	__u8 replied;  /* 1: both sides have spoken */
+	__u8 replied; /* 1: both sides have spoken */
 	__u8 pad[6];
 };
 
@@ -216,7 +221,7 @@ struct pst_rule_hits {
 	__u64 connections;
 	__u64 packets;
 	__u64 bytes;
-	__u64 last_ns; /* CLOCK_BOOTTIME */
+	__u64 last_ns; /* CLOCK_MONOTONIC at the last tick */
 };
 
 /* pst_quotas: state slot -> the sandbox's event budget. */

@@ -210,12 +210,16 @@ static int load_rows(struct agree_kernel *k, const struct table *t)
 static int load(struct agree_kernel *k, const struct agree_tables *tables)
 {
 	int always = bpf_map__fd(k->skel->maps.pst_always);
+	struct pst_open open;
 	uint32_t zero = 0;
 	int r = load_rows(k, tables->table);
 
 	for (size_t i = 0; !r && i < tables->n_always; i++)
 		r = insert(always, &tables->always[i].key, sizeof(*k->keys_always),
 			   &tables->always[i].value, k->keys_always, &k->n_keys_always);
+	table_always_open(tables->always, tables->n_always, &open);
+	if (!r && bpf_map_update_elem(bpf_map__fd(k->skel->maps.pst_open), &zero, &open, BPF_ANY))
+		r = -errno;
 	if (!r && bpf_map_update_elem(bpf_map__fd(k->skel->maps.agree_record), &zero,
 				      &tables->record, BPF_ANY))
 		r = -errno;

@@ -177,6 +177,69 @@ static void ipv6_root_says_nothing_about_ipv4(void **state)
 	free(h.rows);
 }
 
+/* "16-19 93": the octets that a host closes beyond those of the documented ranges. */
+static void check_octets(const char *entries, const char *closed)
+{
+	unsigned first, last, more[2] = {256, 0};
+	struct pst_open documented, open;
+	struct host plain, h;
+
+	make(&plain, "");
+	make(&h, entries);
+	table_always_open(plain.rows, plain.count, &documented);
+	table_always_open(h.rows, h.count, &open);
+	if (sscanf(closed, "%u-%u", &first, &last) == 2) {
+		more[0] = first;
+		more[1] = last;
+	}
+	for (unsigned octet = 0; octet < 256; octet++) {
+		unsigned was = documented.word[octet / 32] >> octet % 32 & 1;
+		unsigned is = open.word[octet / 32] >> octet % 32 & 1;
+
+		assert_int_equal(is, octet >= more[0] && octet <= more[1] ? 0 : was);
+	}
+	free(plain.rows);
+	free(h.rows);
+}
+
+static void octets_of_documented_ranges_are_closed_and_no_others(void **state)
+{
+	static const unsigned char closed[] = {0, 10, 100, 127, 168, 169, 172, 192, 198};
+	struct pst_open open;
+	struct host h;
+
+	(void)state;
+	make(&h, "");
+	table_always_open(h.rows, h.count, &open);
+	for (unsigned octet = 0; octet < 256; octet++) {
+		bool expected = octet < 224 && !memchr(closed, (int)octet, sizeof(closed));
+
+		assert_int_equal(open.word[octet / 32] >> octet % 32 & 1, expected);
+	}
+	free(h.rows);
+}
+
+static void octets_of_added_ranges_and_host_addresses_are_closed(void **state)
+{
+	(void)state;
+	check_octets("add 1.2.3.0/24", "1-1");
+	check_octets("add 16.0.0.0/6", "16-19");
+	check_octets("host 93.184.216.34", "93-93");
+	check_octets("add 0.0.0.0/0", "0-255");
+	check_octets("add ::/0", "");
+	check_octets("add 1.0.0.0/8; except 1.2.0.0/16", "1-1");
+}
+
+static void set_without_its_roots_closes_every_octet(void **state)
+{
+	const struct pst_open none = {0};
+	struct pst_open open;
+
+	(void)state;
+	table_always_open(NULL, 0, &open);
+	assert_memory_equal(&open, &none, sizeof(open));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -188,6 +251,9 @@ int main(void)
 		cmocka_unit_test(exception_is_taken_from_narrower_added_ranges_too),
 		cmocka_unit_test(host_address_wins_over_everything),
 		cmocka_unit_test(ipv6_root_says_nothing_about_ipv4),
+		cmocka_unit_test(octets_of_documented_ranges_are_closed_and_no_others),
+		cmocka_unit_test(octets_of_added_ranges_and_host_addresses_are_closed),
+		cmocka_unit_test(set_without_its_roots_closes_every_octet),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

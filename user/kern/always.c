@@ -60,7 +60,7 @@ static int find_stale(int map_fd, const struct pst_key6 *wanted, size_t n_wanted
 	return 0;
 }
 
-int kern_always_write(int map_fd, const struct table_always_row *rows, size_t count)
+static int write_rows(int map_fd, const struct table_always_row *rows, size_t count)
 {
 	const struct kern_rows fill = {
 		.rows = rows,
@@ -89,4 +89,25 @@ int kern_always_write(int map_fd, const struct table_always_row *rows, size_t co
 			r = 0;
 	}
 	return r;
+}
+
+static int write_open(int open_fd, const struct pst_open *open)
+{
+	const uint32_t zero = 0;
+
+	return bpf_map_update_elem(open_fd, &zero, open, BPF_ANY);
+}
+
+int kern_always_write(int map_fd, int open_fd, const struct table_always_row *rows, size_t count)
+{
+	const struct pst_open none = {0};
+	struct pst_open open;
+	int r = write_open(open_fd, &none);
+
+	if (!r)
+		r = write_rows(map_fd, rows, count);
+	if (r)
+		return r;
+	table_always_open(rows, count, &open);
+	return write_open(open_fd, &open);
 }

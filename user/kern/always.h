@@ -8,7 +8,7 @@
 #include "table/table.h"
 
 /* Makes the map hold exactly `rows` (the root first): adds all, then removes what is not among
- * them. */
-int kern_always_write(int map_fd, const struct table_always_row *rows, size_t count);
+ * them. Until that is done, pst_open spares no lookup. */
+int kern_always_write(int map_fd, int open_fd, const struct table_always_row *rows, size_t count);
 
 #endif

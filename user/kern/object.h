@@ -23,6 +23,7 @@
 	X(FLOWS, "pst_flows", "pst_peer_key", "pst_peer")                                          \
 	X(SANDBOX, "pst_sandbox", NULL, NULL)                                                      \
 	X(ALWAYS, "pst_always", NULL, NULL)                                                        \
+	X(OPEN, "pst_open", NULL, NULL)                                                            \
 	X(QUOTAS, "pst_quotas", NULL, NULL)                                                        \
 	X(COUNTERS, "pst_counters", NULL, NULL)                                                    \
 	X(EVENTS, "pst_events", NULL, NULL)                                                        \

@@ -95,7 +95,8 @@ int kern_sandbox_load(const struct kern_sandbox_options *options, struct kern_sa
 int kern_sandbox_set_always(struct kern_sandbox *sandbox, const struct table_always_row *rows,
 			    size_t count, struct error *err)
 {
-	int r = kern_always_write(sandbox->object.map_fd[KERN_MAP_ALWAYS], rows, count);
+	const int *map_fd = sandbox->object.map_fd;
+	int r = kern_always_write(map_fd[KERN_MAP_ALWAYS], map_fd[KERN_MAP_OPEN], rows, count);
 
 	if (r < 0)
 		return error_set(err, r, "cannot write the always-denied set: %s", strerror(-r));

@@ -154,3 +154,35 @@ int table_always(const struct table_always_input *input, struct table_always_row
 	*ret_rows = TAKE_PTR(rows);
 	return 0;
 }
+
+#define MAPPED_BITS 96U /* what stands before an IPv4 address in a row's key */
+#define OCTET_BITS  (MAPPED_BITS + 8)
+
+/* Takes away the octets that a row covers or lies in. */
+static void close_octets(const struct pst_key6 *key, struct pst_open *open)
+{
+	unsigned first = key->addr[MAPPED_BITS / 8], n = 1;
+
+	if (key->prefixlen < OCTET_BITS)
+		n = 1U << (OCTET_BITS - key->prefixlen);
+	for (unsigned octet = first; octet < first + n; octet++)
+		open->word[octet / 32] &= ~(1U << octet % 32);
+}
+
+void table_always_open(const struct table_always_row *rows, size_t count, struct pst_open *ret_open)
+{
+	struct pst_open open = {0};
+	struct addr addr;
+
+	/* The root of IPv4 hides what IPv6 ranges say; where it is open, so is each octet that no row touches. */
+	for (size_t i = 0; i < count; i++) {
+		memcpy(addr.bytes, rows[i].key.addr, sizeof(addr.bytes));
+		if (rows[i].key.prefixlen < MAPPED_BITS || !addr_is_ipv4(&addr))
+			continue;
+		if (rows[i].value.kind != PST_ALWAYS_OPEN)
+			close_octets(&rows[i].key, &open);
+		else if (rows[i].key.prefixlen == MAPPED_BITS)
+			memset(&open, 0xff, sizeof(open));
+	}
+	*ret_open = open;
+}

@@ -84,5 +84,8 @@ struct table_always_input {
 };
 int table_always(const struct table_always_input *input, struct table_always_row **ret_rows,
 		 size_t *ret_count);
+/* The first octets of IPv4 that none of these rows closes a part of, for pst_open. */
+void table_always_open(const struct table_always_row *rows, size_t count,
+		       struct pst_open *ret_open);
 
 #endif
