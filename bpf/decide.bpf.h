@@ -63,28 +63,16 @@ static __always_inline int pst_is_loopback(const __u8 addr[16])
 }
 
 /*
- * IPv4 inside IPv6 as a translator would take it out, into `out` (mapped). Returns how many were found.
- * 64:ff9b::/96 (RFC 6052) has one place. 64:ff9b:1::/48 (RFC 8215) is for local use and the length is the
- * operator's: both common places are judged. *certain tells whether the place is beyond doubt: only then
- * may the embedded address be what an allow rule matches (else the sandbox would choose the reading).
+ * IPv4 inside IPv6 as a translator would take it out of 64:ff9b::/96 (RFC 6052 2.1), into `out` (mapped); 0: there
+ * is none. Prefixes of local use (64:ff9b:1::/48, RFC 8215), whose length only the operator knows, are always
+ * denied as a whole: a sandbox that could choose the reading would choose the one that is allowed.
  */
-static __always_inline int pst_embedded(const __u8 addr[16], __u8 out[2][16], int *certain)
+static __always_inline int pst_embedded(const __u8 addr[16], __u8 out[16])
 {
-	__u8 at_48[4] = {addr[6], addr[7], addr[9], addr[10]};
-
-	*certain = 1;
-	if (pst_word(addr, 0) != 0x0064ff9b)
+	if (pst_word(addr, 0) != 0x0064ff9b || pst_word(addr, 1) || pst_word(addr, 2))
 		return 0;
-	if (!pst_word(addr, 1) && !pst_word(addr, 2)) {
-		pst_map4(out[0], addr + 12);
-		return 1;
-	}
-	if (pst_word(addr, 1) >> 16 != 1)
-		return 0;
-	*certain = 0;
-	pst_map4(out[0], addr + 12);
-	pst_map4(out[1], at_48);
-	return 2;
+	pst_map4(out, addr + 12);
+	return 1;
 }
 
 /* A lookup failed: nothing that another reading of the address says may allow now. */
@@ -143,11 +131,11 @@ static __always_inline struct pst_decision pst_cidr_says(const struct pst_sandbo
 PST_ASSERT("PST_MAX_PORT_RANGES is a power of two",
 	   (PST_MAX_PORT_RANGES & (PST_MAX_PORT_RANGES - 1)) == 0);
 
-/* Steps 7 to 10 for one form of the destination, joined into what the forms before it said:
- * always-denied beats allow beats deny. `may_allow` is 0 for a doubtful reading. */
+/* Steps 7 to 10 for one form of the destination, joined into what the form before it said:
+ * always-denied beats allow beats deny. */
 static __always_inline void pst_judge_form(const struct pst_sandbox *sandbox,
 					   const struct pst_always *always,
-					   const struct pst_cidr *cidr, int may_allow,
+					   const struct pst_cidr *cidr,
 					   const struct pst_query *query, struct pst_decision *d)
 {
 	struct pst_decision says;
@@ -165,19 +153,9 @@ static __always_inline void pst_judge_form(const struct pst_sandbox *sandbox,
 	}
 	says = pst_cidr_says(sandbox, cidr, query);
 	if (says.step == PST_STEP_ALWAYS_DENIED ||
-	    (says.step == PST_STEP_CIDR_ALLOW && may_allow && d->step != PST_STEP_CIDR_ALLOW) ||
+	    (says.step == PST_STEP_CIDR_ALLOW && d->step != PST_STEP_CIDR_ALLOW) ||
 	    (says.step == PST_STEP_CIDR_DENY && d->step == PST_STEP_NONE))
 		*d = says;
-}
-
-/* The same for IPv4 found inside an IPv6 destination. */
-static __always_inline void pst_judge_embedded(const struct pst_sandbox *sandbox,
-					       const __u8 addr[16], int may_allow,
-					       const struct pst_query *query,
-					       struct pst_decision *d)
-{
-	pst_judge_form(sandbox, pst_always_find(addr), pst_cidr_find(sandbox, addr), may_allow,
-		       query, d);
 }
 
 static __always_inline int pst_is_dns(const struct pst_query *query)
@@ -220,14 +198,12 @@ static __always_inline struct pst_decision pst_judge_address(const struct pst_sa
 							     const struct pst_cidr *cidr)
 {
 	struct pst_decision d = {};
-	__u8 embedded[2][16];
-	int certain, forms = pst_embedded(query->addr, embedded, &certain);
+	__u8 embedded[16];
 
-	pst_judge_form(sandbox, always, cidr, 1, query, &d);
-	if (forms > 0)
-		pst_judge_embedded(sandbox, embedded[0], certain, query, &d);
-	if (forms > 1)
-		pst_judge_embedded(sandbox, embedded[1], certain, query, &d);
+	pst_judge_form(sandbox, always, cidr, query, &d);
+	if (pst_embedded(query->addr, embedded))
+		pst_judge_form(sandbox, pst_always_find(embedded), pst_cidr_find(sandbox, embedded),
+			       query, &d);
 	if (d.step != PST_STEP_NONE)
 		return d;
 	if (sandbox->default_verdict == PST_VERDICT_ALLOW)
@@ -246,7 +222,8 @@ static __always_inline struct pst_decision pst_soften(const struct pst_sandbox *
 		   d.reason == PST_REASON_UNTRUSTED_RESOLVER || d.reason == PST_REASON_NAME_GATE ||
 		   d.reason == PST_REASON_DNS_TCP || d.reason == PST_REASON_LEASE_EXPIRED;
 
-	if (sandbox->flags & PST_SANDBOX_AUDIT && soft)
+	/* The gate is still to ask its question: the hook softens what it refuses. */
+	if (sandbox->flags & PST_SANDBOX_AUDIT && soft && d.verdict == PST_VERDICT_DENY)
 		d.verdict = PST_VERDICT_WOULD_DENY;
 	return d;
 }

@@ -62,11 +62,9 @@ mutant()
 
 decide=bpf/decide.bpf.h
 mutant "lifts are ignored" $decide 's/ && !\(cidr->flags & PST_CIDR_LIFTED\)//'
-mutant "NAT64: IPv4 at the wrong bytes" $decide 's/addr\[7\], addr\[9\], addr\[10\]/addr[7], addr[8], addr[9]/'
-mutant "NAT64: the well-known prefix is not looked into" $decide 's/0x0064ff9b\)/0x0064ff9c)/'
-mutant "NAT64: the local prefix has one layout" $decide 's/return 2;/return 1;/'
-mutant "NAT64: a doubtful reading may allow" $decide 's/\*certain = 0;/*certain = 1;/'
-mutant "deny beats allow between two readings" $decide 's/may_allow \&\& d->step != PST_STEP_CIDR_ALLOW/may_allow \&\& d->step == PST_STEP_NONE/'
+mutant "NAT64: IPv4 at the wrong bytes" $decide 's/pst_map4\(out, addr \+ 12\)/pst_map4(out, addr + 11)/'
+mutant "NAT64: the well-known prefix is not looked into" $decide 's/0x0064ff9b/0x0064ff9c/'
+mutant "deny beats allow between two readings" $decide 's/CIDR_ALLOW \&\& d->step != PST_STEP_CIDR_ALLOW/CIDR_ALLOW \&\& d->step == PST_STEP_NONE/'
 mutant "::1 alone is loopback, not ::" $decide 's/pst_word\(addr, 3\) <= 1/pst_word(addr, 3) == 1/'
 mutant "0.0.0.0 is not loopback" $decide 's/addr\[12\] == 127 \|\| !pst_word\(addr, 3\)/addr[12] == 127/'
 mutant "host addresses are not loopback" $decide 's/always->kind == PST_ALWAYS_HOST \|\| pst_is_loopback/pst_is_loopback/'

@@ -184,9 +184,9 @@ static void nat64_forms_are_judged_as_ipv4_too(void **state)
 	begin(&a, "allow 1.2.3.0/24; deny 0.0.0.0/0");
 	assert_decision(ASK(&a, "64:ff9b::1.2.3.4", 80, PST_TCP), PST_VERDICT_ALLOW,
 			PST_STEP_CIDR_ALLOW, PST_REASON_ALLOW_RULE, 1);
-	/* Of a local-use prefix the sandbox could choose the reading: none of them allows. */
+	/* Of a local-use prefix the sandbox could choose the reading: denied as a whole. */
 	assert_decision(ASK(&a, "64:ff9b:1:102:3:400:102:304", 80, PST_TCP), PST_VERDICT_DENY,
-			PST_STEP_DEFAULT, PST_REASON_DEFAULT_DENY, 0);
+			PST_STEP_ALWAYS_DENIED, PST_REASON_ALWAYS_DENIED, 0);
 	assert_decision(ASK(&a, "64:ff9b:1:102:3:400:a00:1", 80, PST_TCP), PST_VERDICT_DENY,
 			PST_STEP_ALWAYS_DENIED, PST_REASON_ALWAYS_DENIED, 0);
 	policy_free(a.policy);

@@ -35,6 +35,9 @@ static const struct cidr ranges[] = {
 	V6(0xff, 0x00, 0x00, 0x00, 8),	/* multicast */
 	V6(0x20, 0x02, 0x00, 0x00, 16), /* 6to4: an IPv4 address hides in it */
 	V6(0x20, 0x01, 0x00, 0x00, 32), /* Teredo: likewise */
+	{.addr = {{0x00, 0x64, 0xff, 0x9b, 0x00, 0x01}},
+	 .len = 48,
+	 .family = CIDR_IPV6}, /* NAT64 of local use, RFC 8215 */
 	/* Metadata services of clouds; some lie in no range above, the others are named for whoever lifts one. */
 	V4(169, 254, 169, 254, 32),
 	V4(169, 254, 170, 2, 32),

@@ -13,9 +13,7 @@
 
 /* The readings of a destination: as sent, and IPv4 that a translator would take out of it. */
 struct readings {
-	struct addr addr[3];
-	bool may_allow
-		[3]; /* no other reading is possible, so that an allow rule may match this one */
+	struct addr addr[2];
 	int count;
 };
 
@@ -86,25 +84,15 @@ static struct addr mapped(uint8_t a, uint8_t b, uint8_t c, uint8_t d)
 	return (struct addr){.bytes = {[10] = 0xff, 0xff, a, b, c, d}};
 }
 
-/*
- * NAT64 prefixes: 64:ff9b::/96 (RFC 6052 2.1) has the IPv4 address in the last 32 bits. 64:ff9b:1::/48
- * (RFC 8215) leaves the length to the operator: a /96 has it there too, a /48 around the byte 8 that RFC 6052
- * 2.2 keeps zero. The sandbox must not choose between the two, so neither may be what an allow rule matches.
- */
+/* 64:ff9b::/96 (RFC 6052 2.1): a translator takes the IPv4 address out of the last 32 bits. */
 static struct readings readings_of(const struct addr *a)
 {
 	static const uint8_t well_known[12] = {0x00, 0x64, 0xff, 0x9b};
-	static const uint8_t local_use[6] = {0x00, 0x64, 0xff, 0x9b, 0x00, 0x01};
 	const uint8_t *b = a->bytes;
-	struct readings r = {.addr = {*a}, .may_allow = {true}, .count = 1};
+	struct readings r = {.addr = {*a}, .count = 1};
 
-	if (memcmp(b, well_known, sizeof(well_known)) == 0) {
-		r.addr[r.count] = mapped(b[12], b[13], b[14], b[15]);
-		r.may_allow[r.count++] = true;
-	} else if (memcmp(b, local_use, sizeof(local_use)) == 0) {
+	if (memcmp(b, well_known, sizeof(well_known)) == 0)
 		r.addr[r.count++] = mapped(b[12], b[13], b[14], b[15]);
-		r.addr[r.count++] = mapped(b[6], b[7], b[9], b[10]);
-	}
 	return r;
 }
 
@@ -171,36 +159,36 @@ bool explain_find_always_denied(const struct explain_input *in, const struct add
 	return i >= 0;
 }
 
-/* Steps 7, 8 and 10. Always denied in any reading counts; then an allow in one that may; then a deny in any
- * that no allow rule overrules. */
+/* The first reading that a rule with this verdict speaks for. 0: none. */
+static uint32_t find_in_readings(const struct policy *policy, enum pst_verdict verdict,
+				 const struct readings *r, const struct pst_query *query)
+{
+	uint32_t rule = 0;
+
+	for (int i = 0; i < r->count && !rule; i++)
+		rule = find_rule(policy, verdict, &r->addr[i], query);
+	return rule;
+}
+
+/* Steps 7, 8 and 10: always denied in any reading, then allowed in any, then denied in any. */
 static bool judge_readings(const struct explain_input *in, const struct pst_query *query,
 			   const struct readings *r, struct pst_decision *ret_decision)
 {
-	uint32_t allows[3];
-	uint32_t denies;
+	uint32_t allow = find_in_readings(in->policy, PST_VERDICT_ALLOW, r, query);
+	uint32_t deny = find_in_readings(in->policy, PST_VERDICT_DENY, r, query);
 
-	if (find_always_denied(in, r) >= 0) {
+	if (find_always_denied(in, r) >= 0)
 		*ret_decision = answer(PST_VERDICT_DENY, PST_STEP_ALWAYS_DENIED,
 				       PST_REASON_ALWAYS_DENIED, 0);
-		return true;
-	}
-	for (int i = 0; i < r->count; i++) {
-		allows[i] = find_rule(in->policy, PST_VERDICT_ALLOW, &r->addr[i], query);
-		if (!allows[i] || !r->may_allow[i])
-			continue;
+	else if (allow)
 		*ret_decision = answer(PST_VERDICT_ALLOW, PST_STEP_CIDR_ALLOW,
-				       PST_REASON_ALLOW_RULE, allows[i]);
-		return true;
-	}
-	for (int i = 0; i < r->count; i++) {
-		denies = find_rule(in->policy, PST_VERDICT_DENY, &r->addr[i], query);
-		if (!denies || allows[i])
-			continue;
+				       PST_REASON_ALLOW_RULE, allow);
+	else if (deny)
 		*ret_decision =
-			answer(PST_VERDICT_DENY, PST_STEP_CIDR_DENY, PST_REASON_DENY_RULE, denies);
-		return true;
-	}
-	return false;
+			answer(PST_VERDICT_DENY, PST_STEP_CIDR_DENY, PST_REASON_DENY_RULE, deny);
+	else
+		return false;
+	return true;
 }
 
 /* Step 6, for port 53 of a trusted resolver. False: judged like everything else. */
@@ -235,7 +223,7 @@ static struct pst_decision soften(const struct policy *policy, struct pst_decisi
 	bool soft = d.step == PST_STEP_RESOLVER || d.step == PST_STEP_CIDR_DENY ||
 		    d.step == PST_STEP_DEFAULT;
 
-	if (policy->audit && soft && d.verdict != PST_VERDICT_ALLOW)
+	if (policy->audit && soft && d.verdict == PST_VERDICT_DENY)
 		d.verdict = PST_VERDICT_WOULD_DENY;
 	return d;
 }
