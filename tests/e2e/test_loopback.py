@@ -36,6 +36,7 @@ def test_a_listener_of_the_host_is_refused(net, way, op, address):
     with Server(net, kind, address if kind == "udp" else "::", 0) as server:
         argv = flow(way, address, server.port, "x")
         assert execute(net, argv).op("recv").result == "ok", "the control must be answered"
+        server.await_op("reply", "ok")
         before = len(server.ops())
         for policy in ([], ["--allow", "1.1.1.1"]):
             done = sandboxed(net, policy, argv)

@@ -245,8 +245,8 @@ def assert_allowed(net, argv, *, policy, op):
 class Server(Running):
     """A `serve` program, inside a sandbox with `policy` or, with None, beside it in the host namespace."""
 
-    def __init__(self, net, *args, policy=None):
-        argv = tool("serve", *args)
+    def __init__(self, net, *args, policy=None, argv=None):
+        argv = argv or tool("serve", *args)
         super().__init__(net, argv if policy is None else postern_run(policy, argv))
         try:
             line = self.await_line(lambda text: text.startswith("listening "), "the server listens")

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Sends a canary by TCP or UDP in every way that an ordinary program has:
- *   flow [-d DEVICE] [-m MARK] [-t] [-s SOURCE] [-p SOURCE_PORT] MODE ADDRESS PORT ... CANARY
+ *   flow [-n] [-d DEVICE] [-m MARK] [-t] [-s SOURCE] [-p SOURCE_PORT] MODE ADDRESS PORT ... CANARY
  */
 #include "tool.h"
 
@@ -20,6 +20,7 @@ static struct {
 	const char *source_port;
 	int mark;
 	bool transparent;
+	bool deaf; /* does not wait for an answer */
 } setup;
 
 static void bind_source(int fd)
@@ -70,6 +71,8 @@ static int do_recv(int fd)
 	double since = now_ms();
 	char data[256];
 
+	if (setup.deaf)
+		return 0;
 	if (poll(&p, 1, REPLY_MS) != 1)
 		return report_error("recv", ETIMEDOUT, since);
 	return report("recv", recv(fd, data, sizeof(data), 0), since);
@@ -333,13 +336,15 @@ int main(int argc, char **argv)
 {
 	int c;
 
-	while ((c = getopt(argc, argv, "+d:m:ts:p:")) != -1) {
+	while ((c = getopt(argc, argv, "+d:m:tns:p:")) != -1) {
 		if (c == 'd')
 			setup.device = optarg;
 		else if (c == 'm')
 			setup.mark = atoi(optarg);
 		else if (c == 't')
 			setup.transparent = true;
+		else if (c == 'n')
+			setup.deaf = true;
 		else if (c == 's')
 			setup.source = optarg;
 		else if (c == 'p')

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: MIT
+"""Row 24: SO_BINDTODEVICE (needs no privilege), SO_MARK, IP_TRANSPARENT: the verdict does not depend on the route."""
+
+import pytest
+
+from conftest import POLICY
+from internet import ALLOWED4, DENIED4, PORT, canary
+from postern import assert_allowed, assert_denied, execute, fill, flow
+
+WAYS = [("tcp", "connect"), ("udp", "sendto")]
+PRIVILEGED = ["--keep-privs", *POLICY]
+
+
+def test_the_second_device_really_is_another_way(net):
+    token, since = canary(), net.mark()
+    execute(net, fill(flow("-d", "up1", "udp", DENIED4, PORT, "CANARY"), token))
+    found = net.await_seen(token=token, since=since)
+    assert str(found[0].src) == "198.51.100.2", found[0]
+
+
+@pytest.mark.parametrize("policy", [POLICY, PRIVILEGED], ids=["plain", "privileged"])
+@pytest.mark.parametrize("way,op", WAYS)
+def test_bound_to_another_device(net, way, op, policy):
+    assert_denied(net, flow("-d", "up1", way, DENIED4, PORT, "CANARY"), DENIED4, PORT, policy=policy, op=op)
+
+
+def test_bound_to_another_device_by_packets_alone(net, packet_only):
+    assert_denied(net, flow("-d", "up1", "udp", DENIED4, PORT, "CANARY"), DENIED4, PORT, box=packet_only,
+                  op="sendto")
+
+
+def test_bound_and_allowed_works(net):
+    assert_allowed(net, flow("-d", "up1", "udp", ALLOWED4, PORT, "CANARY"), policy=POLICY, op="sendto")
+
+
+@pytest.fixture
+def marked_route(net):
+    """Packets with mark 7 take the second device."""
+    net.host.ip("rule", "add", "fwmark", "7", "table", "77")
+    net.host.ip("route", "add", "default", "via", "198.51.100.1", "dev", "up1", "table", "77")
+    yield
+    net.host.ip("route", "flush", "table", "77")
+    net.host.ip("rule", "del", "fwmark", "7", "table", "77")
+
+
+@pytest.mark.parametrize("way,op", WAYS)
+def test_marked(net, marked_route, way, op):
+    assert_denied(net, flow("-m", 7, way, DENIED4, PORT, "CANARY"), DENIED4, PORT, policy=PRIVILEGED, op=op)
+
+
+def test_marked_by_packets_alone(net, marked_route, packet_only):
+    assert_denied(net, flow("-m", 7, "udp", DENIED4, PORT, "CANARY"), DENIED4, PORT, box=packet_only, op="sendto")
+
+
+@pytest.mark.parametrize("source", ["8.8.8.8", ALLOWED4])
+def test_transparent_with_anothers_source(net, packet_only, source):
+    argv = flow("-n", "-t", "-s", source, "udp", DENIED4, PORT, "CANARY")
+    assert_denied(net, argv, DENIED4, PORT, policy=PRIVILEGED, op="sendto")
+    assert_denied(net, argv, DENIED4, PORT, box=packet_only, op="sendto")

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: MIT
+"""Row 35: from one sandbox to another on the same host, over loopback and over the host's own addresses."""
+
+import pytest
+
+from internet import HOST4, HOST6
+from postern import Server, exchange, flow, sandboxed
+
+POLICIES = {"open": [], "everything": ["--allow", "0.0.0.0/0", "--allow", "::/0"],
+            "lifted": ["--allow-private", "127.0.0.0/8", "--allow", "127.0.0.0/8"]}
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", HOST4, HOST6, "0.0.0.0"])
+@pytest.mark.parametrize("way,op", [("tcp", "connect"), ("udp", "sendto")])
+def test_another_sandboxes_listener(net, way, op, address, policy):
+    with Server(net, way, "::", 0, policy=POLICIES[policy]) as victim:
+        assert exchange(net.host, "127.0.0.1", victim.port, b"x", kind=way) == b"x", "the control is answered"
+        victim.await_op("reply", "ok")
+        before = len(victim.ops())
+        done = sandboxed(net, POLICIES[policy], flow(way, address, victim.port, "x"))
+        assert done.op(op).result == "EPERM", done
+        assert len(victim.ops()) == before, victim.text()
