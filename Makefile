@@ -65,6 +65,8 @@ $(B)/postern: $(call obj,$(POSTERN))
 # The object for the kernel, and its skeleton (system header: it is not ours to warn about).
 $(B)/%.bpf.o: bpf/%.bpf.c
 	$(call say,BPF ) $(CLANG) $(BPF_CFLAGS) -MMD -MP -MF $(B)/$*.bpf.d -c $< -o $@
+$(B)/%.bpf.o: tests/bpf/%.bpf.c
+	$(call say,BPF ) $(CLANG) $(BPF_CFLAGS) -MMD -MP -MF $(B)/$*.bpf.d -c $< -o $@
 $(B)/%.skel.h: $(B)/%.bpf.o
 	$(call say,SKEL) $(BPFTOOL) gen skeleton $< name $*_bpf > $@.tmp && mv $@.tmp $@
 
@@ -81,6 +83,7 @@ $(foreach v,obj asan/obj,$(patsubst %.c,$(B)/$(v)/%.o,$(call room,kern) $(wildca
 $(B)/obj/user/kern/load.o $(B)/asan/obj/user/kern/load.o: $(B)/postern.skel.h
 $(call obj,$(wildcard tests/agree/kernel.c)): $(B)/agree.skel.h
 $(call obj,$(wildcard tests/agree/*.c)): | $(B)/agree.skel.h
+$(call obj,tests/bpf/test_packet.c): $(B)/packet.skel.h
 # The agreement tests compile the decider natively; nothing else on the user side sees bpf/.
 $(call obj,$(wildcard tests/agree/*.c)): BASE += -Ibpf
 
