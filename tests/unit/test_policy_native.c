@@ -6,7 +6,7 @@
 	"When specifying allowed domains in allow out, you must include 'ALL_TRAFFIC' in deny out to block all other traffic."
 #define UNSPECIFIED "the address is unspecified, only 0.0.0.0/0 (everything) and ::/0 are"
 
-static void refuses_with_place_and_reason(void **state)
+static void refuses_entries_with_place_and_reason(void **state)
 {
 	static const struct golden goldens[] = {
 		{"[]", "a.json:1:1: expected an object, found a list"},
@@ -43,6 +43,16 @@ static void refuses_with_place_and_reason(void **state)
 		 "a.json:1:14: allowOut[0]: " NAMES_NEED_DENY},
 		{"{\"allowOut\":[\"a.com\"],\"allow_internet_access\":true}",
 		 "a.json:1:14: allowOut[0]: " NAMES_NEED_DENY},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(goldens); i++)
+		assert_refused("a.json", POLICY_FROM_FILE, &goldens[i]);
+}
+
+static void refuses_values_with_place_and_reason(void **state)
+{
+	static const struct golden goldens[] = {
 		{"{\"allow_internet_access\":0}",
 		 "a.json:1:26: allow_internet_access: expected true or false, found a whole number"},
 		{"{\"audit\":\"yes\"}",
@@ -83,6 +93,16 @@ static void refuses_with_place_and_reason(void **state)
 		 "a.json:1:32: dns.resolvers[1]: a resolver needs an address, found '0.0.0.0'"},
 		{"{\"dns\":{\"gates\":true}}",
 		 "a.json:1:9: dns: unknown key 'gates', did you mean 'gate'?"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(goldens); i++)
+		assert_refused("a.json", POLICY_FROM_FILE, &goldens[i]);
+}
+
+static void refuses_tests_and_keys_with_place_and_reason(void **state)
+{
+	static const struct golden goldens[] = {
 		{"{\"tests\":{}}", "a.json:1:10: tests: expected a list, found an object"},
 		{"{\"tests\":[1]}",
 		 "a.json:1:11: tests[0]: expected an object, found a whole number"},
@@ -338,7 +358,9 @@ static void the_command_line_adds_resolvers_and_lifts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(refuses_with_place_and_reason),
+		cmocka_unit_test(refuses_entries_with_place_and_reason),
+		cmocka_unit_test(refuses_values_with_place_and_reason),
+		cmocka_unit_test(refuses_tests_and_keys_with_place_and_reason),
 		cmocka_unit_test(refuses_proxies_and_transforms_with_place),
 		cmocka_unit_test(requests_get_paths_without_positions),
 		cmocka_unit_test(an_empty_document_allows_by_default),

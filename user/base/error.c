@@ -6,20 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* C0 controls, DEL and the C1 controls (UTF-8 c2 80..9f) could drive the terminal that shows the text. */
-static void blank_controls(char *text)
-{
-	unsigned char *p = (unsigned char *)text;
-
-	for (; *p; p++) {
-		if (*p < 0x20 || *p == 0x7f) {
-			*p = '?';
-		} else if (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0) {
-			p[0] = '?';
-			p[1] = '?';
-		}
-	}
-}
+#include "base/text.h"
 
 static size_t sequence_size(unsigned char lead)
 {
@@ -46,7 +33,7 @@ static void trim_half_character(char *text)
 
 static void finish(char *text)
 {
-	blank_controls(text);
+	text_blank_controls(text);
 	trim_half_character(text);
 }
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/io.h"
+#include "base/text.h"
 
 static enum log_level threshold = LOG_LEVEL_INFO;
 
@@ -30,6 +31,7 @@ void log_line(enum log_level level, const char *format, ...)
 	if (size < 0)
 		return;
 	used += (size_t)size < room ? (size_t)size : room - 1;
+	text_blank_controls(line);
 	line[used++] = '\n';
 	/* A log that cannot be written has nowhere to be reported. */
 	(void)io_write_all(STDERR_FILENO, line, used);
