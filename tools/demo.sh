@@ -1,0 +1,221 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# `make run`: a real command under a policy, allowed here and denied there, in a little internet of two network
+# namespaces. Touches nothing of the host's network, cleans up, and fails when anything was not as promised.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+postern=$PWD/${B:-build}/postern
+host=pst-$$-demo-host
+inet=pst-$$-demo-inet
+dir=
+nginx_pid=
+failures=0
+
+say()
+{
+	printf '\n%s\n' "$*"
+}
+
+die()
+{
+	echo "demo: $*" >&2
+	exit 1
+}
+
+clean_up()
+{
+	[ -z "$nginx_pid" ] || { kill "$nginx_pid" && wait "$nginx_pid"; } 2>/dev/null
+	ip netns del "$host" 2>/dev/null
+	ip netns del "$inet" 2>/dev/null
+	[ -z "$dir" ] || rm -rf "$dir"
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+
+# Runs in the host namespace with the caller's mounts (`ip netns exec` would put a new /sys over them).
+on_host()
+{
+	nsenter --net="/run/netns/$host" -- "$@"
+}
+
+make_internet()
+{
+	ip netns add "$host" && ip netns add "$inet" || return 1
+	ip -n "$host" link add up0 type veth peer name in0 netns "$inet" || return 1
+	for end in "$host up0 192.0.2.2/24 2001:db8:1::2/64" "$inet in0 192.0.2.1/24 2001:db8:1::1/64"; do
+		# shellcheck disable=SC2086 # words on purpose
+		set -- $end
+		ip -n "$1" link set lo up
+		ip -n "$1" addr add "$3" dev "$2"
+		ip -n "$1" addr add "$4" dev "$2" nodad
+		ip -n "$1" link set "$2" up || return 1
+	done
+	ip -n "$host" route add default via 192.0.2.1
+	ip -n "$host" -6 route add default via 2001:db8:1::1
+	for prefix in 93.184.216.0/24 1.1.1.0/24 10.9.0.0/24 169.254.169.254/32 2606:4700::/32; do
+		ip -n "$inet" route add local "$prefix" dev lo || return 1
+	done
+}
+
+# nginx on every address of the internet: 80, 443 (TLS) and 5432, where the demo's database would be.
+start_server()
+{
+	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=web.example.com \
+		-addext subjectAltName=DNS:web.example.com -keyout "$dir/key.pem" -out "$dir/cert.pem" \
+		2>"$dir/openssl.log" || { cat "$dir/openssl.log" >&2; return 1; }
+	cat >"$dir/nginx.conf" <<-END
+		daemon off;
+		worker_processes 1;
+		user root;
+		pid $dir/nginx.pid;
+		error_log $dir/error.log;
+		events {}
+		http {
+			access_log $dir/access.log;
+			client_body_temp_path $dir/body;
+			proxy_temp_path $dir/proxy;
+			fastcgi_temp_path $dir/fastcgi;
+			uwsgi_temp_path $dir/uwsgi;
+			scgi_temp_path $dir/scgi;
+			server {
+				listen 80;
+				listen 5432;
+				listen 443 ssl;
+				listen [::]:80;
+				ssl_certificate $dir/cert.pem;
+				ssl_certificate_key $dir/key.pem;
+				location = /up { access_log off; return 204; }
+				location / { return 200 "hello from \$server_addr:\$server_port\n"; }
+			}
+		}
+	END
+	nsenter --net="/run/netns/$inet" -- nginx -p "$dir" -c "$dir/nginx.conf" -e "$dir/error.log" &
+	nginx_pid=$!
+	for ((tries = 0; tries < 500; tries++)); do
+		on_host curl -s -o /dev/null --max-time 1 http://93.184.216.34/up && return 0
+		kill -0 "$nginx_pid" 2>/dev/null || break
+		read -r -t 0.01 <> <(:)
+	done
+	cat "$dir/error.log" >&2
+	return 1
+}
+
+# What the policy of the demo is: on the command line, and as a document for `explain`.
+policy=(--allow 93.184.216.0/24 --allow 10.9.0.0/24:5432 --allow-private 10.9.0.0/24)
+shown=${policy[*]}
+write_policy()
+{
+	cat >"$dir/policy.json" <<-END
+		{
+		  "allowOut": ["93.184.216.0/24", "10.9.0.0/24:5432"],
+		  "denyOut": ["0.0.0.0/0"],
+		  "allowPrivate": ["10.9.0.0/24"]
+		}
+	END
+}
+
+# try EXPECTED-EXIT WORDS-IN-OUTPUT WHAT COMMAND...: runs it under the policy, shows and checks what happened.
+try()
+{
+	local expected=$1 words=$2 what=$3 code out start took_ms
+	shift 3
+	say "$what"
+	echo "\$ postern run $shown -- ${*@Q}" | sed "s/'\([a-z0-9:./>-]*\)'/\1/g"
+	shown=...
+	start=$(date +%s%N)
+	out=$(on_host "$postern" run "${policy[@]}" -- "$@" 2>&1)
+	code=$?
+	took_ms=$((($(date +%s%N) - start) / 1000000))
+	printf '%s\n' "$out" | sed 's/^/    /'
+	echo "    (exit $code after $took_ms ms)"
+	if [ "$code" -ne "$expected" ]; then
+		echo "    NOT AS PROMISED: expected exit $expected"
+		failures=$((failures + 1))
+	elif ! grep -q -- "$words" <<<"$out"; then
+		echo "    NOT AS PROMISED: expected '$words'"
+		failures=$((failures + 1))
+	elif [ "$took_ms" -gt 3000 ]; then
+		echo "    NOT AS PROMISED: an answer comes at once"
+		failures=$((failures + 1))
+	fi
+}
+
+# What every curl below is told, so that the lines that are shown stay short.
+write_curlrc()
+{
+	cat >"$dir/.curlrc" <<-END
+		silent
+		show-error
+		max-time = 5
+		noproxy = "*"
+		cacert = "$dir/cert.pem"
+		resolve = "web.example.com:443:93.184.216.34"
+	END
+	export CURL_HOME=$dir
+}
+
+explain()
+{
+	local code=0
+	say "Why? The same words, without running anything:"
+	echo "\$ postern explain --policy policy.json $1"
+	on_host "$postern" explain --policy "$dir/policy.json" "$1" | sed 's/^/    /'
+	code=${PIPESTATUS[0]}
+	[ "$code" -eq 10 ] || {
+		echo "    NOT AS PROMISED: exit $code, expected 10 (denied)"
+		failures=$((failures + 1))
+	}
+}
+
+# The far side's own record: nothing that was denied has arrived there.
+check_server()
+{
+	local expected=$1 found tries
+	# A line is written after its answer has been sent.
+	for ((tries = 0; tries < 200; tries++)); do
+		found=$(wc -l <"$dir/access.log")
+		[ "$found" -lt "$expected" ] || break
+		read -r -t 0.01 <> <(:)
+	done
+	say "The far side's log holds $found requests; $expected were allowed."
+	[ "$found" -eq "$expected" ] || {
+		echo "    NOT AS PROMISED: expected $expected"
+		failures=$((failures + 1))
+	}
+}
+
+[ "$(id -u)" -eq 0 ] || die "needs root (network namespaces, BPF): sudo make run"
+[ -x "$postern" ] || die "$postern is missing: run make"
+dir=$(mktemp -d /tmp/pst-demo-XXXXXX) || exit 1
+chmod 755 "$dir"
+make_internet || die "cannot make the network namespaces"
+start_server || die "nginx does not answer"
+write_policy
+write_curlrc
+
+echo "A little internet stands: a web server at 93.184.216.34, a database at 10.9.0.5:5432, others elsewhere."
+echo "The policy allows 93.184.216.0/24 and port 5432 of the private 10.9.0.0/24, and so denies all else."
+
+try 0 'hello from 93.184.216.34:443' "Allowed: HTTPS to 93.184.216.34" \
+	curl https://web.example.com/
+try 0 'hello from 10.9.0.5:5432' "Allowed: port 5432 of a private address that the operator has lifted" \
+	curl http://10.9.0.5:5432/
+try 7 'default-deny' "Denied: another address. connect() fails at once with EPERM" \
+	curl http://1.1.1.1/
+try 7 'default-deny' "Denied: the private address, on another port" \
+	curl http://10.9.0.5/
+try 7 'default-deny' "Denied: IPv6, which no rule allows" \
+	curl -g 'http://[2606:4700::1111]/'
+try 7 'always-denied' "Denied in every policy: the cloud's metadata service" \
+	curl http://169.254.169.254/
+try 1 'untrusted-resolver' "Denied: UDP, here a DNS packet to a resolver of the command's own choice" \
+	bash -c 'echo secret > /dev/udp/1.1.1.1/53'
+explain 1.1.1.1:80
+explain 169.254.169.254:80
+check_server 2
+
+if [ "$failures" -gt 0 ]; then
+	say "$failures things were not as promised."
+	exit 1
+fi
+say "All as promised."
