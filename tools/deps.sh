@@ -24,17 +24,17 @@ build libidn2-dev    names with non-ASCII letters to their A-labels
 build libpsl-dev     the public suffix list: refuses *.co.uk
 run   iproute2       the demo's network namespaces
 run   curl           the demo's command that is allowed here and denied there
-run   python3        the demo's peers, and the tests
+run   nginx-light    the demo's server, and a real server with TLS as a peer of the tests
+run   openssl        its certificate
 test  libcmocka-dev  unit tests
 test  libclang-rt-14-dev  sanitizers and libFuzzer for clang
 test  clang-format-14     lint
 test  clang-tidy-14       lint
 test  cppcheck       lint
 test  shellcheck     lint
-test  python3-pytest end-to-end tests
+test  python3        end-to-end tests
+test  python3-pytest runs them
 test  python3-scapy  packets that no socket would send
-test  nginx-light    a real server with TLS as a peer
-test  openssl        its certificate
 test  nftables       the comparison of the benchmarks, NAT on the output path for doctor's tests
 test  tcpdump        sniffs the far side
 test  procps         process tools of the tests
