@@ -39,8 +39,12 @@ static void warns_of_entries_that_are_always_denied(void **state)
 		 {"allowOut[0]: fd00:ec2::254 has no effect: fc00::/7 is always denied, unless allowPrivate lifts it"}},
 		{"{\"allowOut\":[\"2002:808:808::1\"]}",
 		 {"allowOut[0]: 2002:808:808::1 has no effect: 2002::/16 is always denied, unless allowPrivate lifts it"}},
-		{"{\"allowOut\":[\"::1\"]}",
-		 {"allowOut[0]: ::1 has no effect: ::/96 is always denied, unless allowPrivate lifts it"}},
+		{"{\"allowOut\":[\"::2\"]}",
+		 {"allowOut[0]: ::2 has no effect: ::/96 is always denied, unless allowPrivate lifts it"}},
+		/* lifting does not help where another key decides */
+		{"{\"allowOut\":[\"127.0.0.1:8080\",\"::1\"],\"allowPrivate\":[\"127.0.0.0/8\"]}",
+		 {"allowOut[0]: 127.0.0.1 has no effect: the key 'loopback' decides about loopback",
+		  "allowOut[1]: ::1 has no effect: the key 'loopback' decides about loopback"}},
 		/* lifted, wholly or in part; not inside; denied anyway */
 		{"{\"allowOut\":[\"10.1.0.0/16\"],\"allowPrivate\":[\"10.0.0.0/8\"]}", {NULL}},
 		{"{\"allowOut\":[\"10.1.0.0/16\"],\"allowPrivate\":[\"10.1.2.3\"]}", {NULL}},
@@ -188,7 +192,7 @@ static void the_documented_ranges_are_canonical(void **state)
 	struct cidr c;
 
 	(void)state;
-	assert_int_equal(count, 22);
+	assert_int_equal(count, 23);
 	for (size_t i = 0; i < count; i++) {
 		cidr_print(&ranges[i], text);
 		assert_int_equal(cidr_parse(text, &c, &host_bits, NULL), 0);
@@ -236,6 +240,8 @@ static void the_documented_ranges_hold_what_they_must(void **state)
 		{"2001:1::1", false},
 		{"2606:4700::1111", false},
 		{"64:ff9b::1", false},
+		{"64:ff9b:1::1", true},
+		{"64:ff9b:2::1", false},
 	};
 	size_t count = 0;
 	const struct cidr *ranges = policy_always_ranges(&count);

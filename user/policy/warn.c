@@ -155,12 +155,25 @@ static bool overlaps_any(const struct cidr_list *list, const struct cidr *c)
 	return false;
 }
 
+static bool is_loopback(const struct cidr *c)
+{
+	static const struct cidr v4 = {
+		.addr = {{[10] = 0xff, [11] = 0xff, [12] = 127}}, .len = 8, .family = CIDR_IPV4};
+	static const struct cidr v6 = {.addr = {{[15] = 1}}, .len = 128, .family = CIDR_IPV6};
+
+	return cidr_covers(&v4, c) || cidr_covers(&v6, c);
+}
+
 static int warn_always_denied(struct warnings *w, const struct policy_rule *rule)
 {
 	const struct cidr *c = &rule->dest.cidr, *ranges;
 	char text[CIDR_TEXT_MAX], range[CIDR_TEXT_MAX];
 	size_t count;
 
+	/* Step 5 of the verdict order comes before the entries, lifted or not. */
+	if (is_loopback(c))
+		return warn(w, rule, "%s has no effect: the key 'loopback' decides about loopback",
+			    cidr_print(c, text));
 	ranges = policy_always_ranges(&count);
 	for (size_t i = 0; i < count; i++) {
 		if (!cidr_covers(&ranges[i], c))
