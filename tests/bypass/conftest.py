@@ -3,10 +3,8 @@
 
 import pytest
 
-from internet import ALLOWED4_NET, ALLOWED6_NET
 from postern import PacketOnly
-
-POLICY = ["--allow", ALLOWED4_NET, "--allow", ALLOWED6_NET]
+from rows import POLICY
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@
 
 import pytest
 
-from conftest import POLICY
 from internet import ALLOWED4, ALLOWED6, DENIED4, DENIED6, PORT, canary
 from postern import assert_denied, execute, fill, flow, sandboxed
+from rows import POLICY
 
 PAIRS = [(ALLOWED4, DENIED4), (ALLOWED6, DENIED6)]
 

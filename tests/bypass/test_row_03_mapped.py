@@ -3,9 +3,9 @@
 
 import pytest
 
-from conftest import POLICY
 from internet import ALLOWED4, DENIED4, DENIED4_NET, PORT
 from postern import assert_allowed, assert_denied, flow
+from rows import POLICY
 
 MAPPED, MAPPED_ALLOWED = "::ffff:" + DENIED4, "::ffff:" + ALLOWED4
 WAYS = [("tcp", "connect"), ("udp", "sendto"), ("udp-connected", "connect"), ("tfo", "sendto"),

@@ -3,9 +3,9 @@
 
 import pytest
 
-from conftest import POLICY
 from internet import ALLOWED4, DENIED4_NET, PORT
 from postern import assert_allowed, assert_denied, flow
+from rows import POLICY
 
 DENIED = ["64:ff9b::93.184.217.7", "64:ff9b:1::93.184.217.7", "64:ff9b:1:5db8:d9:700::"]
 PRIVATE = ["64:ff9b::10.9.0.5", "64:ff9b:1::10.9.0.5", "64:ff9b:1:a09:0:500::", "64:ff9b::169.254.169.254",

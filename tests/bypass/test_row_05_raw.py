@@ -3,9 +3,9 @@
 
 import pytest
 
-from conftest import POLICY
 from internet import ALLOWED4, DENIED4, DENIED6, PORT
 from postern import assert_denied, execute, sandboxed, tool
+from rows import POLICY
 
 FORMS = {
     "ipip": (tool("raw", "ip", DENIED4, 4, "CANARYCANARYCANARY"), DENIED4),

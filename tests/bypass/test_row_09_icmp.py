@@ -6,9 +6,9 @@ an IPv4 ping what came of it; that of an IPv6 ping is told "ok" whatever happene
 
 import pytest
 
-from conftest import POLICY
 from internet import ALLOWED4, ALLOWED6, DENIED4, DENIED6, PRIVATE4
 from postern import assert_allowed, assert_denied, tool
+from rows import POLICY
 
 
 def told(address):

@@ -5,9 +5,9 @@ import socket
 
 import pytest
 
-from conftest import POLICY
 from internet import ALLOWED4, DENIED4, PORT
 from postern import assert_denied, execute, flow, sandboxed, tool
+from rows import POLICY
 
 
 @pytest.mark.parametrize("address", [ALLOWED4, DENIED4])

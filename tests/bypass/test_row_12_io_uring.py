@@ -3,9 +3,9 @@
 
 import pytest
 
-from conftest import POLICY
 from internet import ALLOWED4, DENIED4, DENIED6, PORT
 from postern import assert_allowed, assert_denied, tool
+from rows import POLICY
 
 HOW = ["inline", "async", "sqpoll"]
 WAYS = [("tcp", "connect"), ("udp", "sendmsg")]

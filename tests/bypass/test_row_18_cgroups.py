@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from conftest import POLICY
 from internet import ALLOWED4, DENIED4, PORT, canary
 from postern import PacketOnly, Shell, cgroup2_mount, flow
+from rows import POLICY
 from wait import until
 
 DEPTHS = [1, 2, 5, 8]

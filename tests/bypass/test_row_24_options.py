@@ -3,9 +3,9 @@
 
 import pytest
 
-from conftest import POLICY
 from internet import ALLOWED4, DENIED4, PORT, canary
 from postern import assert_allowed, assert_denied, execute, fill, flow
+from rows import POLICY
 
 WAYS = [("tcp", "connect"), ("udp", "sendto")]
 PRIVILEGED = ["--keep-privs", *POLICY]

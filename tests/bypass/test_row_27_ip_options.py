@@ -3,9 +3,9 @@
 
 import pytest
 
-from conftest import POLICY
 from internet import ALLOWED4, DENIED4, PORT
 from postern import assert_denied, tool
+from rows import POLICY
 
 
 def options(*args):

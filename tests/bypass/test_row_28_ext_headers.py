@@ -3,9 +3,9 @@
 
 import pytest
 
-from conftest import POLICY
 from internet import ALLOWED6, DENIED6, PORT, canary
 from postern import assert_denied, execute, fill, tool
+from rows import POLICY
 
 NOBODY = {"SUDO_UID": "65534", "SUDO_GID": "65534", "SUDO_USER": "nobody"}
 

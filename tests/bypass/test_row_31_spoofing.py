@@ -6,9 +6,9 @@ forged, changes the verdict.
 
 import pytest
 
-from conftest import POLICY
 from internet import ALLOWED4, DENIED4, HOST4_SECOND, PORT
 from postern import Shell, assert_denied, flow, sandboxed
+from rows import POLICY
 
 PRIVILEGED = ["--keep-privs", *POLICY]
 

@@ -25,8 +25,10 @@ def test_metadata_by_packets_alone(net, packet_only_open, address):
 
 @pytest.mark.parametrize("spelling", ["2852039166", "0xa9fea9fe", "0251.0376.0251.0376", "169.254.43518"])
 def test_what_a_libc_makes_an_address_of(net, spelling):
-    """The spelling is gone by the time that the kernel sees the address; a policy does not accept it in the first place."""
-    script = f"import socket; s=socket.socket(); s.settimeout(3)\ntry: s.connect((socket.inet_ntoa(socket.inet_aton('{spelling}')),{PORT}))\nexcept OSError as e: print(e.errno)"
+    """The spelling is gone by the time that the kernel sees the address; a policy does not accept it at all."""
+    script = ("import socket; s=socket.socket(); s.settimeout(3)\n"
+              f"try: s.connect((socket.inet_ntoa(socket.inet_aton('{spelling}')),{PORT}))\n"
+              "except OSError as e: print(e.errno)")
     assert sandboxed(net, EVERYTHING, ["/usr/bin/python3", "-c", script]).out.strip() == "1"
     done = sandboxed(net, ["--allow", spelling], ["echo", "started"])
     assert done.code in (2, 3) and "started" not in done.out, done

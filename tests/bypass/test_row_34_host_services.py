@@ -3,9 +3,9 @@
 
 import pytest
 
-from conftest import POLICY
 from internet import HOST4, HOST4_SECOND, HOST6
 from postern import PacketOnly, Server, Shell, execute, flow, sandboxed
+from rows import POLICY
 from wait import until
 
 LATER4, LATER6 = "203.0.113.88", "2001:db8:77::1"

@@ -17,7 +17,8 @@ NAME_MAX = 15
 @pytest.fixture
 def pins(net):
     """The pins of a run that has allowed and denied something and still runs: kind -> paths."""
-    script = f"{' '.join(flow('tcp', ALLOWED4, PORT, 'x'))}; {' '.join(flow('tcp', DENIED4, PORT, 'x'))}; echo up; sleep 60"
+    calls = [" ".join(flow("tcp", address, PORT, "x")) for address in (ALLOWED4, DENIED4)]
+    script = "; ".join([*calls, "echo up", "sleep 60"])
     before = set(os.listdir("/sys/fs/bpf/postern-run")) if os.path.isdir("/sys/fs/bpf/postern-run") else set()
     with Running(net, postern_run(["--allow", ALLOWED4_NET], ["sh", "-c", script])) as run:
         run.await_line(lambda line: line == "up", "the command has tried")

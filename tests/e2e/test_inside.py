@@ -115,7 +115,8 @@ def test_a_child_cannot_be_born_in_another_cgroup(net):
 
 def test_a_new_cgroup_mount_shows_the_own_subtree_only(net):
     """A user namespace with a cgroup namespace may mount cgroup2: it leads no higher than the sandbox."""
-    script = "mount -t cgroup2 none /mnt && echo $$ > /mnt/cgroup.procs; " + " ".join(flow("tcp", DENIED4, PORT, "CANARY"))
+    script = "mount -t cgroup2 none /mnt && echo $$ > /mnt/cgroup.procs; "
+    script += " ".join(flow("tcp", DENIED4, PORT, "CANARY"))
     assert_denied(net, ["unshare", "-UrmC", "sh", "-c", script], DENIED4, PORT, policy=POLICY, op="connect")
     with Shell(net, POLICY) as box:
         done = box.do("unshare -UrmC sh -c 'mount -t cgroup2 none /mnt && ls /mnt'")

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from internet import ALLOWED4_NET, DENIED4, PORT
-from postern import POSTERN, Running, cgroup2_mount, cgroup_of, child_of, environment, execute, flow, postern_run, sandboxed
+from postern import (POSTERN, Running, cgroup2_mount, cgroup_of, child_of, environment, execute, flow,
+                     postern_run, sandboxed)
 from wait import until
 
 MEMORY_KB = 16 * 1024

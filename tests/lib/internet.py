@@ -59,6 +59,10 @@ def canary():
     return "pst" + secrets.token_hex(10)
 
 
+def _bytes(token):
+    return token if isinstance(token, bytes) else token.encode()
+
+
 def tcp_listener(port, address="::"):
     server = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
     server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -270,7 +274,7 @@ class Internet:
             address = address.ipv4_mapped
         found = []
         for frame in self.sniffer.frames[since:]:
-            carries = token is not None and token.encode() in frame.raw
+            carries = token is not None and _bytes(token) in frame.raw
             goes = address is not None and frame.dst == address and port in (None, frame.dport) \
                 and protocol in (None, frame.protocol)
             if carries or goes:
@@ -296,7 +300,7 @@ class Internet:
     def check_forbidden(self):
         self.fence()
         text = b"\n".join(f.raw for f in self.sniffer.frames)
-        late = [t for t, since in self._forbidden if t.encode() in text and self.seen(t, since=since)]
+        late = [t for t, since in self._forbidden if _bytes(t) in text and self.seen(t, since=since)]
         assert not late, f"denied traffic arrived late: {late}"
 
     def _close_namespaces(self):
