@@ -30,7 +30,7 @@ static const struct pst_always *pst_always_find(const __u8 addr[16])
 	return found ? &found->value : NULL;
 }
 
-/* The rows are sorted by length: the last that matches is the longest. */
+/* A prefix stands before those inside it: the last that matches is the longest. */
 static const struct pst_cidr *find4(const struct table *table, const __u8 addr[4])
 {
 	for (size_t i = table->n_rows4; i > 0; i--) {

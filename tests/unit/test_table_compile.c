@@ -123,7 +123,7 @@ static void mapped_prefix_is_ipv4(void **state)
 	assert_answer(table, "1.2.3.4", PST_VERDICT_ALLOW, 1);
 }
 
-static void rows_are_sorted_by_length_then_address(void **state)
+static void rows_are_sorted_by_address_then_length(void **state)
 {
 	cleanup_table struct table *table = fixture_table(
 		"allow 9.0.0.0/8; allow 1.0.0.0/8; allow 2.2.2.2; allow 1.2.3.4; allow 1.2.0.0/16");
@@ -133,8 +133,9 @@ static void rows_are_sorted_by_length_then_address(void **state)
 	for (size_t i = 1; i < table->n_rows4; i++) {
 		const struct pst_key4 *a = &table->rows4[i - 1].key, *b = &table->rows4[i].key;
 
-		assert_true(a->prefixlen < b->prefixlen ||
-			    (a->prefixlen == b->prefixlen && memcmp(a->addr, b->addr, 4) < 0));
+		int order = memcmp(a->addr, b->addr, sizeof(a->addr));
+
+		assert_true(order < 0 || (order == 0 && a->prefixlen < b->prefixlen));
 	}
 }
 
@@ -288,7 +289,7 @@ int main(void)
 		cmocka_unit_test(sibling_does_not_inherit_from_its_neighbour),
 		cmocka_unit_test(all_traffic_covers_both_families_and_v6_root_only_one),
 		cmocka_unit_test(mapped_prefix_is_ipv4),
-		cmocka_unit_test(rows_are_sorted_by_length_then_address),
+		cmocka_unit_test(rows_are_sorted_by_address_then_length),
 		cmocka_unit_test(lifted_and_inbound_are_inherited_and_resolver_is_not),
 		cmocka_unit_test(resolvers_of_the_host_count_too),
 		cmocka_unit_test(dns_is_open_gated_or_by_rules),

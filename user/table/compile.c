@@ -10,8 +10,6 @@
 #include "table/rows.h"
 #include "table/table.h"
 
-#define LENGTHS 129
-
 void table_free(struct table *table)
 {
 	if (!table)
@@ -23,32 +21,14 @@ void table_free(struct table *table)
 	free(table);
 }
 
-/* Where the rows of each length begin when they are sorted by length; rows of one length stay in order. */
-static void place_lengths(const struct table_prefixes *prefixes, size_t ret_place[LENGTHS])
-{
-	size_t n_before = 0, n_here;
-
-	memset(ret_place, 0, LENGTHS * sizeof(*ret_place));
-	for (size_t i = 0; i < prefixes->count; i++)
-		ret_place[prefixes->rows[i].len]++;
-	for (size_t len = 0; len < LENGTHS; len++) {
-		n_here = ret_place[len];
-		ret_place[len] = n_before;
-		n_before += n_here;
-	}
-}
-
 static int compile4(struct table *table, const struct table_prefixes *prefixes)
 {
-	size_t place[LENGTHS];
-
 	table->rows4 = calloc(prefixes->count, sizeof(*table->rows4));
 	if (!table->rows4)
 		return -ENOMEM;
-	place_lengths(prefixes, place);
 	for (size_t i = 0; i < prefixes->count; i++) {
 		const struct table_prefix *prefix = &prefixes->rows[i];
-		struct table_row4 *row = &table->rows4[place[prefix->len]++];
+		struct table_row4 *row = &table->rows4[i];
 
 		row->key.prefixlen = prefix->len;
 		memcpy(row->key.addr, prefix->addr.bytes + 12, sizeof(row->key.addr));
@@ -60,15 +40,12 @@ static int compile4(struct table *table, const struct table_prefixes *prefixes)
 
 static int compile6(struct table *table, const struct table_prefixes *prefixes)
 {
-	size_t place[LENGTHS];
-
 	table->rows6 = calloc(prefixes->count, sizeof(*table->rows6));
 	if (!table->rows6)
 		return -ENOMEM;
-	place_lengths(prefixes, place);
 	for (size_t i = 0; i < prefixes->count; i++) {
 		const struct table_prefix *prefix = &prefixes->rows[i];
-		struct table_row6 *row = &table->rows6[place[prefix->len]++];
+		struct table_row6 *row = &table->rows6[i];
 
 		row->key.prefixlen = prefix->len;
 		memcpy(row->key.addr, prefix->addr.bytes, sizeof(row->key.addr));
