@@ -52,7 +52,7 @@ int pst_sock_create(struct bpf_sock *ctx)
 }
 
 SEC("cgroup/sock_release")
-int pst_sock_release(struct bpf_sock *ctx)
+int pst_release(struct bpf_sock *ctx)
 {
 	return pst_released(ctx);
 }
