@@ -174,9 +174,12 @@ static void remove_places(const struct run_sandbox *sandbox)
 
 	if (sandbox->cgroup_fd >= 0)
 		r = cgroup_remove_tree(sandbox->root_fd, sandbox->cgroup_path);
-	if (r < 0)
+	if (r < 0) {
+		/* Somebody is in it: the pins keep it denied, and a later run sweeps it. */
 		log_warning("run: cannot remove the cgroup %s: %s", sandbox->cgroup_path,
 			    strerror(-r));
+		return;
+	}
 	r = sandbox->pin_dir ? pin_remove_dir(sandbox->pin_dir) : 0;
 	if (r < 0)
 		log_warning("run: cannot remove %s: %s", sandbox->pin_dir, strerror(-r));
