@@ -50,6 +50,7 @@ BPFTESTS = $(basename $(wildcard tests/bpf/test_*.c))
 FUZZERS = $(basename $(wildcard tests/fuzz/fuzz_*.c))
 TOOLS = $(patsubst tests/lib/tools/%.c,$(B)/tests/tools/%,$(wildcard tests/lib/tools/*.c))
 BENCH = $(addprefix $(B)/bench/,$(notdir $(basename $(wildcard tests/bench/*.c))))
+SKELETONS = $(patsubst %.bpf.c,$(B)/%.skel.h,$(notdir $(wildcard bpf/*.bpf.c tests/bpf/*.bpf.c)))
 AGREE = $(if $(wildcard tests/agree/agree.c),$(B)/tests/agree/agree)
 
 ifneq ($(wildcard user/cli/main.c),)
@@ -148,7 +149,8 @@ bench: all $(BENCH)
 kernels: all $(TOOLS) $(BPF_PROGRAMS) $(AGREE)
 	@tools/deps.sh kernels
 	@tools/vm.sh all
-lint:
+# clang-tidy reads what includes the skeletons.
+lint: $(SKELETONS)
 	@tools/lint.sh
 layers:
 	@tools/layers.sh && tools/layers.sh --self-test
