@@ -102,8 +102,7 @@ static void rejects_u_labels_that_idna_refuses(void **state)
 	static const char *const texts[] = {
 		"\xe2\x80\x8b.com",		  /* only a zero-width space: nothing is left */
 		"xn\xc2\xad--a.com\xe2\x98\xba-", /* a soft hyphen hidden in a prefix */
-		"\xcc\x81"
-		"a.com",	/* begins with a combining mark */
+		"\xcc\201a.com", /* begins with a combining mark (octal: a hex escape would take the a) */
 		"\xff\xfe.com", /* not UTF-8 */
 	};
 	struct error err;
