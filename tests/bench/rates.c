@@ -16,8 +16,6 @@
 #include "tests/bench/lib/hooks.h"
 #include "tests/bench/lib/traffic.h"
 
-extern char **environ;
-
 /* `again` is `none` once more: how far the two are apart is the noise. */
 enum mode { NONE = 0, EMPTY, POSTERN, NFT, AGAIN, MODES };
 

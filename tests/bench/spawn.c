@@ -15,8 +15,6 @@
 
 #include "tests/bench/lib/bench.h"
 
-extern char **environ;
-
 static void run(const char *name, char **command)
 {
 	posix_spawn_file_actions_t files;
