@@ -106,7 +106,8 @@ static __always_inline int pst_call(struct bpf_sock_addr *ctx, int ipv6, __u8 ho
 
 /* ---- sockets ---- */
 
-/* Which sockets a sandbox may make at all: TCP, UDP, and datagram (ping) sockets. Raw sockets write their own headers. */
+/* Which sockets a sandbox may make at all: TCP, UDP, and datagram (ping) sockets. Raw sockets write
+ * their own headers. */
 static __always_inline __u8 pst_refuse_socket(__u32 type, __u32 protocol)
 {
 	if (type == PST_SOCK_RAW || type == PST_SOCK_PACKET)
@@ -141,7 +142,8 @@ static __always_inline int pst_new_socket(struct bpf_sock *ctx)
 		      : 1;
 }
 
-/* The mark that says whose listener a bound socket is. Failing to write it allows nothing: connect then asks the kernel's cgroup. */
+/* The mark that says whose listener a bound socket is. Failing to write it allows nothing: connect then
+ * asks the kernel's cgroup. */
 static __always_inline int pst_bound(struct bpf_sock *ctx)
 {
 	const struct pst_sandbox *sandbox = bpf_get_local_storage(&pst_sandbox, 0);

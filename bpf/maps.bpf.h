@@ -13,7 +13,8 @@
 #define PST_TRIE_ENTRIES (1 << 20)
 
 /* clang 14 leaves types that only inner maps use out of BTF; named in a value, they stay, and the loader makes the
- * inner maps with them, so that `bpftool map dump` prints fields. Sizes, not types, in the definitions below: same reason. */
+ * inner maps with them, so that `bpftool map dump` prints fields. Sizes, not types, in the definitions
+ * below: same reason. */
 const struct pst_inner_types pst_types = {.abi_version = PST_ABI_VERSION};
 
 /* Attached cgroup -> record. Written by the loader in one update (the flip), read once per program run.

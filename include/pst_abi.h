@@ -150,7 +150,8 @@ struct pst_always {
 	__u32 kind; /* enum pst_always_kind */
 };
 
-/* pst_open: a bit for each first octet of IPv4 addresses under which nothing is always denied. Zero: pst_always knows. */
+/* pst_open: a bit for each first octet of IPv4 addresses under which nothing is always denied. Zero:
+ * pst_always knows. */
 struct pst_open {
 	__u32 word[8];
 };
