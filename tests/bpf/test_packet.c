@@ -335,7 +335,8 @@ static void refuses_every_other_protocol_over_ipv4(void **state)
 
 static void refuses_every_extension_header_and_other_protocol_over_ipv6(void **state)
 {
-	/* IANA's list of extension headers, without ESP (50: nothing behind it is readable) and the two for experiments. */
+	/* IANA's list of extension headers, without ESP (50: nothing behind it is readable) and the two
+	 * for experiments. */
 	static const uint8_t extensions[] = {0, 43, 51, 60, 135, 139, 140};
 
 	(void)state;
