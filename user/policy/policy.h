@@ -134,8 +134,8 @@ static inline void policy_freep(struct policy **policy)
 #define cleanup_policy cleanup(policy_freep)
 
 /*
- * Parses and validates `size` bytes of JSON. `name` is what errors begin with: `agent.json:7:15: allowOut[3]: ...`. With
- * "" (requests) they carry the path only, errors of JSON itself line and column; E2B's route gets E2B's own messages
+ * Parses and validates `size` bytes of JSON. `name` is what errors begin with:
+ * `agent.json:7:15: allowOut[3]: ...`. With "" (requests) they carry the path only, errors of JSON itself line and column; E2B's route gets E2B's own messages
  * where it has one. -EINVAL with err; -ENOMEM, with err as it was; ret untouched on failure.
  */
 int policy_parse(const char *name, const char *text, size_t size, enum policy_source source,
