@@ -334,25 +334,31 @@ static void leaves_a_zeroed_record_behind(void **state)
 	run_end(*state, &run);
 }
 
+static struct table_always_row always_row4(uint8_t len, const char *address, uint32_t kind)
+{
+	struct table_always_row row = {.key = {.prefixlen = 96U + len, .addr = {[10] = 0xff, 0xff}},
+				       .value = {.kind = kind}};
+
+	assert_int_equal(inet_pton(AF_INET, address, row.key.addr + 12), 1);
+	return row;
+}
+
 static void replaces_the_always_denied_set(void **state)
 {
 	struct run run = run_start(*state, NULL, PST_VERDICT_ALLOW);
-	struct table_always_row rows[2] = {
-		{.value = {.kind = PST_ALWAYS_OPEN}},
-		{.key = {.prefixlen = 96 + 24,
-			 .addr = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 198, 51, 100, 0}},
-		 .value = {.kind = PST_ALWAYS_RANGE}}};
+	struct table_always_row rows[3] = {{.value = {.kind = PST_ALWAYS_OPEN}},
+					   always_row4(0, "0.0.0.0", PST_ALWAYS_OPEN)};
 	struct error err = {{0}};
 
-	check(kern_sandbox_set_always(run.sandbox, rows, 2, &err));
+	rows[2] = always_row4(24, "198.51.100.0", PST_ALWAYS_RANGE);
+	check(kern_sandbox_set_always(run.sandbox, rows, 3, &err));
 	assert_denied(run.cgroup, "198.51.100.1");
 	assert_allowed(run.cgroup, "203.0.113.1");
-	rows[1].key.addr[12] = 203;
-	rows[1].key.addr[13] = 0;
-	rows[1].key.addr[14] = 113;
-	check(kern_sandbox_set_always(run.sandbox, rows, 2, &err));
+	rows[2] = always_row4(24, "203.0.113.0", PST_ALWAYS_RANGE);
+	check(kern_sandbox_set_always(run.sandbox, rows, 3, &err));
 	assert_allowed(run.cgroup, "198.51.100.1");
 	assert_denied(run.cgroup, "203.0.113.1");
+	/* Without the root of IPv4 the root of all answers. */
 	check(kern_sandbox_set_always(run.sandbox, rows, 1, &err));
 	assert_allowed(run.cgroup, "203.0.113.1");
 	run_end(*state, &run);
