@@ -49,7 +49,8 @@ UNIT_KERN = $(filter tests/unit/test_kern_%,$(UNIT))
 BPFTESTS = $(basename $(wildcard tests/bpf/test_*.c))
 FUZZERS = $(basename $(wildcard tests/fuzz/fuzz_*.c))
 TOOLS = $(patsubst tests/lib/tools/%.c,$(B)/tests/tools/%,$(wildcard tests/lib/tools/*.c))
-BENCH = $(addprefix $(B)/bench/,$(notdir $(basename $(wildcard tests/bench/*.c))))
+BENCH = $(patsubst tests/bench/%.c,$(B)/bench/%,$(filter-out %.bpf.c,$(wildcard tests/bench/*.c)))
+BENCH_BPF = $(patsubst tests/bench/%.bpf.c,$(B)/bench/%.bpf.o,$(wildcard tests/bench/*.bpf.c))
 SKELETONS = $(patsubst %.bpf.c,$(B)/%.skel.h,$(notdir $(wildcard bpf/*.bpf.c tests/bpf/*.bpf.c)))
 AGREE = $(if $(wildcard tests/agree/agree.c),$(B)/tests/agree/agree)
 
@@ -67,6 +68,8 @@ $(B)/postern: $(call obj,$(POSTERN))
 $(B)/%.bpf.o: bpf/%.bpf.c
 	$(call say,BPF ) $(CLANG) $(BPF_CFLAGS) -MMD -MP -MF $(B)/$*.bpf.d -c $< -o $@
 $(B)/%.bpf.o: tests/bpf/%.bpf.c
+	$(call say,BPF ) $(CLANG) $(BPF_CFLAGS) -MMD -MP -MF $(B)/$*.bpf.d -c $< -o $@
+$(B)/bench/%.bpf.o: tests/bench/%.bpf.c
 	$(call say,BPF ) $(CLANG) $(BPF_CFLAGS) -MMD -MP -MF $(B)/$*.bpf.d -c $< -o $@
 $(B)/%.skel.h: $(B)/%.bpf.o
 	$(call say,SKEL) $(BPFTOOL) gen skeleton $< name $*_bpf > $@.tmp && mv $@.tmp $@
@@ -144,7 +147,7 @@ e2e: all $(TOOLS)
 	@tests/run.sh --pytest e2e tests/e2e tests/bypass
 fuzz: $(addprefix $(B)/fuzz/,$(FUZZERS))
 	@tests/run.sh --fuzz $(FUZZ_SECONDS) fuzz $^
-bench: all $(BENCH)
+bench: all $(BENCH) $(BENCH_BPF)
 	@tests/bench/run.sh
 kernels: all $(TOOLS) $(BPF_PROGRAMS) $(AGREE)
 	@tools/deps.sh kernels

@@ -65,19 +65,13 @@ static void measure(const struct hooks *hooks, enum bench_op op, enum mode mode)
 static void open_all(struct hooks *hooks, char **argv, unsigned count)
 {
 	cleanup_free struct bench_cidr *cidrs = bench_cidrs(count);
-	cleanup_buf struct buf text = {0};
-	cleanup_policy struct policy *policy = NULL;
-	cleanup_table struct table *table = NULL;
 
-	bench_policy_text(cidrs, count, &text);
-	policy = bench_parse(&text);
-	table = bench_compile(policy);
 	hooks->home = bench_home_cgroup();
 	bench_traffic_open(&hooks->traffic, argv[3], argv[2], count);
 	for (enum mode mode = 0; mode < MODES; mode++)
 		hooks->cgroup[mode] = bench_cgroup(argv[1], mode_name[mode]);
 	bench_hooks_empty(hooks->cgroup[EMPTY]);
-	bench_sandbox_open(&hooks->sandbox, argv[1], mode_name[POSTERN], table, NULL);
+	bench_sandbox_make(&hooks->sandbox, argv[1], mode_name[POSTERN], cidrs, count);
 	for (enum mode mode = 0; mode < MODES; mode++) {
 		for (enum bench_hook i = 0; i < BENCH_HOOK_COUNT; i++)
 			hooks->program[mode][i] = bench_hook_program(hooks->cgroup[mode], i);

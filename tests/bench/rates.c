@@ -78,20 +78,14 @@ static void measure(struct rates *rates, enum bench_op op, enum mode mode)
 static void open_all(struct rates *rates, char **argv, unsigned count)
 {
 	cleanup_free struct bench_cidr *cidrs = bench_cidrs(count);
-	cleanup_buf struct buf text = {0};
-	cleanup_policy struct policy *policy = NULL;
-	cleanup_table struct table *table = NULL;
 
-	bench_policy_text(cidrs, count, &text);
-	policy = bench_parse(&text);
-	table = bench_compile(policy);
 	rates->home = bench_home_cgroup();
 	rates->ruleset = argv[4];
 	bench_traffic_open(&rates->traffic, argv[3], argv[2], count);
 	for (enum mode mode = 0; mode < MODES; mode++)
 		rates->cgroup[mode] = bench_cgroup(argv[1], mode_name[mode]);
 	bench_hooks_empty(rates->cgroup[EMPTY]);
-	bench_sandbox_open(&rates->sandbox, argv[1], mode_name[POSTERN], table, NULL);
+	bench_sandbox_make(&rates->sandbox, argv[1], mode_name[POSTERN], cidrs, count);
 }
 
 int main(int argc, char **argv)

@@ -58,6 +58,8 @@ measure()
 	nft_root=${cgroups#/sys/fs/cgroup}
 	"$B/bench/cidrs" $CIDRS "${nft_root#/}${nft_root:+/}$run-rates/nft" >"$scratch/ruleset.nft"
 	"$B/bench/cidrs" $MANY >"$scratch/100k.json"
+	echo "egress in a loop, $ROUNDS rounds" >&2
+	"$B/bench/hot" "$run-hot" "$run-client" "$B/bench/egress.bpf.o" $CIDRS "$ROUNDS"
 	echo "hooks, $ROUNDS rounds" >&2
 	"$B/bench/hooks" "$run-hooks" "$run-client" "$run-server" $CIDRS "$ROUNDS"
 	echo "calls and packets, $ROUNDS rounds" >&2
@@ -90,6 +92,11 @@ row()
 			printf " %8s  %s", "<= " goal, result <= goal + 0 ? "met" : "missed"
 		printf "\n"
 	}'
+}
+
+hot_row()
+{
+	row "$1" "$(median "hot.$2.postern")" "$(median "hot.$2.empty")" difference "$3" ns
 }
 
 hook_row()
@@ -134,7 +141,11 @@ hook_rows()
 report()
 {
 	printf '%-52s %10s %10s %9s      %8s\n' "median of $ROUNDS rounds" figure base result goal
-	echo "one run of the egress program over an empty one, ns"
+	echo "the egress program over an empty one, in a loop (BPF_PROG_TEST_RUN), ns a packet"
+	hot_row "  cached TCP flow" tcp_cached 40
+	hot_row "  not cached, TCP, $CIDRS prefixes" tcp 220
+	hot_row "  not cached, UDP without connect(), $CIDRS prefixes" udp 220
+	echo "the same on real packets, between which the caches forget, ns a packet"
 	hook_row "  cached flow, connected UDP" udp_send.egress 40
 	hook_row "  cached flow, TCP" tcp_stream.egress 40
 	hook_row "  not cached, short TCP connections, $CIDRS prefixes" tcp_cycle.egress 220

@@ -74,6 +74,9 @@ struct table *bench_compile(const struct policy *policy);
 /* took_ns: room for BENCH_STEPS durations, or NULL. */
 void bench_sandbox_open(struct bench_sandbox *sandbox, const char *parent, const char *name,
 			const struct table *table, uint64_t *took_ns);
+/* The same from a list of allowed prefixes. */
+void bench_sandbox_make(struct bench_sandbox *sandbox, const char *parent, const char *name,
+			const struct bench_cidr *cidrs, unsigned count);
 void bench_sandbox_close(struct bench_sandbox *sandbox);
 
 #endif

@@ -137,6 +137,19 @@ void bench_sandbox_open(struct bench_sandbox *sandbox, const char *parent, const
 		took_ns[i] = marks[i + 1] - marks[i];
 }
 
+void bench_sandbox_make(struct bench_sandbox *sandbox, const char *parent, const char *name,
+			const struct bench_cidr *cidrs, unsigned count)
+{
+	cleanup_buf struct buf text = {0};
+	cleanup_policy struct policy *policy = NULL;
+	cleanup_table struct table *table = NULL;
+
+	bench_policy_text(cidrs, count, &text);
+	policy = bench_parse(&text);
+	table = bench_compile(policy);
+	bench_sandbox_open(sandbox, parent, name, table, NULL);
+}
+
 void bench_sandbox_close(struct bench_sandbox *sandbox)
 {
 	kern_sandbox_detach(sandbox->kern);
