@@ -2,6 +2,9 @@
 """What is said at the end of a run: the summary on stderr, -o json, --report FILE."""
 
 import json
+import os
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -59,6 +62,40 @@ def test_the_report_is_json(net, tmp_path, where):
 def test_a_report_that_cannot_be_written_is_said(net):
     done = sandboxed(net, POLICY + ["--report", "/nowhere/report"], ["true"])
     assert "/nowhere/report" in done.err, done
+
+
+@pytest.fixture
+def places():
+    """A directory of the user 65534 and one of root, where that user can look."""
+    with tempfile.TemporaryDirectory(prefix="pst-") as top:
+        Path(top).chmod(0o755)
+        made = Path(top, "theirs"), Path(top, "roots")
+        for directory, owner in zip(made, (65534, 0)):
+            directory.mkdir()
+            directory.chmod(0o755)
+            os.chown(directory, owner, owner)
+        yield made
+
+
+def test_a_link_at_the_reports_place_leads_root_nowhere(net, places):
+    """The command runs as the user and can put a link there: the report goes only where that user may write."""
+    env = {"SUDO_UID": "65534", "SUDO_GID": "65534"}
+    theirs, roots = places
+    secret, report = roots / "secret", theirs / "report"
+    secret.write_text("root's")
+    done = sandboxed(net, POLICY + ["--report", report], ["ln", "-s", str(secret), str(report)], env=env, cwd="/")
+    assert report.is_symlink(), f"the control: {done}"
+    assert secret.read_text() == "root's" and str(report) in done.err, done
+    report.unlink()
+    swap = f"mv {theirs}/in {theirs}/old; ln -s {roots} {theirs}/in"
+    done = sandboxed(net, POLICY + ["--report", theirs / "in" / "secret"],
+                     ["sh", "-c", f"mkdir {theirs}/in; {swap}"], env=env, cwd="/")
+    assert (theirs / "in").is_symlink(), f"the control: {done}"
+    assert secret.read_text() == "root's" and "secret" in done.err, done
+    done = sandboxed(net, POLICY + ["--report", report], ["true"], env=env, cwd="/")
+    assert report.stat().st_uid == 65534 and json.loads(report.read_text())["exit"] == 0, done
+    done = sandboxed(net, POLICY + ["--report", roots / "report"], ["true"], env=env, cwd="/")
+    assert (roots / "report").stat().st_uid == 0, f"where only root may write, root does: {done}"
 
 
 def test_a_flood_of_destinations_is_counted_whole(net):

@@ -2,13 +2,18 @@
 /* What a run blocked -> the summary on stderr and the JSON report. */
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <inttypes.h>
+#include <linux/openat2.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/io.h"
 #include "cli/run_report.h"
 #include "events/words.h"
@@ -207,19 +212,81 @@ static int write_file(const char *path, const struct buf *text, struct error *er
 	return io_replace_file(path, text->data, text->size, err);
 }
 
-/* So that the user owns the report. Only the effective ids change, and change back. */
+static int take_groups(gid_t **ret_groups)
+{
+	int count = getgroups(0, NULL);
+	gid_t *groups = count < 0 ? NULL : calloc((size_t)count + 1, sizeof(*groups));
+
+	if (!groups || getgroups(count, groups) != count) {
+		free(groups);
+		return -EPERM;
+	}
+	*ret_groups = groups;
+	return count;
+}
+
+/* So that the user owns the report, and no link leads where the user may not. Only the effective ids and the groups
+ * change, and change back. */
 static int write_as(const struct run_identity *identity, const char *path, const struct buf *text,
 		    struct error *err)
 {
-	int r;
+	cleanup_free gid_t *groups = NULL;
+	int r, count = take_groups(&groups);
 
-	if (setegid(identity->gid) < 0 || seteuid(identity->uid) < 0)
+	if (count < 0 || setgroups((size_t)identity->n_groups, identity->groups) < 0 ||
+	    setegid(identity->gid) < 0 || seteuid(identity->uid) < 0)
 		r = error_set(err, -EPERM, "cannot act as user %u", identity->uid);
 	else
 		r = write_file(path, text, err);
-	if (seteuid(0) < 0 || setegid(0) < 0)
-		return error_set(err, -EPERM, "cannot act as root again");
+	if (seteuid(0) < 0 || setegid(0) < 0 || count < 0 || setgroups((size_t)count, groups) < 0)
+		return error_set(err, -EIO, "cannot act as root again");
 	return r;
+}
+
+/* A place as a descriptor: no symbolic link was followed, and none put there later is. */
+static int open_directory_of(const char *path, const char **ret_name)
+{
+	const struct open_how how = {
+		.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+		.resolve = RESOLVE_NO_SYMLINKS,
+	};
+	const char *slash = strrchr(path, '/');
+	cleanup_free char *directory =
+		slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+	int fd;
+
+	if (!directory)
+		return -ENOMEM;
+	fd = (int)syscall(SYS_openat2, AT_FDCWD, directory, &how, sizeof(how));
+	if (fd < 0)
+		return -errno;
+	*ret_name = slash ? slash + 1 : path;
+	return fd;
+}
+
+/*
+ * Where the user may not write, root does, for an operator who wants the report in /var/log. But CMD ran as the user
+ * and may have put a link at `path`: root never writes through anything, it only puts a file in place of a file.
+ */
+static int write_as_root(const char *path, const struct buf *text, struct error *err)
+{
+	const char *name = NULL;
+	cleanup_close int directory = open_directory_of(path, &name);
+	cleanup_free char *place = NULL;
+	struct stat st;
+	int r;
+
+	if (directory < 0)
+		return error_set(err, directory, "%s: %s", path, strerror(-directory));
+	if (fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(st.st_mode))
+		return error_set(err, -EACCES, "%s: the user may not write it, and it is no file",
+				 path);
+	if (asprintf(&place, "/proc/self/fd/%d/%s", directory, name) < 0) {
+		place = NULL;
+		return error_set(err, -ENOMEM, "out of memory");
+	}
+	r = io_replace_file(place, text->data, text->size, NULL);
+	return r < 0 ? error_set(err, r, "%s: %s", path, strerror(-r)) : 0;
 }
 
 int run_report_write(const char *path, const struct run_report *report,
@@ -235,6 +302,6 @@ int run_report_write(const char *path, const struct run_report *report,
 		return write_file(path, &text, err);
 	r = write_as(identity, path, &text, err);
 	if (r == -EACCES || r == -EPERM)
-		r = write_file(path, &text, err);
+		r = write_as_root(path, &text, err);
 	return r;
 }
