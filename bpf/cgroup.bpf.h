@@ -220,12 +220,13 @@ static __always_inline int pst_out_inbound(struct __sk_buff *skb, const struct p
 	return flow && pst_tcp_inbound(skb, sandbox, flow, p);
 }
 
-/* An allowed datagram to a new peer is remembered, so that the peer's answers do not count as the peer's call. */
+/* An allowed datagram to a new peer is remembered, so that the peer's answers do not count as the peer's call. New is
+ * also a peer that called once, and that the policy does not admit any more. */
 static __always_inline int pst_is_new_peer(const struct bpf_sock *sk, const struct pst_peer *peer,
 					   struct pst_decision d)
 {
-	return !peer && sk->state == PST_STATE_CLOSE && pst_passes(d) &&
-	       d.step != PST_STEP_INBOUND && d.step != PST_STEP_LOOPBACK;
+	return (!peer || peer->kind == PST_FLOW_IN) && sk->state == PST_STATE_CLOSE &&
+	       pst_passes(d) && d.step != PST_STEP_INBOUND && d.step != PST_STEP_LOOPBACK;
 }
 
 /* A packet that no cached flow answers for; `flow` is what its socket has all the same. */
