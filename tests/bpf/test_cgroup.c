@@ -4,6 +4,7 @@
 #include "kern_fixture.h"
 
 #include <linux/magic.h>
+#include <sys/resource.h>
 #include <sys/vfs.h>
 
 static void opens_the_root_of_the_mount(void **state)
@@ -128,6 +129,30 @@ static void does_not_remove_what_has_members(void **state)
 	assert_int_equal(cgroup_remove(place->root, "busy"), 0);
 }
 
+/* Whoever is inside may choose the depth: it must not cost descriptors. */
+static void removes_a_tree_deeper_than_descriptors_go(void **state)
+{
+	enum { DEPTH = 300, DESCRIPTORS = 48 };
+	struct place *place = *state;
+	char path[2 * DEPTH + 8] = "deep";
+	struct rlimit limit, few;
+	struct error err = {{0}};
+	int fd = -1;
+
+	for (int i = 0; i < DEPTH; i++)
+		strcat(path, "/x");
+	check(cgroup_create(place->root, path, &fd, &err));
+	close(fd);
+	check(cgroup_create(place->root, "deep/x/x/y/z", &fd, &err));
+	close(fd);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	few = (struct rlimit){.rlim_cur = DESCRIPTORS, .rlim_max = limit.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	assert_int_equal(cgroup_remove_tree(place->root, "deep"), 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_int_equal(faccessat(place->root, "deep", F_OK, 0), -1);
+}
+
 static void knows_whether_anybody_is_there(void **state)
 {
 	struct place *place = *state;
@@ -206,6 +231,7 @@ int main(void)
 		cmocka_unit_test(refuses_to_leave_the_root),
 		cmocka_unit_test(refuses_what_is_not_cgroup2),
 		cmocka_unit_test(does_not_remove_what_has_members),
+		cmocka_unit_test(removes_a_tree_deeper_than_descriptors_go),
 		cmocka_unit_test(knows_whether_anybody_is_there),
 		cmocka_unit_test(kills_members_of_the_cgroups_below_too),
 		cmocka_unit_test(tells_the_path_of_a_process),

@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/magic.h>
 #include <linux/openat2.h>
 #include <mntent.h>
@@ -18,8 +19,7 @@
 #include "base/cleanup.h"
 #include "kern/cgroup.h"
 
-#define CGROUP_FILE_MAX	 4096
-#define CGROUP_MAX_DEPTH 64
+#define CGROUP_FILE_MAX 4096
 /* exportfs: a kernfs node by its 64-bit id. */
 #define FILEID_KERNFS 0xfe
 
@@ -159,40 +159,71 @@ static void dir_closep(DIR **dir)
 		closedir(*dir);
 }
 
-/* Failures show when the parent is removed: it is busy then. */
-static void remove_below(int fd, int depth)
+/* Removes the children that can be removed, returns how many; `name` is one that cannot ("": none). */
+static int remove_children(int fd, char name[NAME_MAX + 1])
 {
 	cleanup(dir_closep) DIR *dir = NULL;
 	const struct dirent *entry;
-	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), removed = 0;
 
+	name[0] = '\0';
 	dir = copy < 0 ? NULL : fdopendir(copy);
 	if (!dir) {
+		int r = -errno;
+
 		if (copy >= 0)
 			close(copy);
-		return;
+		return r;
 	}
-	rewinddir(dir);
 	while ((entry = readdir(dir))) {
-		cleanup_close int child = -1;
-
 		if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
 			continue;
-		child = open_below(fd, entry->d_name);
-		if (child >= 0 && depth < CGROUP_MAX_DEPTH)
-			remove_below(child, depth + 1);
-		(void)unlinkat(fd, entry->d_name, AT_REMOVEDIR);
+		if (!unlinkat(fd, entry->d_name, AT_REMOVEDIR) || errno == ENOENT)
+			removed++;
+		else
+			(void)snprintf(name, NAME_MAX + 1, "%s", entry->d_name);
 	}
+	return removed;
+}
+
+/* Down to the leaves and up again by "..", holding one descriptor: the sandbox chooses the depth.
+ * cgroup2 has no rename, so that ".." leads back to where the walk came from. */
+static int remove_below(int top_fd)
+{
+	cleanup_close int fd = fcntl(top_fd, F_DUPFD_CLOEXEC, 3);
+	char name[NAME_MAX + 1];
+	bool down = false;
+	size_t depth = 0;
+
+	while (fd >= 0) {
+		int next, r = remove_children(fd, name);
+
+		if (r < 0)
+			return r;
+		if (!name[0] && !depth)
+			return 0;
+		/* It had no children, and yet its parent could not remove it: it has members. */
+		if (!name[0] && !r && down)
+			return -EBUSY;
+		down = name[0];
+		depth = down ? depth + 1 : depth - 1;
+		next = openat(fd, down ? name : "..",
+			      O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		close(fd);
+		fd = next;
+	}
+	return -errno;
 }
 
 int cgroup_remove_tree(int root_fd, const char *path)
 {
 	cleanup_close int fd = open_below(root_fd, path);
+	int r;
 
 	if (fd < 0)
 		return fd == -ENOENT ? 0 : fd;
-	remove_below(fd, 0);
-	return cgroup_remove(root_fd, path);
+	r = remove_below(fd);
+	return r < 0 ? r : cgroup_remove(root_fd, path);
 }
 
 int cgroup_open_id(int root_fd, uint64_t id, int *ret_fd)
