@@ -217,6 +217,27 @@ static void keeps_a_cgroup_without_pins_that_has_members(void **state)
 	assert_int_equal(pin_sweep(place->bpffs, place->root), 1);
 }
 
+static void leaves_pins_alone_that_it_cannot_read(void **state)
+{
+	struct place *place = *state;
+	struct run run;
+	pid_t runner = runner_start(place, NULL, &run);
+	char dir[128];
+
+	/* A directory where a link should be. */
+	(void)snprintf(dir, sizeof(dir), "%s/%s/pst-odd", place->bpffs, PIN_RUN_DIR);
+	assert_int_equal(mkdir(dir, 0700), 0);
+	assert_int_equal(chdir(dir), 0);
+	assert_int_equal(mkdir("links", 0700) || mkdir("links/odd", 0700), 0);
+	assert_int_equal(chdir("/"), 0);
+	child_kill(runner, -1);
+	assert_true(pin_sweep(place->bpffs, place->root) < 0);
+	assert_true(is_pinned(dir, "links/odd"));
+	assert_false(has_pins(&run) || has_cgroup(place, &run));
+	assert_int_equal(pin_remove_dir(dir), 0);
+	forget(&run);
+}
+
 static void sweeps_nothing_where_nothing_ever_ran(void **state)
 {
 	struct place *place = *state;
@@ -286,6 +307,7 @@ int main(void)
 		cmocka_unit_test(sweeps_what_was_killed_before_the_attach),
 		cmocka_unit_test(sweeps_an_empty_cgroup_that_has_no_pins),
 		cmocka_unit_test(keeps_a_cgroup_without_pins_that_has_members),
+		cmocka_unit_test(leaves_pins_alone_that_it_cannot_read),
 		cmocka_unit_test(sweeps_nothing_where_nothing_ever_ran),
 		cmocka_unit_test(makes_directories_for_root_alone),
 		cmocka_unit_test(refuses_a_name_that_is_not_one_component),

@@ -57,6 +57,8 @@ static int link_cgroup(const char *pin, uint64_t *ret_id)
 
 	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size))
 		return -errno;
+	if (info.type != BPF_LINK_TYPE_CGROUP)
+		return -EINVAL;
 	*ret_id = info.cgroup.cgroup_id;
 	return 0;
 }
@@ -220,14 +222,15 @@ int pin_sweep(const char *bpffs, int cgroup_root_fd)
 	dir = open_dir(sweep.all_fd, ".");
 	if (!dir)
 		return -errno;
-	while (!r && (entry = readdir(dir))) {
-		if (entry->d_name[0] != '.')
-			r = sweep_pins(&sweep, entry->d_name);
+	while ((entry = readdir(dir))) {
+		int failed = entry->d_name[0] == '.' ? 0 : sweep_pins(&sweep, entry->d_name);
+
+		/* One that cannot be read is left alone and reported; the others are swept. */
+		if (failed < 0)
+			r = failed;
 	}
 	for (size_t i = 0; i < sweep.n_cgroups; i++)
 		remove_cgroup(sweep.cgroups[i], sweep.names[i]);
-	if (r < 0)
-		return r;
 	remove_unpinned(&sweep);
-	return sweep.swept;
+	return r < 0 ? r : sweep.swept;
 }
