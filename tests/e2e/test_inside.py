@@ -6,12 +6,15 @@ works in a sandbox that keeps its privileges (`--keep-privs`, reported as weak):
 
 import json
 import os
+import socket
 
 import pytest
 
 from internet import ALLOWED4, ALLOWED4_NET, DENIED4, PORT, canary
 from netns import shell
-from postern import Shell, assert_denied, cgroup2_mount, flow, tool
+from postern import (Running, Server, Shell, assert_denied, cgroup2_mount, execute, flow, postern_run, sandboxed,
+                     tool)
+from wait import until
 
 POLICY = ["--allow", ALLOWED4_NET]
 USERNS = ["unshare", "-Ur"]
@@ -155,6 +158,81 @@ def test_the_runner_cannot_be_killed_from_inside(net):
         box.do("kill -9 -1; kill -9 $PPID; true")
         assert box.process.poll() is None, box.text()
         assert_still_denied(net, box, net.mark(), canary())
+
+
+NOBODY = {"SUDO_UID": "65534", "SUDO_GID": "65534"}
+SERVICE = """
+import socket, sys
+udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+service = socket.socket(socket.AF_UNIX)
+service.bind("\\0" + sys.argv[1])
+service.listen()
+print("listening", udp.fileno(), flush=True)
+while True:
+    service.accept()[0].recv(1)
+"""
+
+
+def test_sockets_of_a_users_services_cannot_be_taken(net):
+    """SO_PEERPIDFD and pidfd_getfd() reach processes outside the PID namespace; what they hold has no policy."""
+    if not net.host.call(peer_pidfds):
+        pytest.skip("the kernel has no SO_PEERPIDFD (Linux 6.5)")
+    name = f"pst-{os.getpid()}-service"
+    as_nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+    with Server(net, argv=[*as_nobody, "/usr/bin/python3", "-c", SERVICE, name]) as service:
+        def steal(token):
+            return inside("steal", name, service.port, DENIED4, PORT, token)
+        token, since = canary(), net.mark()
+        done = execute(net, as_nobody + steal(token))
+        assert done.op("steal").result == "ok", f"the control: {done}"
+        net.await_seen(token=token, since=since)
+        token, since = canary(), net.mark()
+        net.forbid(token)
+        done = sandboxed(net, POLICY, steal(token), env=NOBODY, cwd="/")
+        assert done.op("peer").result == "ok" and done.op("steal").result == "EPERM", done
+        net.fence()
+        assert not net.seen(token=token, since=since)
+
+
+def peer_pidfds():
+    ours, _ = socket.socketpair()
+    try:
+        os.close(ours.getsockopt(socket.SOL_SOCKET, 77))
+    except OSError:
+        return False
+    return True
+
+
+def test_the_hosts_key_helper_cannot_be_started(net):
+    argv = inside("request-key", f"pst-{os.getpid()}")
+    done = execute(net, argv)  # ENOENT: this host has no helper to start
+    assert done.op("request-key").result in ("ENOKEY", "ENOENT"), f"the control: {done}"
+    for env in (None, NOBODY):
+        assert sandboxed(net, POLICY, argv, env=env, cwd="/").op("request-key").result == "EPERM"
+
+
+KILLER = """
+import os, subprocess, sys
+if not os.fork():
+    os.kill(0, 9)
+os.setsid()
+os.wait()
+for address in sys.argv[2:]:
+    subprocess.run(sys.argv[1].replace("ADDRESS", address).split())
+"""
+
+
+def test_a_runner_killed_with_its_process_group_leaves_the_policy(net):
+    """The command shares the caller's process group and, as root, may kill it with the runner in it."""
+    since, words = net.mark(), " ".join(flow("udp", "ADDRESS", PORT, canary()))
+    argv = ["/usr/bin/python3", "-c", KILLER, words, DENIED4, ALLOWED4]
+    with Running(net, postern_run(POLICY, argv)) as run:
+        assert run.wait() == -9, run.text()
+        until(lambda: len([op for op in run.ops() if op.name == "sendto"]) == 2, "both were tried")
+        assert [op.result for op in run.ops() if op.name == "sendto"] == ["EPERM", "ok"], run.text()
+    net.await_seen(dst=ALLOWED4, port=PORT, since=since)
+    net.fence()
+    assert not net.seen(dst=DENIED4, port=PORT, since=since), run.text()
 
 
 def test_links_stay_attached_after_every_attempt(net):

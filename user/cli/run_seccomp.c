@@ -1,9 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The terminal is shared with the caller: CMD may use it, but not type on it. What TIOCSTI puts into its input,
- * the caller's shell would run when CMD has ended, outside the policy. (Linux 6.2 can switch it off; 6.1 cannot.)
+ * System calls by which others would act for CMD outside the policy; all fail with EPERM.
+ *
+ * ioctl(TIOCSTI, TIOCLINUX): the terminal is shared with the caller. CMD may use it, but not type on it: what is put
+ * into its input, the caller's shell would run when CMD has ended. (Linux 6.2 can switch it off; 6.1 cannot.)
+ * pidfd_getfd: a unix socket tells a pidfd of its peer (SO_PEERPIDFD), whatever its PID namespace, and that takes the
+ * sockets of a peer of the same user, which were made outside.
+ * request_key: the kernel starts the host's /sbin/request-key, which asks the DNS for what CMD wants to tell.
  */
 #include <errno.h>
+#include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <stddef.h>
@@ -24,15 +30,39 @@
 #define REQUEST args[1] + 4
 #endif
 
-/* The numbers of ioctl: the machine's own, and those of the other tables that its kernel serves. A number that
- * means another call in another table is compared as well: none of those has such a second argument in practice. */
-#define IOCTL_32  54		     /* i386, arm */
-#define IOCTL_X32 (0x40000000 | 514) /* x86-64 with 32-bit pointers */
+/*
+ * The machine's own numbers, and those of the other tables that its kernel serves. They are compared whatever the table:
+ * that 54 is another call in another table does no harm, as none of those has such a second argument in practice;
+ * 438 is the same call in all. Only request_key's would hit what programs need, and is compared by table.
+ */
+#define IOCTL_32    54			    /* i386, arm */
+#define X32(number) (0x40000000 | (number)) /* x86-64 with 32-bit pointers */
+#define IOCTL_X32   X32(514)
+
+#if defined(__x86_64__)
+#define OTHER_ARCH	  AUDIT_ARCH_I386
+#define OTHER_REQUEST_KEY 287
+#elif defined(__aarch64__)
+#define OTHER_ARCH	  AUDIT_ARCH_ARM
+#define OTHER_REQUEST_KEY 310
+#else
+#define OTHER_ARCH	  0
+#define OTHER_REQUEST_KEY __NR_request_key
+#endif
 
 int run_seccomp_install(void)
 {
 	struct sock_filter filter[] = {
+		LOAD(arch),
+		SKIP_IF(OTHER_ARCH, 4),
 		LOAD(nr),
+		SKIP_IF(__NR_request_key, 13),
+		SKIP_IF(X32(__NR_request_key), 12),
+		BPF_STMT(BPF_JMP | BPF_JA, 2),
+		LOAD(nr),
+		SKIP_IF(OTHER_REQUEST_KEY, 9),
+		SKIP_IF(__NR_pidfd_getfd, 8),
+		SKIP_IF(X32(__NR_pidfd_getfd), 7),
 		SKIP_IF(__NR_ioctl, 2),
 		SKIP_IF(IOCTL_32, 1),
 		SKIP_UNLESS(IOCTL_X32, 3),

@@ -7,13 +7,20 @@
 
 #include <fcntl.h>
 #include <linux/bpf.h>
+#include <linux/keyctl.h>
 #include <linux/sched.h>
 #include <sched.h>
+#include <stddef.h>
 #include <sys/mount.h>
 #include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
+
+#ifndef SO_PEERPIDFD /* Linux 6.5 */
+#define SO_PEERPIDFD 77
+#endif
 
 static long bpf(int command, union bpf_attr *attr)
 {
@@ -191,15 +198,60 @@ static int clone_into(const char *directory, char **command)
 	return waitpid((pid_t)pid, &status, 0) < 0;
 }
 
+/*
+ * A unix socket tells a pidfd of its peer, and with that the peer's descriptor `number` is taken: a datagram socket
+ * that was made outside. `name` is an abstract one.
+ */
+static int mode_steal(char **args)
+{
+	struct sockaddr_un service = {.sun_family = AF_UNIX};
+	struct peer peer = peer_of(args[2], args[3]);
+	int pidfd = -1, fd, s = open_socket(AF_UNIX, SOCK_STREAM, 0);
+	socklen_t size;
+	double since = now_ms();
+
+	snprintf(service.sun_path + 1, sizeof(service.sun_path) - 1, "%s", args[0]);
+	size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(args[0]));
+	if (report("service", connect(s, (struct sockaddr *)&service, size), since))
+		return 1;
+	size = sizeof(pidfd);
+	if (report("peer", getsockopt(s, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &size), since))
+		return 1;
+	fd = (int)syscall(SYS_pidfd_getfd, pidfd, atoi(args[1]), 0);
+	if (report("steal", fd, since))
+		return 1;
+	return report("sendto", sendto(fd, args[4], strlen(args[4]), 0, &peer.addr.any, peer.len),
+		      since);
+}
+
+static int mode_request_key(char **args)
+{
+	double since = now_ms();
+
+	return report("request-key",
+		      syscall(SYS_request_key, "user", args[0], "", KEY_SPEC_PROCESS_KEYRING),
+		      since);
+}
+
 static const struct mode modes[] = {
-	{"link", 1, mode_link},	      {"map", 1, mode_map},
-	{"program", 1, mode_program}, {"next-link", 0, mode_next_link},
-	{"pin", 1, mode_pin},	      {"query", 1, mode_query},
-	{"detach", 1, mode_detach},   {"load", 0, mode_load},
-	{"write", 2, mode_write},     {"mkdir", 1, mode_mkdir},
-	{"mount", 2, mode_mount},     {"umount", 1, mode_umount},
-	{"remount", 1, mode_remount}, {"ptrace", 1, mode_ptrace},
-	{"setns", 1, mode_setns},     {},
+	{"link", 1, mode_link},
+	{"map", 1, mode_map},
+	{"program", 1, mode_program},
+	{"next-link", 0, mode_next_link},
+	{"pin", 1, mode_pin},
+	{"query", 1, mode_query},
+	{"detach", 1, mode_detach},
+	{"load", 0, mode_load},
+	{"write", 2, mode_write},
+	{"mkdir", 1, mode_mkdir},
+	{"mount", 2, mode_mount},
+	{"umount", 1, mode_umount},
+	{"remount", 1, mode_remount},
+	{"ptrace", 1, mode_ptrace},
+	{"setns", 1, mode_setns},
+	{"steal", 5, mode_steal},
+	{"request-key", 1, mode_request_key},
+	{},
 };
 
 int main(int argc, char **argv)
