@@ -120,7 +120,7 @@ rate_rows()
 load_rows()
 {
 	local part
-	for part in parse compile places object always fill attach flip enter connect close; do
+	for part in parse compile places object always fill attach flip connect close; do
 		row "  $part" "$(median "load.$1.$part")" 0 alone "" ms
 	done
 }

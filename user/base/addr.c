@@ -174,9 +174,11 @@ static bool same_bits(const struct addr *a, const struct addr *b, unsigned bits)
 {
 	unsigned whole = bits / 8, rest = bits % 8;
 
-	if (memcmp(a->bytes, b->bytes, whole) != 0)
+	/* From behind: what IPv4 addresses begin with tells none from another. */
+	if (rest && ((a->bytes[whole] ^ b->bytes[whole]) & (0xff00u >> rest & 0xff)) != 0)
 		return false;
-	return !rest || ((a->bytes[whole] ^ b->bytes[whole]) & (0xff00u >> rest & 0xff)) == 0;
+	return !whole || (a->bytes[whole - 1] == b->bytes[whole - 1] &&
+			  memcmp(a->bytes, b->bytes, whole) == 0);
 }
 
 bool cidr_contains(const struct cidr *c, const struct addr *a)
