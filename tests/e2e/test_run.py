@@ -5,12 +5,13 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from internet import ALLOWED4_NET, DENIED4, PORT
+from internet import ALLOWED4_NET, DENIED4, PORT, canary
 from postern import (POSTERN, Running, cgroup2_mount, cgroup_of, child_of, environment, execute, flow,
                      postern_run, sandboxed)
 from wait import until
@@ -142,6 +143,40 @@ def test_open_descriptors_do_not_come_along(net, tmp_path):
     argv = ["bash", "-c", 'exec 7<"$1"; shift; exec "$@"', "bash", str(secret)]
     argv += postern_run([], ["sh", "-c", "ls /proc/self/fd"])
     assert "7" not in execute(net, argv).out.split()
+
+
+SEND_BY_STDIN = "import socket, sys; socket.socket(fileno=0).sendto(sys.argv[1].encode(), (sys.argv[2], int(sys.argv[3])))"
+
+
+def test_a_network_socket_does_not_come_along_as_a_stream(net):
+    """Made outside, it has no policy: with --keep-privs, which is weak, it sends anywhere."""
+    def send(policy, token):
+        argv = postern_run(policy, ["/usr/bin/python3", "-c", SEND_BY_STDIN, token, DENIED4, str(PORT)])
+        with net.host.call(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as stdin:
+            return subprocess.run(net.host.command(argv), stdin=stdin, capture_output=True, text=True, check=False,
+                                  timeout=30, env=environment())
+    token, since = canary(), net.mark()
+    assert send(["--keep-privs", "--allow", ALLOWED4_NET], token).returncode == 0
+    net.await_seen(token=token, since=since)
+    token, since = canary(), net.mark()
+    net.forbid(token)
+    done = send(["--allow", ALLOWED4_NET], token)
+    assert done.returncode == 125 and "standard input is a network socket" in done.stderr, done
+    net.fence()
+    assert not net.seen(token=token, since=since)
+
+
+def test_other_streams_come_along(net):
+    """A unix socket (what many harnesses use) is no way out by itself; a directory may be one."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.send(b"hello")
+        ours.shutdown(socket.SHUT_WR)
+        done = subprocess.run(net.host.command(postern_run([], ["cat"])), stdin=theirs, stdout=subprocess.PIPE,
+                              check=False, timeout=30, env=environment())
+    assert done.stdout == b"hello", done
+    done = execute(net, ["sh", "-c", " ".join(postern_run([], ["true"])) + " </"])
+    assert done.code == 125 and "directory" in done.err, done
 
 
 # What run needs, and leaves

@@ -17,6 +17,7 @@
 #include "cli/run_policy.h"
 #include "cli/run_report.h"
 #include "cli/run_sandbox.h"
+#include "cli/run_streams.h"
 #include "cli/run_watch.h"
 
 /* What a run needs to know before anything on the host is touched. */
@@ -181,6 +182,8 @@ static int run(const struct run_options *options)
 		return fail(&err, CLI_NOT_RUN);
 	if (options->keep_privs)
 		log_warning("run: --keep-privs: weak: CMD can undo its own policy");
+	else if (run_streams_check(&err) < 0)
+		return fail(&err, CLI_NOT_RUN);
 	if (run_sandbox_open(&sandbox, plan.table, &plan.host, &err) < 0)
 		return fail(&err, CLI_UNSUPPORTED);
 	code = run_in(&sandbox, &plan);
