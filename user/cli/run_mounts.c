@@ -21,6 +21,7 @@
 #include "cli/run_mounts.h"
 
 #define NO_SPECIALS    (MS_NOSUID | MS_NODEV | MS_NOEXEC)
+#define CONFIGFS_MAGIC 0x62656570 /* in no header of Linux for programs */
 #define NSSWITCH       "/etc/nsswitch.conf"
 #define RESOLVED_DIR   "/run/systemd/resolve"
 #define SMALL_FILE_MAX (64u * 1024)
@@ -82,6 +83,8 @@ static const struct treatment treatments[] = {
 	{"cgroup", CGROUP_SUPER_MAGIC, PROTECT, false},
 	{"bpf", BPF_FS_MAGIC, COVER, false},	  /* to the pinned links and maps */
 	{"proc", PROC_SUPER_MAGIC, COVER, false}, /* to processes outside, by a second /proc */
+	{"configfs", CONFIGFS_MAGIC, COVER,
+	 false}, /* to netconsole and targets: the kernel sends by itself */
 	{"debugfs", DEBUGFS_MAGIC, COVER, false}, /* to the kernel's insides */
 	{"tracefs", TRACEFS_MAGIC, COVER, false},
 	{"sysfs", SYSFS_MAGIC, PROTECT,
