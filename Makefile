@@ -147,7 +147,9 @@ e2e: all $(TOOLS)
 	@tests/run.sh --pytest e2e tests/e2e tests/bypass
 fuzz: $(addprefix $(B)/fuzz/,$(FUZZERS))
 	@tests/run.sh --fuzz $(FUZZ_SECONDS) fuzz $^
-bench: all $(BENCH) $(BENCH_BPF)
+bench:
+	@tools/deps.sh
+	@$(MAKE) --no-print-directory all $(BENCH) $(BENCH_BPF)
 	@tests/bench/run.sh
 kernels: all $(TOOLS) $(BPF_PROGRAMS) $(AGREE)
 	@tools/deps.sh kernels
