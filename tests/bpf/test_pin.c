@@ -283,6 +283,29 @@ static void refuses_a_name_that_is_taken(void **state)
 	run_end(place, &run);
 }
 
+static void refuses_a_directory_that_others_may_change(void **state)
+{
+	struct place *place = *state;
+	struct run run = run_make(place, NULL);
+	struct error err = {{0}};
+	char path[128], *dir = NULL;
+
+	(void)snprintf(path, sizeof(path), "%s/%s", place->bpffs, PIN_RUN_DIR);
+	assert_int_equal(chown(path, 65534, 65534), 0);
+	assert_int_equal(pin_make_dir(place->bpffs, "pst-other", &dir, &err), -EPERM);
+	assert_non_null(strstr(err.text, "remove it"));
+	assert_int_equal(pin_sweep(place->bpffs, place->root), -EPERM);
+	assert_int_equal(chown(path, 0, 0), 0);
+	assert_int_equal(chmod(path, 01777), 0);
+	assert_int_equal(pin_make_dir(place->bpffs, "pst-other", &dir, &err), -EPERM);
+	assert_int_equal(chmod(path, 0700), 0);
+	assert_null(dir);
+	check(pin_make_dir(place->bpffs, "pst-other", &dir, &err));
+	check(pin_remove_dir(dir));
+	free(dir);
+	run_end(place, &run);
+}
+
 static void finds_a_mounted_bpffs(void **state)
 {
 	struct error err = {{0}};
@@ -312,6 +335,7 @@ int main(void)
 		cmocka_unit_test(makes_directories_for_root_alone),
 		cmocka_unit_test(refuses_a_name_that_is_not_one_component),
 		cmocka_unit_test(refuses_a_name_that_is_taken),
+		cmocka_unit_test(refuses_a_directory_that_others_may_change),
 		cmocka_unit_test(finds_a_mounted_bpffs),
 	};
 

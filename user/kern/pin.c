@@ -6,7 +6,8 @@
  * descriptor that is close-on-exec and never closed, so that the lock ends with the process,
  * however it ends. A child between fork and exec has it too: then the lock ends a little later,
  * which only delays a sweep. Nobody inside a sandbox can hold or free it: the directories are
- * root's, 0700, and every bpffs is covered there.
+ * root's, 0700, and every bpffs is covered there. BPFFS/postern-run is used only when it is root's
+ * too, who else may have made it.
  *
  * Making and sweeping are serialised by flock(LOCK_EX) on BPFFS/postern-run, so that no sweep sees
  * a directory between its mkdir and its lock.
@@ -92,10 +93,21 @@ int pin_find_bpffs(char **ret_path, struct error *err)
 	return take_path(PIN_BPFFS_DEFAULT, ret_path, err);
 }
 
+/* Everybody may create a directory in a bpffs of mode 1777: the owner of this one could move pins away, and lock. */
+static int check_owner(int fd)
+{
+	struct stat st;
+
+	if (fstat(fd, &st))
+		return -errno;
+	return st.st_uid || st.st_mode & (S_IWGRP | S_IWOTH) ? -EPERM : 0;
+}
+
 int pin_lock_all(const char *bpffs, int create, int *ret_fd)
 {
 	cleanup_close int root = open(bpffs, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	cleanup_close int fd = -1;
+	int r;
 
 	if (root < 0)
 		return -errno;
@@ -104,6 +116,9 @@ int pin_lock_all(const char *bpffs, int create, int *ret_fd)
 	fd = openat(root, PIN_RUN_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
+	r = check_owner(fd);
+	if (r < 0)
+		return r;
 	while (flock(fd, LOCK_EX)) {
 		if (errno != EINTR)
 			return -errno;
@@ -143,6 +158,9 @@ int pin_make_dir(const char *bpffs, const char *name, char **ret_dir, struct err
 		return error_set(err, -ENOMEM, "out of memory");
 	}
 	r = pin_lock_all(bpffs, 1, &all);
+	if (r == -EPERM)
+		return error_set(err, r, "%s/%s is not root's alone: remove it", bpffs,
+				 PIN_RUN_DIR);
 	if (!r && mkdirat(all, name, 0700))
 		r = -errno;
 	if (r < 0)
