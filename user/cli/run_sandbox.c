@@ -20,6 +20,8 @@
 /* Killing a process that writes to a slow disk takes its time; more than this is a stuck one. */
 #define KILL_WAIT_NS  5000000000ULL
 #define KILL_ROUND_MS 100
+/* The kernel lets go of a cgroup without sockets some 10 ms after its removal. */
+#define SOCKETS_WAIT_MS 300
 
 /* 53 bits: reports have it as a JSON number, which many readers keep as a double. */
 static int draw_id(uint64_t *ret_id)
@@ -168,6 +170,7 @@ static bool empty_cgroup(int cgroup_fd)
 	return cgroup_kill(cgroup_fd) == 0 && wait_until_empty(cgroup_fd);
 }
 
+/* The cgroup first: its links are to let go of it only when its last socket is gone. */
 static void remove_places(const struct run_sandbox *sandbox)
 {
 	int r = 0;
@@ -178,6 +181,11 @@ static void remove_places(const struct run_sandbox *sandbox)
 		/* Somebody is in it: the pins keep it denied, and a later run sweeps it. */
 		log_warning("run: cannot remove the cgroup %s: %s", sandbox->cgroup_path,
 			    strerror(-r));
+		return;
+	}
+	if (sandbox->kern && kern_sandbox_end(sandbox->kern, SOCKETS_WAIT_MS) < 0) {
+		log_info(
+			"run: sockets outlive the command: they stay judged, a later run sweeps them");
 		return;
 	}
 	r = sandbox->pin_dir ? pin_remove_dir(sandbox->pin_dir) : 0;
@@ -192,8 +200,6 @@ void run_sandbox_close(struct run_sandbox *sandbox)
 			"run: the cgroup %s has members that cannot be killed: it stays enforced",
 			sandbox->cgroup_path);
 	} else {
-		if (sandbox->kern)
-			kern_sandbox_detach(sandbox->kern);
 		remove_places(sandbox);
 	}
 	kern_sandbox_free(sandbox->kern);

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
@@ -291,6 +292,34 @@ void kern_sandbox_detach(struct kern_sandbox *sandbox)
 	/* Attached-cgroup storage survives the detach and would come back with the next attach. */
 	(void)write_record(sandbox, &zero);
 	sandbox->attached = false;
+}
+
+/* The cgroup of the egress link; 0 once the cgroup is removed and its last socket is gone. */
+static uint64_t linked_cgroup(const struct kern_sandbox *sandbox)
+{
+	struct bpf_link_info info = {};
+	__u32 size = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(sandbox->object.hooks[0].link_fd, &info, &size))
+		return ~0ULL;
+	return info.cgroup.cgroup_id;
+}
+
+int kern_sandbox_end(struct kern_sandbox *sandbox, unsigned timeout_ms)
+{
+	uint64_t deadline = loop_boot_ns() + timeout_ms * 1000000ULL;
+
+	if (!sandbox->attached)
+		return 0;
+	while (linked_cgroup(sandbox)) {
+		if (loop_boot_ns() > deadline)
+			return -EBUSY;
+		usleep(1000);
+	}
+	(void)pin_remove_dir(sandbox->pin_dir);
+	kern_object_detach(&sandbox->object);
+	sandbox->attached = false;
+	return 0;
 }
 
 int kern_sandbox_event_ring(const struct kern_sandbox *sandbox)

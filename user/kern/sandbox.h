@@ -46,6 +46,11 @@ int kern_sandbox_flip(struct kern_sandbox *sandbox, struct error *err);
  * stay for a later pin_sweep(). Idempotent. */
 void kern_sandbox_detach(struct kern_sandbox *sandbox);
 
+/* For a cgroup that was removed: detaches and unpins as soon as its last socket is gone. A socket can
+ * outlive the processes (TCP has data to send again): -EBUSY after `timeout_ms`, and links and pins
+ * stay, so that it stays judged, for a later pin_sweep(). */
+int kern_sandbox_end(struct kern_sandbox *sandbox, unsigned timeout_ms);
+
 int kern_sandbox_event_ring(
 	const struct kern_sandbox *sandbox); /* map descriptor, for kern/ring.h */
 /* Exact, whatever became of the events: counts[PST_REASON_MAX], summed over the CPUs. */
