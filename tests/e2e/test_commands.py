@@ -30,6 +30,15 @@ def test_check_says_ok_and_warns(net, write):
     assert "warning" in done.err and "allowOut[1]" in done.err, done
 
 
+def test_check_shows_no_control_characters_of_a_name(net, write):
+    """Who names a file does not drive the terminal of who checks it."""
+    for document in (POLICY, "[]"):
+        done = command(net, "check", write(document, "a\x1b[31m.json"))
+        assert "a?[31m.json" in done.out + done.err and "\x1b" not in done.out + done.err, done
+    path = write(POLICY, "a\x1b\udcff.json")
+    assert json.loads(command(net, "check", "-o", "json", path).out)[0]["file"].endswith("a\x1b?.json")
+
+
 def test_check_rejects_with_a_place(net, write):
     done = command(net, "check", write('{"allowOut": ["1.1.1.1/40"]}'))
     assert done.code == 3 and "policy.json:1:" in done.err and "allowOut[0]" in done.err, done

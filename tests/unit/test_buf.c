@@ -51,6 +51,20 @@ static void escapes_json_strings(void **state)
 	buf_done(&b);
 }
 
+static void json_strings_are_utf8_whatever_is_added(void **state)
+{
+	struct buf b = {0};
+
+	(void)state;
+	buf_json_string(&b,
+			"\xff\x80|\xc0\xaf|\xe0\x80\x80|\xed\xa0\x80|\xf4\x90\x80\x80|\xe2\x82");
+	buf_json_string(&b, "\xc2\x80\xe2\x82\xac\xf0\x9f\x98\x80\xf4\x8f\xbf\xbf\xed\x9f\xbf");
+	assert_string_equal(b.data,
+			    "\"??|\?\?|\?\?\?|\?\?\?|\?\?\?\?|\?\?\""
+			    "\"\xc2\x80\xe2\x82\xac\xf0\x9f\x98\x80\xf4\x8f\xbf\xbf\xed\x9f\xbf\"");
+	buf_done(&b);
+}
+
 static void stays_failed_after_a_failure(void **state)
 {
 	struct buf b = {0};
@@ -114,6 +128,7 @@ int main(void)
 		cmocka_unit_test(grows_and_stays_terminated),
 		cmocka_unit_test(takes_an_empty_text),
 		cmocka_unit_test(escapes_json_strings),
+		cmocka_unit_test(json_strings_are_utf8_whatever_is_added),
 		cmocka_unit_test(stays_failed_after_a_failure),
 		cmocka_unit_test(an_error_carries_code_and_text),
 		cmocka_unit_test(an_error_never_carries_control_characters),

@@ -90,19 +90,53 @@ static const char *json_escape(unsigned char c)
 	return NULL;
 }
 
+static bool is_between(unsigned char c, unsigned char low, unsigned char high)
+{
+	return c >= low && c <= high;
+}
+
+/* Size of the sequence of two bytes or more at p, 0 when it is none (RFC 3629 section 4: the second byte's range). */
+static size_t utf8_size(const unsigned char *p)
+{
+	unsigned char low = *p == 0xe0 ? 0xa0 : *p == 0xf0 ? 0x90 : 0x80;
+	unsigned char high = *p == 0xed ? 0x9f : *p == 0xf4 ? 0x8f : 0xbf;
+	size_t size = *p < 0xe0 ? 2 : *p < 0xf0 ? 3 : 4;
+
+	if (!is_between(*p, 0xc2, 0xf4) || !is_between(p[1], low, high))
+		return 0;
+	for (size_t i = 2; i < size; i++) {
+		if (!is_between(p[i], 0x80, 0xbf))
+			return 0;
+	}
+	return size;
+}
+
+static void add_beyond_ascii(struct buf *b, const char **p)
+{
+	size_t size = utf8_size((const unsigned char *)*p);
+
+	buf_add(b, size ? *p : "?", size ? size : 1);
+	*p += size ? size : 1;
+}
+
 void buf_json_string(struct buf *b, const char *text)
 {
 	buf_puts(b, "\"");
-	for (const char *p = text; *p; p++) {
+	for (const char *p = text; *p;) {
 		unsigned char c = (unsigned char)*p;
 		const char *escape = json_escape(c);
 
+		if (c >= 0x80) {
+			add_beyond_ascii(b, &p);
+			continue;
+		}
 		if (escape)
 			buf_puts(b, escape);
 		else if (c < 0x20 || c == 0x7f)
 			buf_printf(b, "\\u%04x", c);
 		else
 			buf_add(b, p, 1);
+		p++;
 	}
 	buf_puts(b, "\"");
 }

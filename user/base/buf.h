@@ -17,7 +17,7 @@ void buf_done(struct buf *b);
 void buf_add(struct buf *b, const void *bytes, size_t size);
 void buf_puts(struct buf *b, const char *text);
 void buf_printf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* Adds `text` as a JSON string with its quotes; control bytes and '"' escaped. `text` is valid UTF-8. */
+/* Adds `text` as a JSON string with its quotes; control bytes and '"' escaped, '?' for what is no UTF-8. */
 void buf_json_string(struct buf *b, const char *text);
 /* 0, or -ENOMEM if any addition failed. */
 int buf_status(const struct buf *b);

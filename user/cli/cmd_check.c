@@ -7,6 +7,7 @@
 #include "base/buf.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "cli/cli.h"
 #include "cli/host.h"
 #include "cli/options.h"
@@ -130,23 +131,30 @@ static int load(const struct check *check, const char *path, struct policy **ret
 static void check_file(struct check *check, const char *path)
 {
 	cleanup_policy struct policy *policy = NULL;
+	cleanup_free char *shown = strdup(path);
 	struct error err = {0};
 	size_t n_failed = 0;
 
 	begin_file(check, path);
 	check->n_files++;
+	if (!shown) {
+		report_invalid(check, "out of memory");
+		return;
+	}
+	/* A stranger may have named the file. */
+	text_blank_controls(shown);
 	if (load(check, path, &policy, &err) < 0) {
 		report_invalid(check, err.text);
 		return;
 	}
-	report_warnings(check, path, policy);
+	report_warnings(check, shown, policy);
 	if (check->json)
 		buf_puts(&check->out, "],\"failedTests\":[");
 	for (size_t i = 0; i < policy->n_tests; i++) {
 		if (host_judge_test(&check->host, policy, i, &err) < 0)
-			report_test(check, path, err.text, n_failed++ == 0);
+			report_test(check, shown, err.text, n_failed++ == 0);
 	}
-	report_valid(check, path, policy, n_failed);
+	report_valid(check, shown, policy, n_failed);
 }
 
 static int check_files(struct check *check, const char *const *files, size_t count)
