@@ -71,6 +71,26 @@ static void creates_every_directory_on_the_way(void **state)
 	assert_int_equal(faccessat(place->root, "a", F_OK, 0), -1);
 }
 
+static void leaves_no_directory_that_it_cannot_open(void **state)
+{
+	struct place *place = *state;
+	struct rlimit limit, none;
+	struct error err = {{0}};
+	int r, fd = -1;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = (struct rlimit){.rlim_cur = 0, .rlim_max = limit.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	r = cgroup_create(place->root, "unopened", &fd, &err);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_int_equal(r, -EMFILE);
+	assert_int_equal(faccessat(place->root, "unopened", F_OK, 0), -1);
+	assert_int_equal(errno, ENOENT);
+	check(cgroup_create(place->root, "unopened", &fd, &err));
+	close(fd);
+	check(cgroup_remove(place->root, "unopened"));
+}
+
 static void does_not_find_a_removed_cgroup_by_its_id(void **state)
 {
 	struct place *place = *state;
@@ -227,6 +247,7 @@ int main(void)
 		cmocka_unit_test(opens_the_root_of_the_mount),
 		cmocka_unit_test(mounts_privately_where_there_is_none),
 		cmocka_unit_test(creates_every_directory_on_the_way),
+		cmocka_unit_test(leaves_no_directory_that_it_cannot_open),
 		cmocka_unit_test(does_not_find_a_removed_cgroup_by_its_id),
 		cmocka_unit_test(refuses_to_leave_the_root),
 		cmocka_unit_test(refuses_what_is_not_cgroup2),

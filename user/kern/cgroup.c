@@ -129,6 +129,8 @@ int cgroup_open(int root_fd, const char *path, int *ret_fd, struct error *err)
 int cgroup_create(int root_fd, const char *path, int *ret_fd, struct error *err)
 {
 	cleanup_free char *part = strdup(path);
+	bool made = false;
+	int r;
 
 	if (!part)
 		return error_set(err, -ENOMEM, "out of memory");
@@ -137,13 +139,17 @@ int cgroup_create(int root_fd, const char *path, int *ret_fd, struct error *err)
 		if (end)
 			*end = '\0';
 		/* cgroupfs has no links to follow, and cgroup_open() looks again. */
-		if (*part && mkdirat(root_fd, part, 0755) && errno != EEXIST)
+		made = *part && !mkdirat(root_fd, part, 0755);
+		if (*part && !made && errno != EEXIST)
 			return error_set(err, -errno, "cannot create the cgroup '%s': %s", part,
 					 strerror(errno));
 		if (end)
 			*end++ = '/';
 	}
-	return cgroup_open(root_fd, path, ret_fd, err);
+	r = cgroup_open(root_fd, path, ret_fd, err);
+	if (r < 0 && made)
+		(void)cgroup_remove(root_fd, path);
+	return r;
 }
 
 int cgroup_remove(int root_fd, const char *path)

@@ -26,14 +26,20 @@ static int ring_record(void *context, void *data, size_t size)
 int kern_ring_new(int map_fd, kern_ring_fn fn, void *context, struct kern_ring **ret_ring)
 {
 	cleanup_free struct kern_ring *ring = calloc(1, sizeof(*ring));
+	libbpf_print_fn_t print;
+	int r;
 
 	if (!ring)
 		return -ENOMEM;
 	ring->fn = fn;
 	ring->context = context;
+	/* The caller says what failed, not libbpf. */
+	print = libbpf_set_print(NULL);
 	ring->buffer = ring_buffer__new(map_fd, ring_record, ring, NULL);
-	if (!ring->buffer)
-		return -errno;
+	r = ring->buffer ? 0 : -errno;
+	(void)libbpf_set_print(print);
+	if (r < 0)
+		return r;
 	*ret_ring = TAKE_PTR(ring);
 	return 0;
 }
