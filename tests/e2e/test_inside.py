@@ -153,6 +153,15 @@ def test_processes_outside_cannot_be_reached(net):
         assert box.do("cat /proc/1/cgroup").out.split("0::")[1].split()[0] == box.cgroup
 
 
+def test_the_memory_of_the_runner_is_not_shown(net):
+    """Process 1 is a copy of the runner that was never executed: the policy is in its memory."""
+    with Shell(net, POLICY) as box:
+        assert box.do("cat /proc/self/maps >/dev/null").code == 0, "the control"
+        assert box.do("cat /proc/$$/maps >/dev/null").code == 0, "the control"
+        assert box.do("cat /proc/1/maps").code != 0, box.text()
+        assert box.do("head -c 1 /proc/1/mem").code != 0 and "Permission" in box.text(), box.text()
+
+
 def test_the_runner_cannot_be_killed_from_inside(net):
     with Shell(net, POLICY) as box:
         box.do("kill -9 -1; kill -9 $PPID; true")

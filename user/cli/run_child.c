@@ -102,6 +102,9 @@ static __attribute__((noreturn)) void child_main(const struct run_child_options 
 		_exit(CLI_NOT_RUN);
 	}
 	(void)prctl(PR_SET_NAME, "postern-init", 0, 0, 0);
+	/* Init is never executed: its memory is the runner's, whose policy is none of CMD's business. CMD gets over it
+	 * when it is executed. */
+	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	command = fork();
 	if (command < 0) {
 		log_error("run: cannot fork: %s", strerror(errno));
