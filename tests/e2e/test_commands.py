@@ -84,10 +84,11 @@ def test_explain(net, write, to, code, reason, step):
 
 def test_explain_agrees_with_the_kernel(net, write):
     path = write(POLICY)
-    for address, port in ((ALLOWED4, 7000), (ALLOWED4, 8080), (DENIED4, 7000), ("10.1.2.3", 7000)):
+    for address, port, code, result in ((ALLOWED4, 7000, 0, "ok"), (ALLOWED4, 8080, 10, "EPERM"),
+                                        (DENIED4, 7000, 10, "EPERM"), ("10.1.2.3", 7000, 10, "EPERM")):
         told = command(net, "explain", "--policy", path, f"{address}:{port}")
         done = sandboxed(net, ["--policy", path], flow("tcp", address, port, "x"))
-        assert (told.code == 0) == (done.op("connect").result == "ok"), f"{told}\n{done}"
+        assert (told.code, done.op("connect").result) == (code, result), f"{told}\n{done}"
 
 
 def test_explain_names_the_nearest_rule(net, write):
