@@ -225,8 +225,8 @@ static int take_groups(gid_t **ret_groups)
 	return count;
 }
 
-/* So that the user owns the report, and no link leads where the user may not. Only the effective ids and the groups
- * change, and change back. */
+/* So that the user owns the report, and no link leads where the user may not. Only the effective ids
+ * and the groups change, and change back. */
 static int write_as(const struct run_identity *identity, const char *path, const struct buf *text,
 		    struct error *err)
 {
@@ -265,12 +265,13 @@ static int open_directory_of(const char *path, const char **ret_name)
 }
 
 /*
- * Where the user may not write, root does, for an operator who wants the report in /var/log. But CMD ran as the user
- * and may have put a link at `path`: root never writes through anything, it only puts a file in place of a file.
+ * Where the user may not write, root does, for an operator who wants the report in /var/log. But CMD
+ * ran as the user and may have put a link at `path`: root never writes through anything, it only puts
+ * a file in place of a file.
  */
 static int write_as_root(const char *path, const struct buf *text, struct error *err)
 {
-	const char *name = NULL;
+	const char *name = path;
 	cleanup_close int directory = open_directory_of(path, &name);
 	cleanup_free char *place = NULL;
 	struct stat st;

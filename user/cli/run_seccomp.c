@@ -31,9 +31,10 @@
 #endif
 
 /*
- * The machine's own numbers, and those of the other tables that its kernel serves. They are compared whatever the table:
- * that 54 is another call in another table does no harm, as none of those has such a second argument in practice;
- * 438 is the same call in all. Only request_key's would hit what programs need, and is compared by table.
+ * The machine's own numbers, and those of the other tables that its kernel serves. They are compared
+ * whatever the table: that 54 is another call in another table does no harm, as none of those has such a
+ * second argument in practice; 438 is the same call in all. Only request_key's would hit what programs
+ * need, and is compared by table.
  */
 #define IOCTL_32    54			    /* i386, arm */
 #define X32(number) (0x40000000 | (number)) /* x86-64 with 32-bit pointers */
