@@ -65,7 +65,7 @@ run_one()
 
 run_pytest()
 {
-	local directories=() directory rc=0
+	local directories=() directory rc
 	for directory; do
 		[ -n "$(find "$directory" -name 'test_*.py' -print -quit 2>/dev/null)" ] &&
 			directories+=("$directory")
@@ -75,9 +75,11 @@ run_pytest()
 		return 0
 	fi
 	timeout -k 10 "${TEST_LIMIT_S:-1200}" /usr/bin/python3 -m pytest -q -rs -p no:cacheprovider \
-		--durations=5 "${directories[@]}" </dev/null || rc=$?
-	echo "$name: $([ $rc -eq 0 ] && echo passed || echo "FAILED (pytest exit $rc)")"
-	return $rc
+		--durations=5 "${directories[@]}" </dev/null 2>&1 | tee "$log"
+	rc=${PIPESTATUS[0]}
+	[ "$rc" -eq 0 ] || echo "$name: FAILED (pytest exit $rc)"
+	echo "$name: $(tail -n 1 "$log")"
+	return "$rc"
 }
 
 if [ $mode = pytest ]; then
