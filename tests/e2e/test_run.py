@@ -145,7 +145,10 @@ def test_open_descriptors_do_not_come_along(net, tmp_path):
     assert "7" not in execute(net, argv).out.split()
 
 
-SEND_BY_STDIN = "import socket, sys; socket.socket(fileno=0).sendto(sys.argv[1].encode(), (sys.argv[2], int(sys.argv[3])))"
+SEND_BY_STDIN = """
+import socket, sys
+socket.socket(fileno=0).sendto(sys.argv[1].encode(), (sys.argv[2], int(sys.argv[3])))
+"""
 
 
 def test_a_network_socket_does_not_come_along_as_a_stream(net):

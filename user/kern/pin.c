@@ -93,7 +93,8 @@ int pin_find_bpffs(char **ret_path, struct error *err)
 	return take_path(PIN_BPFFS_DEFAULT, ret_path, err);
 }
 
-/* Everybody may create a directory in a bpffs of mode 1777: the owner of this one could move pins away, and lock. */
+/* Everybody may create a directory in a bpffs of mode 1777: the owner of this one could move pins
+ * away, and lock. */
 static int check_owner(int fd)
 {
 	struct stat st;
