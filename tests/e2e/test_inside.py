@@ -69,6 +69,8 @@ ATTEMPTS = {
     "remount-cgroup2-in-a-user-namespace": (lambda b: ALL_NS + inside("remount", cgroup2_mount()), "remount", False),
     "leave-in-a-user-namespace": (lambda b: ALL_NS + inside("write", f"{cgroup2_mount()}/cgroup.procs", "0"),
                                   "write", False),
+    "a-new-proc-in-a-user-namespace": (lambda b: ["unshare", "-Urmpf"] + inside("mount", "proc", "/mnt"), "mount", False),
+    "a-new-sysfs-in-a-user-namespace": (lambda b: ["unshare", "-Urmn"] + inside("mount", "sysfs", "/mnt"), "mount", False),
     "packet-socket": (lambda b: tool("raw", "socket", 17, 3, 768), "socket", True),
     "raw-socket-in-a-user-namespace": (lambda b: USERNS + tool("raw", "socket", 17, 3, 768), "socket", False),
 }
