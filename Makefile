@@ -161,7 +161,7 @@ layers:
 	@tools/layers.sh && tools/layers.sh --self-test
 
 install: all
-	install -D -m 0755 $(B)/postern $(DESTDIR)$(PREFIX)/sbin/postern
+	install -D -m 0755 $(B)/postern $(DESTDIR)$(PREFIX)/bin/postern
 	for page in docs/man/*.1; do [ -e "$$page" ] || continue; \
 		install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man1 "$$page"; done
 	[ ! -e tools/completion.bash ] || install -D -m 0644 tools/completion.bash \
