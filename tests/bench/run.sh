@@ -58,6 +58,7 @@ measure()
 	nft_root=${cgroups#/sys/fs/cgroup}
 	"$B/bench/cidrs" $CIDRS "${nft_root#/}${nft_root:+/}$run-rates/nft" >"$scratch/ruleset.nft"
 	"$B/bench/cidrs" $MANY >"$scratch/100k.json"
+	host_load
 	echo "egress in a loop, $ROUNDS rounds" >&2
 	"$B/bench/hot" "$run-hot" "$run-client" "$B/bench/egress.bpf.o" $CIDRS "$ROUNDS"
 	echo "hooks, $ROUNDS rounds" >&2
@@ -71,6 +72,13 @@ measure()
 		::: run "$B/postern" run --allow 93.184.216.0/24 --allow 10.9.0.0/24:5432 \
 		--allow-private 10.9.0.0/24 true \
 		::: run100k "$B/postern" run --policy "$scratch/100k.json" true
+	host_load
+}
+
+# A busy neighbour on the other half of a core makes everything slower, and what fits into the caches most of all.
+host_load()
+{
+	echo "host.load $(cut -d ' ' -f 1 /proc/loadavg)"
 }
 
 # median NAME
@@ -140,6 +148,7 @@ hook_rows()
 
 report()
 {
+	echo "$(uname -r), $(nproc) CPUs, load average $(awk '$1 == "host.load" { printf "%s%s", sep, $2; sep = " to " }' "$samples")"
 	printf '%-52s %10s %10s %9s      %8s\n' "median of $ROUNDS rounds" figure base result goal
 	echo "the egress program over an empty one, in a loop (BPF_PROG_TEST_RUN), ns a packet"
 	hot_row "  cached TCP flow" tcp_cached 40
