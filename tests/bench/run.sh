@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# The measurements of docs/PERFORMANCE.md, in namespaces and cgroups of their own, as root. One table at the end, also in
-# build/bench/results.txt; every sample in build/bench/samples.txt. A missed goal is a line, not a failure.
+# The measurements of docs/PERFORMANCE.md, in namespaces and cgroups of their own, as root. One table at the end,
+# also in build/bench/results.txt; every sample in build/bench/samples.txt. A missed goal is a line, not a failure.
 #   tests/bench/run.sh            ROUNDS=11 interleaved rounds, medians
 #   tests/bench/run.sh report     the table again, from the samples that are there
 set -eu
@@ -148,8 +148,11 @@ hook_rows()
 
 report()
 {
-	echo "$(uname -r), $(nproc) CPUs, load average $(awk '$1 == "host.load" { printf "%s%s", sep, $2; sep = " to " }' "$samples")"
-	printf '%-52s %10s %10s %9s      %8s\n' "median of $ROUNDS rounds" figure base result goal
+	local load rounds
+	load=$(awk '$1 == "host.load" { printf "%s%s", sep, $2; sep = " to " }' "$samples")
+	rounds=$(grep -c '^true.ms ' "$samples")
+	echo "Linux $(uname -r), $(nproc) CPUs, load average $load"
+	printf '%-52s %10s %10s %9s      %8s\n' "median of $rounds rounds" figure base result goal
 	echo "the egress program over an empty one, in a loop (BPF_PROG_TEST_RUN), ns a packet"
 	hot_row "  cached TCP flow" tcp_cached 40
 	hot_row "  not cached, TCP, $CIDRS prefixes" tcp 220
