@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # Runs test programs one after the other; one line each, the whole output of one that failed, one
-# closing line. A run without a program or without a single test passes: nothing is written there yet.
+# closing line. A run without a program or without a test fails: something that should be there is not.
 #   tests/run.sh NAME PROGRAM...            cmocka and other programs, exit code 0 is a pass
 #   tests/run.sh --corpus NAME PROGRAM...   fuzz targets over tests/fuzz/corpus/<target without fuzz_>
 #   tests/run.sh --fuzz SECONDS NAME PROGRAM...
@@ -71,8 +71,8 @@ run_pytest()
 			directories+=("$directory")
 	done
 	if [ ${#directories[@]} -eq 0 ]; then
-		echo "$name: no tests"
-		return 0
+		echo "$name: no tests in $*"
+		return 1
 	fi
 	timeout -k 10 "${TEST_LIMIT_S:-1200}" /usr/bin/python3 -m pytest -q -rs -p no:cacheprovider \
 		--durations=5 "${directories[@]}" </dev/null 2>&1 | tee "$log"
@@ -90,4 +90,4 @@ for program; do
 	run_one "$program"
 done
 echo "$name: $passed programs passed, $failed failed, $skipped tests skipped"
-[ $failed -eq 0 ]
+[ $failed -eq 0 ] && [ $passed -gt 0 ]

@@ -53,5 +53,6 @@ for name; do
 done
 echo "== summary"
 printf '%s\n' "${summary[@]}"
-echo "test: $(($# - failed)) of $# stages passed in $SECONDS s"
+echo "all stages in $SECONDS s"
+echo "stages: $(($# - failed)) passed, $failed failed"
 [ $failed -eq 0 ]
