@@ -7,6 +7,7 @@ import pytest
 
 from internet import ALLOWED4, DENIED4, HOST4, PORT, canary
 from postern import PacketOnly, Server, Shell, exchange, flow, tool
+from wait import until
 
 CLOSED = {"denyOut": ["0.0.0.0/0"]}
 CALLER = 6353  # a port of the peer where no server of the internet is
@@ -102,23 +103,47 @@ def test_a_listener_does_not_turn_into_a_caller(net, write):
         net.await_seen(dst=DENIED4, port=PORT, since=since)
 
 
-def test_a_syn_made_up_inside_marks_no_listener(net, write):
-    """TCP over loopback from a borrowed address: its SYN came by `lo`, so the connection is nobody's from outside."""
+SELF_CALL = """
+import os, socket, time
+server = socket.create_server(("0.0.0.0", 0))
+client = socket.create_connection(("HOST", server.getsockname()[1]), 10, ("BORROWED", 0))
+accepted, peer = server.accept()
+assert peer[0] == "BORROWED"
+print("connected", flush=True)
+while not os.path.exists("GO"): time.sleep(0.005)
+accepted.send(b"CANARY")
+print("sent", flush=True)
+time.sleep(60)
+"""
+
+
+def call_oneself(net, box, go, token):
+    """A TCP connection to oneself from a borrowed address, which is then given back; and the accepted end sends."""
+    box.do(f"ip addr add {DENIED4}/32 dev lo")
+    script = SELF_CALL
+    for word, value in (("HOST", HOST4), ("BORROWED", DENIED4), ("GO", str(go)), ("CANARY", token)):
+        script = script.replace(word, value)
+    go.with_suffix(".py").write_text(script)
+    box.process.stdin.write(f"/usr/bin/python3 {go.with_suffix('.py')} &\n")
+    box.process.stdin.flush()
+    box.await_line(lambda line: line == "connected", "the connection stands")
+    box.do(f"ip addr del {DENIED4}/32 dev lo")
+
+
+def test_a_syn_made_up_inside_marks_no_listener(net, write, tmp_path):
+    """Its SYN came by `lo`: the connection is nobody's from outside, and its accepted end answers nobody outside."""
+    with PacketOnly(net, write(CLOSED), keep=()) as control:
+        token = canary()
+        call_oneself(net, control, tmp_path / "control", token)
+        (tmp_path / "control").touch()
+        net.await_seen(token=token)
     with PacketOnly(net, write(CLOSED)) as box:
-        box.process.stdin.write(" ".join(tool("serve", "tcp", "0.0.0.0", 0)) + " &\n")
-        box.process.stdin.flush()
-        port = int(box.await_line(lambda line: line.startswith("listening"), "it listens").split()[1])
-        box.do(f"ip addr add {DENIED4}/32 dev lo")
-        # The client's socket lives on after the address is gone: its data would leave by the default route.
-        script = ("import socket,subprocess\n"
-                  f"s=socket.create_connection(('{HOST4}',{port}),3,('{DENIED4}',0))\n"
-                  f"subprocess.run(['ip','addr','del','{DENIED4}/32','dev','lo'])\n"
-                  "s.send(b'CANARY')\n")
-        token, since = canary(), net.mark()
+        token = canary()
         net.forbid(token)
-        box.do("/usr/bin/python3", "-c", script.replace("CANARY", token))
-        box.do(f"ip addr del {DENIED4}/32 dev lo")
+        call_oneself(net, box, tmp_path / "go", token)
+        until(lambda: box.do(*flow("-n", "udp", DENIED4, PORT, "x")).op("sendto").result == "EPERM",
+              "the address is no longer the host's")
+        (tmp_path / "go").touch()
+        box.await_line(lambda line: line == "sent", "the accepted end sends")
         net.fence()
-        assert not net.seen(dst=DENIED4, since=since), box.text()
-
-
+        assert not net.seen(token=token), box.text()

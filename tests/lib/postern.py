@@ -318,10 +318,10 @@ class PacketOnly(Shell):
     A sandbox with privileges whose socket hooks are gone: what is denied here, the packet hook denied (invariant 1).
     """
 
-    def __init__(self, net, policy):
+    def __init__(self, net, policy, keep=("pst_egress", "pst_ingress")):
         super().__init__(net, ["--keep-privs", *policy])
         for link in (self.pins / "links").iterdir():
-            if link.name not in ("pst_egress", "pst_ingress"):
+            if link.name not in keep:
                 shell("bpftool", "link", "detach", "pinned", str(link))
 
 
