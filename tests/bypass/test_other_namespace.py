@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from conftest import POLICY
+from rows import POLICY
 from internet import HOST4, canary
 from postern import Server, Shell, cgroup2_mount, flow, operations, tool
 
