@@ -28,7 +28,8 @@ BPF_CFLAGS = -g -O2 -target bpf -mcpu=v3 -fno-strict-aliasing -Wall -Werror -Iin
 # One line for each step; V=1 shows the commands.
 say = @$(if $(V),set -x;,echo '  $(1) $@';) mkdir -p $(@D);
 
-LIBS = $(shell $(PKG_CONFIG) --libs libbpf json-c libidn2 libpsl) -lelf -lz
+LIBS = $(shell $(PKG_CONFIG) --libs libbpf libidn2 libpsl) -lelf -lz
+TEST_LIBS = -lcmocka -ljson-c $(LIBS)
 
 # Rooms, in the order of their dependencies (tools/layers.sh holds them to it).
 PURE = base policy table events
@@ -93,17 +94,17 @@ $(call obj,$(wildcard tests/agree/*.c)): BASE += -Ibpf
 
 # Tests: one program each, of every object among its prerequisites.
 $(addprefix $(B)/,$(UNIT)): $(B)/%: $(B)/obj/%.o $(call obj,$(call room,$(ROOMS)) $(TESTLIB))
-	$(call say,LINK) $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
+	$(call say,LINK) $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(TEST_LIBS)
 $(addprefix $(B)/asan/,$(UNIT_ASAN)): $(B)/asan/%: $(B)/asan/obj/%.o \
 		$(call asan,$(call room,$(ROOMS)) $(TESTLIB))
-	$(call say,LINK) $(CC) $(SANITIZE) -o $@ $^ -lcmocka $(LIBS)
+	$(call say,LINK) $(CC) $(SANITIZE) -o $@ $^ $(TEST_LIBS)
 $(addprefix $(B)/,$(UNIT_CLI)): $(call obj,$(call room,kern) $(CLI))
 $(addprefix $(B)/,$(UNIT_KERN)): $(call obj,$(call room,kern))
 $(addprefix $(B)/asan/,$(filter-out %_oom,$(UNIT_CLI))): $(call asan,$(call room,kern) $(CLI))
 $(addprefix $(B)/asan/,$(filter-out %_oom,$(UNIT_KERN))): $(call asan,$(call room,kern))
 $(addprefix $(B)/,$(BPFTESTS)): $(B)/%: $(B)/obj/%.o \
 		$(call obj,$(call room,$(PURE) kern) $(TESTLIB))
-	$(call say,LINK) $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
+	$(call say,LINK) $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(TEST_LIBS)
 $(B)/tests/agree/agree: $(call obj,$(wildcard tests/agree/*.c) $(call room,$(PURE) kern) $(TESTLIB))
 	$(call say,LINK) $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(BENCH): $(B)/bench/%: $(B)/obj/tests/bench/%.o \
@@ -111,10 +112,10 @@ $(BENCH): $(B)/bench/%: $(B)/obj/tests/bench/%.o \
 	$(call say,LINK) $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(addprefix $(B)/fuzz/,$(FUZZERS)): $(B)/fuzz/%: $(B)/fuzz/obj/%.o \
 		$(call fuzz,$(call room,$(PURE)))
-	$(call say,LINK) $(CLANG) $(SANITIZE) -fsanitize=fuzzer -o $@ $^ $(LIBS)
+	$(call say,LINK) $(CLANG) $(SANITIZE) -fsanitize=fuzzer -o $@ $^ $(TEST_LIBS)
 $(addprefix $(B)/asan/,$(FUZZERS)): $(B)/asan/%: $(B)/asan/obj/%.o \
 		$(call asan,$(wildcard tests/fuzz/replay.c) $(call room,$(PURE)))
-	$(call say,LINK) $(CC) $(SANITIZE) -o $@ $^ $(LIBS)
+	$(call say,LINK) $(CC) $(SANITIZE) -o $@ $^ $(TEST_LIBS)
 
 # What the end-to-end tests run inside a sandbox: static, so that it needs nothing there.
 $(B)/tests/tools/%: tests/lib/tools/%.c tests/lib/tools/tool.h

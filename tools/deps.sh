@@ -19,7 +19,6 @@ build bpftool        writes the skeleton that embeds the BPF object
 build libbpf-dev     loads BPF objects; its bpf_helpers.h is included by bpf/
 build libelf-dev     libbpf reads ELF with it
 build zlib1g-dev     libelf needs it
-build libjson-c-dev  parses policy JSON
 build libidn2-dev    names with non-ASCII letters to their A-labels
 build libpsl-dev     the public suffix list: refuses *.co.uk
 run   iproute2       the demo's network namespaces
@@ -27,6 +26,7 @@ run   curl           the demo's command that is allowed here and denied there
 run   nginx-light    the demo's server, and a real server with TLS as a peer of the tests
 run   openssl        its certificate
 test  libcmocka-dev  unit tests
+test  libjson-c-dev  a second opinion for the tests of the JSON reader
 test  libclang-rt-14-dev  sanitizers and libFuzzer for clang
 test  clang-format-14     lint
 test  clang-tidy-14       lint
@@ -94,6 +94,12 @@ if [ "$(id -u)" -ne 0 ]; then
 	exit 1
 fi
 export DEBIAN_FRONTEND=noninteractive
+# What is installed for tests must not begin to serve this host (Debian starts services as it installs them).
+if [ ! -e /usr/sbin/policy-rc.d ]; then
+	trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+	printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+	chmod 755 /usr/sbin/policy-rc.d
+fi
 # A foreign source that does not answer is no reason to stop: the installation will tell.
 apt-get -q update || true
 # shellcheck disable=SC2086
