@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: MIT
 # The measurements of docs/PERFORMANCE.md, in namespaces and cgroups of their own, as root. One table at the end,
 # also in build/bench/results.txt; every sample in build/bench/samples.txt. A missed goal is a line, not a failure.
-#   tests/bench/run.sh            ROUNDS=11 interleaved rounds, medians
+#   tests/bench/run.sh            ROUNDS=21 interleaved rounds, medians
 #   tests/bench/run.sh report     the table again, from the samples that are there
 set -eu
 cd "$(dirname "$0")/../.."
 B=${B:-build}
-ROUNDS=${ROUNDS:-11}
+ROUNDS=${ROUNDS:-21}
 CIDRS=1000
 MANY=99999 # with the entry that denies the rest: as many as a policy may have
 run=pst-bench-$$
@@ -81,40 +81,48 @@ host_load()
 	echo "host.load $(cut -d ' ' -f 1 /proc/loadavg)"
 }
 
-# median NAME
-median()
-{
-	awk -v name="$1" '$1 == name { print $2 }' "$samples" | sort -n |
-		awk '{ v[NR] = $1 } END { print NR ? (v[int((NR + 1) / 2)] + v[int((NR + 2) / 2)]) / 2 : "nan" }'
-}
-
-# row WHAT FIGURE BASE "A - B"|"A / B"|A GOAL UNIT: "" as GOAL: there is none
+# row WHAT SAMPLES BASE difference|ratio|alone GOAL UNIT: "" as GOAL: there is none. The result is the median of the
+# rounds' results: a round's samples are neighbours in time, so that a host which changes its pace half way is in both.
 row()
 {
-	awk -v what="$1" -v a="$2" -v b="$3" -v how="$4" -v goal="$5" -v unit="$6" 'BEGIN {
-		result = how == "difference" ? a - b : how == "ratio" ? a / b : a
-		digits = how == "ratio" ? 3 : 1
-		printf "%-52s %10.1f %10s %9.*f %-4s", what, a, how == "alone" ? "" : sprintf("%.1f", b),
-			digits, result, how == "ratio" ? "x" : unit
+	awk -v what="$1" -v name="$2" -v base="$3" -v how="$4" -v goal="$5" -v unit="$6" '
+	function median(v, n,    i, k, t)
+	{
+		for (i = 2; i <= n; i++)
+			for (k = i; k > 1 && v[k] < v[k - 1]; k--) {
+				t = v[k]
+				v[k] = v[k - 1]
+				v[k - 1] = t
+			}
+		return n ? (v[int((n + 1) / 2)] + v[int((n + 2) / 2)]) / 2 : "nan"
+	}
+	$1 == name { a[++n] = $2 * (unit == "MiB" ? 1 / 1024 : 1) }
+	$1 == base { b[++m] = $2 }
+	END {
+		for (i = 1; i <= n; i++)
+			r[i] = how == "difference" ? a[i] - b[i] : how == "ratio" ? a[i] / b[i] : a[i]
+		result = median(r, n)
+		printf "%-52s %10.1f %10s %9.*f %-4s", what, median(a, n), m ? sprintf("%.1f", median(b, m)) : "",
+			how == "ratio" ? 3 : 1, result, unit
 		if (goal != "")
 			printf " %8s  %s", "<= " goal, result <= goal + 0 ? "met" : "missed"
 		printf "\n"
-	}'
+	}' "$samples"
 }
 
 hot_row()
 {
-	row "$1" "$(median "hot.$2.postern")" "$(median "hot.$2.empty")" difference "$3" ns
+	row "$1" "hot.$2.postern" "hot.$2.empty" difference "$3" ns
 }
 
 hook_row()
 {
-	row "$1" "$(median "hook.$2.postern")" "$(median "hook.$2.empty")" difference "$3" ns
+	row "$1" "hook.$2.postern" "hook.$2.empty" difference "$3" ns
 }
 
 rate_row()
 {
-	row "$1" "$(median "rate.$2.$3")" "$(median "rate.$2.none")" ratio "$4" x
+	row "$1" "rate.$2.$3" "rate.$2.none" ratio "$4" x
 }
 
 rate_rows()
@@ -129,7 +137,7 @@ load_rows()
 {
 	local part
 	for part in parse compile places object always fill attach flip connect close; do
-		row "  $part" "$(median "load.$1.$part")" 0 alone "" ms
+		row "  $part" "load.$1.$part" "" alone "" ms
 	done
 }
 
@@ -139,9 +147,8 @@ hook_rows()
 	for op in udp_connect udp_sendto tcp_cycle; do
 		for hook in egress ingress connect4 sendmsg4 sock_create sock_release; do
 			grep -q "^hook.$op.$hook.postern " "$samples" || continue
-			row "  $op: $hook, $(median "runs.$op.$hook.postern") runs" \
-				"$(median "hook.$op.$hook.postern")" "$(median "hook.$op.$hook.empty")" \
-				difference "" ns
+			row "  $op: $hook" "hook.$op.$hook.postern" "hook.$op.$hook.empty" difference "" ns
+			row "  $op: $hook, runs" "runs.$op.$hook.postern" "" alone "" ""
 		done
 	done
 }
@@ -171,22 +178,17 @@ report()
 	rate_rows "  UDP send, connected" udp_send ""
 	rate_rows "  TCP, one byte a packet" tcp_stream ""
 	echo "commands, ms over \`true\` itself"
-	row "  postern run true" "$(median run.ms)" "$(median true.ms)" difference 150 ms
-	row "  the same with 100,000 entries" "$(median run100k.ms)" "$(median true.ms)" difference "" ms
-	row "100,000 entries, from the text to the first verdict" "$(median load.$MANY.all)" 0 alone 400 ms
+	row "  postern run true" run.ms true.ms difference 150 ms
+	row "  the same with 100,000 entries" run100k.ms true.ms difference "" ms
+	row "100,000 entries, from the text to the first verdict" load.$MANY.all "" alone 400 ms
 	load_rows $MANY
-	row "3 prefixes, the same" "$(median load.3.all)" 0 alone "" ms
+	row "3 prefixes, the same" load.3.all "" alone "" ms
 	load_rows 3
 	echo "largest resident set, MiB"
-	row "  postern run, 3 entries" "$(median_mib run.kb)" 0 alone 16 MiB
-	row "  postern run, 100,000 entries" "$(median_mib run100k.kb)" 0 alone "" MiB
+	row "  postern run, 3 entries" run.kb "" alone 16 MiB
+	row "  postern run, 100,000 entries" run100k.kb "" alone "" MiB
 	echo "one run of each hook over an empty program, ns; runs an operation"
 	hook_rows
-}
-
-median_mib()
-{
-	median "$1" | awk '{ print $1 / 1024 }'
 }
 
 mkdir -p "$B/bench"
