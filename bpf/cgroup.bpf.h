@@ -23,12 +23,14 @@ static __always_inline int pst_passes(struct pst_decision d)
 	return d.verdict == PST_VERDICT_ALLOW || d.verdict == PST_VERDICT_WOULD_DENY;
 }
 
-/* The conditional verdicts that a hook settles with what it found out; all others stay. */
+/* A conditional verdict becomes allow or deny; what this hook has no means to settle is denied. */
 static __always_inline struct pst_decision pst_settle(struct pst_decision d, int owned)
 {
 	if (d.verdict == PST_VERDICT_OWNER) {
 		d.verdict = owned ? PST_VERDICT_ALLOW : PST_VERDICT_DENY;
 		d.reason = owned ? PST_REASON_OWN_LISTENER : PST_REASON_LOOPBACK;
+	} else if (d.verdict == PST_VERDICT_GATE || d.verdict == PST_VERDICT_RELAY) {
+		d.verdict = PST_VERDICT_DENY;
 	}
 	return d;
 }
@@ -92,15 +94,14 @@ static __always_inline int pst_call(struct bpf_sock_addr *ctx, int ipv6, __u8 ho
 
 	pst_call_query(ctx, ipv6, &query);
 	d = pst_unpack(pst_judge(sandbox, &query));
-	if (d.verdict == PST_VERDICT_OWNER)
-		d = pst_settle(d, pst_owned_call(ctx, sandbox, &query));
+	d = pst_settle(d, d.verdict == PST_VERDICT_OWNER && pst_owned_call(ctx, sandbox, &query));
 	if (!pst_passes(d) && pst_call_is_answer(ctx, sandbox, &query))
 		return 1;
 	/* A sendmsg that passes is counted by the packet hook. */
-	if (hook == PST_HOOK_CONNECT || d.verdict != PST_VERDICT_ALLOW) {
+	if (hook == PST_HOOK_CONNECT || d.verdict != PST_VERDICT_ALLOW)
 		pst_count_rule(sandbox, d.rule, 1, 0, 0);
+	if (d.verdict != PST_VERDICT_ALLOW)
 		pst_report(sandbox, &query, pst_pack(d), hook, ctx->protocol);
-	}
 	return pst_passes(d);
 }
 
@@ -254,15 +255,15 @@ __noinline int pst_judge_packet(struct __sk_buff *skb, const struct pst_sandbox 
 		peer = pst_peer_find(peers, &key, now_ns);
 	p->query.inbound = (__u8)pst_out_inbound(skb, sandbox, flow, peer, p);
 	d = pst_unpack(pst_judge(sandbox, &p->query));
-	if (d.verdict == PST_VERDICT_OWNER)
-		d = pst_settle(d, pst_owned_packet(skb, sandbox, p));
+	d = pst_settle(d, d.verdict == PST_VERDICT_OWNER && pst_owned_packet(skb, sandbox, p));
 	if (sk && pst_worth_caching(sk, p, d))
 		pst_cache(sandbox, sk, p, d);
 	if (peers && pst_is_new_peer(sk, peer, d))
 		opened = pst_peer_add(sandbox, peers, &key, PST_FLOW_OUT, now_ns);
 	pst_count_rule(sandbox, d.rule, (__u64)opened, 1, p->length);
 	/* audit: the socket call has reported it already; only ping has no such call. */
-	if (d.verdict != PST_VERDICT_WOULD_DENY || p->query.protocol == PST_ICMP)
+	if (d.verdict == PST_VERDICT_DENY ||
+	    (d.verdict == PST_VERDICT_WOULD_DENY && p->query.protocol == PST_ICMP))
 		pst_report(sandbox, &p->query, pst_pack(d), PST_HOOK_EGRESS, p->ip_protocol);
 	return pst_passes(d);
 }

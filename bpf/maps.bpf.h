@@ -150,7 +150,7 @@ struct {
 	__type(value, struct pst_quota);
 } pst_quotas SEC(".maps");
 
-/* Reason -> decisions, exact. Written by every hook, summed over the CPUs by the reader. */
+/* Reason -> denials, exact. Written by every hook, summed over the CPUs by the reader. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, PST_REASON_MAX);

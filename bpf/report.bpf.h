@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Decision -> counters and events. Nothing here changes a verdict: a full ring or an empty bucket counts as lost.
+ * Decision -> hits, counters and events. Nothing here changes a verdict: a full ring or an empty bucket counts as lost.
  */
 #ifndef PST_REPORT_BPF_H
 #define PST_REPORT_BPF_H
@@ -74,7 +74,7 @@ static __always_inline int pst_emit(const struct pst_sandbox *sandbox,
 }
 
 /*
- * Counts the decision by reason; a denial (also a would-be one) becomes an event. A function of its own (as all
+ * A denial, also a would-be one: counted by reason, exactly, and told as an event. A function of its own (as all
  * that are not static here): the verifier looks at it once, not once for each path that leads to it.
  */
 __noinline int pst_report(const struct pst_sandbox *sandbox, const struct pst_query *query,
@@ -89,7 +89,7 @@ __noinline int pst_report(const struct pst_sandbox *sandbox, const struct pst_qu
 	/* Atomic although it is this CPU's own: a softirq may count between the load and the store. */
 	if (counter)
 		__sync_fetch_and_add(counter, 1);
-	if (d.verdict == PST_VERDICT_ALLOW || !sandbox || !query)
+	if (!sandbox || !query)
 		return 0;
 	slot = sandbox->state_slot;
 	quota = bpf_map_lookup_elem(&pst_quotas, &slot);
@@ -103,20 +103,15 @@ __noinline int pst_report(const struct pst_sandbox *sandbox, const struct pst_qu
 }
 
 /* Adds to a rule's hits. Rule 0 stands for what no rule settled. */
-__noinline int pst_count_rule(const struct pst_sandbox *sandbox, __u32 rule, __u64 connections,
-			      __u64 packets, __u64 bytes)
+static __always_inline void pst_count_rule(const struct pst_sandbox *sandbox, __u32 rule,
+					   __u64 connections, __u64 packets, __u64 bytes)
 {
-	struct pst_rule_hits *hits;
-	void *table;
-	__u32 slot;
+	__u32 slot = sandbox->state_slot;
+	void *table = bpf_map_lookup_elem(&pst_rules, &slot);
+	struct pst_rule_hits *hits = table ? bpf_map_lookup_elem(table, &rule) : 0;
 
-	if (!sandbox)
-		return 0;
-	slot = sandbox->state_slot;
-	table = bpf_map_lookup_elem(&pst_rules, &slot);
-	hits = table ? bpf_map_lookup_elem(table, &rule) : 0;
 	if (!hits)
-		return 0;
+		return;
 	if (connections)
 		__sync_fetch_and_add(&hits->connections, connections);
 	if (packets) {
@@ -124,7 +119,6 @@ __noinline int pst_count_rule(const struct pst_sandbox *sandbox, __u32 rule, __u
 		__sync_fetch_and_add(&hits->bytes, bytes);
 	}
 	hits->last_ns = bpf_ktime_get_coarse_ns();
-	return 0;
 }
 
 #endif
