@@ -26,6 +26,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <bpf/bpf.h>
 #include <cmocka.h>
 
 #include "base/cleanup.h"
@@ -172,6 +173,18 @@ static inline void run_end(struct place *place, struct run *run)
 	assert_int_equal(cgroup_remove_tree(place->root, run->path), 0);
 	assert_int_equal(pin_remove_dir(run->pin_dir), 0);
 	free(run->pin_dir);
+}
+
+/* A map that the run has pinned. */
+static inline int run_open_map(const struct run *run, const char *name)
+{
+	char path[256];
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "%s/maps/%s", run->pin_dir, name);
+	fd = bpf_obj_get(path);
+	assert_true(fd >= 0);
+	return fd;
 }
 
 static inline void enter(int cgroup)

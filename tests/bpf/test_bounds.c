@@ -43,20 +43,9 @@ static void send_inside(const struct run *run, uint32_t first, uint32_t count, i
 	assert_int_equal(WEXITSTATUS(status), 0);
 }
 
-static int open_map(const struct run *run, const char *name)
-{
-	char path[256];
-	int fd;
-
-	(void)snprintf(path, sizeof(path), "%s/maps/%s", run->pin_dir, name);
-	fd = bpf_obj_get(path);
-	assert_true(fd >= 0);
-	return fd;
-}
-
 static int open_flows(const struct run *run)
 {
-	cleanup_close int outer = open_map(run, "pst_flows");
+	cleanup_close int outer = run_open_map(run, "pst_flows");
 	uint32_t slot = 0, id;
 	int fd;
 
@@ -123,7 +112,7 @@ static void counts_every_denial_as_an_event_or_as_lost(void **state)
 /* A bucket that is full again, as after a long silence. */
 static void refill(const struct run *run)
 {
-	cleanup_close int map = open_map(run, "pst_quotas");
+	cleanup_close int map = run_open_map(run, "pst_quotas");
 	struct pst_quota quota = quota_of(run);
 	uint32_t slot = 0;
 

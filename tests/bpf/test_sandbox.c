@@ -8,17 +8,6 @@
 #include "kern/object.h"
 #include "kern/ring.h"
 
-static int open_map(const struct run *run, const char *name)
-{
-	char path[256];
-	int fd;
-
-	(void)snprintf(path, sizeof(path), "%s/maps/%s", run->pin_dir, name);
-	fd = bpf_obj_get(path);
-	assert_true(fd >= 0);
-	return fd;
-}
-
 static struct pst_sandbox read_record_at(int map, const struct run *run)
 {
 	struct pst_sandbox record;
@@ -31,7 +20,7 @@ static struct pst_sandbox read_record_at(int map, const struct run *run)
 
 static struct pst_sandbox read_record(const struct run *run)
 {
-	cleanup_close int map = open_map(run, "pst_sandbox");
+	cleanup_close int map = run_open_map(run, "pst_sandbox");
 
 	return read_record_at(map, run);
 }
@@ -39,7 +28,7 @@ static struct pst_sandbox read_record(const struct run *run)
 /* The inner map that an outer one holds at `slot`, described. */
 static struct bpf_map_info inner_info(const struct run *run, const char *outer, uint32_t slot)
 {
-	cleanup_close int map = open_map(run, outer);
+	cleanup_close int map = run_open_map(run, outer);
 	cleanup_close int inner = -1;
 	struct bpf_map_info info = {};
 	uint32_t id, size = sizeof(info);
@@ -324,7 +313,7 @@ static void leaves_a_zeroed_record_behind(void **state)
 {
 	static const struct pst_sandbox zero;
 	struct run run = run_start(*state, NULL, PST_VERDICT_ALLOW);
-	cleanup_close int map = open_map(&run, "pst_sandbox");
+	cleanup_close int map = run_open_map(&run, "pst_sandbox");
 	struct pst_sandbox record = read_record_at(map, &run);
 
 	assert_memory_not_equal(&record, &zero, sizeof(zero));

@@ -8,7 +8,6 @@
 #include <limits.h>
 #include <linux/magic.h>
 #include <linux/openat2.h>
-#include <mntent.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -18,6 +17,7 @@
 
 #include "base/cleanup.h"
 #include "kern/cgroup.h"
+#include "kern/mounts.h"
 
 #define CGROUP_FILE_MAX 4096
 /* exportfs: a kernfs node by its 64-bit id. */
@@ -29,12 +29,6 @@ static void file_closep(FILE **file)
 		fclose(*file);
 }
 
-static void mounts_closep(FILE **mounts)
-{
-	if (*mounts)
-		endmntent(*mounts);
-}
-
 static bool is_cgroup2(int fd)
 {
 	struct statfs fs;
@@ -44,29 +38,9 @@ static bool is_cgroup2(int fd)
 
 int cgroup_find_root(int *ret_fd, char **ret_path, struct error *err)
 {
-	cleanup(mounts_closep) FILE *mounts = setmntent("/proc/self/mounts", "re");
-	const struct mntent *entry;
+	int r = mounts_find("cgroup2", CGROUP2_SUPER_MAGIC, ret_fd, ret_path, err);
 
-	if (!mounts)
-		return error_set(err, -errno, "cannot read /proc/self/mounts: %s", strerror(errno));
-	while ((entry = getmntent(mounts))) {
-		cleanup_close int fd = -1;
-		char *path = NULL;
-
-		if (strcmp(entry->mnt_type, "cgroup2") != 0)
-			continue;
-		fd = open(entry->mnt_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		/* Something may be mounted over it. */
-		if (fd < 0 || !is_cgroup2(fd))
-			continue;
-		if (ret_path && !(path = strdup(entry->mnt_dir)))
-			return error_set(err, -ENOMEM, "out of memory");
-		if (ret_path)
-			*ret_path = path;
-		*ret_fd = TAKE_FD(fd);
-		return 0;
-	}
-	return error_set(err, -ENOENT, "no cgroup2 file system is mounted");
+	return r == -ENOENT ? error_set(err, r, "no cgroup2 file system is mounted") : r;
 }
 
 static int mount_privately(int *ret_fd)

@@ -17,7 +17,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
-#include <mntent.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -27,18 +26,13 @@
 #include <sys/vfs.h>
 
 #include "base/cleanup.h"
+#include "kern/mounts.h"
 #include "kern/pin.h"
 #include "kern/pin_lock.h"
 
 #define PIN_BPFFS_DEFAULT "/sys/fs/bpf"
 #define PIN_NAME_MAX	  64
 #define PIN_DEPTH_MAX	  2
-
-static void mounts_closep(FILE **mounts)
-{
-	if (*mounts)
-		endmntent(*mounts);
-}
 
 static void dir_closep(DIR **dir)
 {
@@ -65,20 +59,15 @@ static int take_path(const char *path, char **ret_path, struct error *err)
 
 int pin_look_bpffs(char **ret_path, struct error *err)
 {
-	cleanup(mounts_closep) FILE *mounts = setmntent("/proc/self/mounts", "re");
-	const struct mntent *entry;
+	cleanup_close int fd = -1;
+	int r;
 
-	if (!mounts)
-		return error_set(err, -errno, "cannot read /proc/self/mounts: %s", strerror(errno));
 	/* The usual place first: several mounts are several file systems, and sweeps must look
 	 * where pins are. */
 	if (is_bpffs(PIN_BPFFS_DEFAULT))
 		return take_path(PIN_BPFFS_DEFAULT, ret_path, err);
-	while ((entry = getmntent(mounts))) {
-		if (!strcmp(entry->mnt_type, "bpf") && is_bpffs(entry->mnt_dir))
-			return take_path(entry->mnt_dir, ret_path, err);
-	}
-	return error_set(err, -ENOENT, "no bpf file system is mounted");
+	r = mounts_find("bpf", BPF_FS_MAGIC, &fd, ret_path, err);
+	return r == -ENOENT ? error_set(err, r, "no bpf file system is mounted") : r;
 }
 
 int pin_find_bpffs(char **ret_path, struct error *err)
