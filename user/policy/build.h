@@ -35,7 +35,6 @@ struct policy_pair {
 int policy_find_same(const struct policy *policy, struct policy_pair **ret_pairs,
 		     size_t *ret_count);
 
-/* warn.c: collects the warnings anew. */
-int policy_warn(struct policy *policy);
+void policy_free_warnings(struct policy *policy);
 
 #endif

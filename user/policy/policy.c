@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* struct policy: made, added to, checked, freed. Its text is parse.c's and print.c's business. */
+/* struct policy: made, added to, freed. Its text is parse.c's and print.c's business. */
 #include "policy/policy.h"
 
 #include <errno.h>
@@ -51,7 +51,7 @@ static void free_proxy(struct policy_proxy *proxy)
 	free(proxy);
 }
 
-static void free_warnings(struct policy *policy)
+void policy_free_warnings(struct policy *policy)
 {
 	for (size_t i = 0; i < policy->n_warnings; i++)
 		free(policy->warnings[i].text);
@@ -70,7 +70,7 @@ void policy_free(struct policy *policy)
 		free_transform(&policy->transforms[i]);
 	for (size_t i = 0; i < policy->n_tests; i++)
 		free(policy->tests[i].to);
-	free_warnings(policy);
+	policy_free_warnings(policy);
 	free_proxy(policy->proxy);
 	free(policy->rules);
 	free(policy->transforms);
@@ -290,17 +290,4 @@ const struct policy_rule *policy_first_name(const struct policy *policy)
 			return rule;
 	}
 	return NULL;
-}
-
-int policy_check(struct policy *policy, struct error *err)
-{
-	const struct policy_rule *name = policy_first_name(policy);
-	char place[320];
-
-	if (name && !policy->default_deny)
-		return error_set(err, -EINVAL, "%s: %s",
-				 policy_rule_place(name, place, sizeof(place)),
-				 POLICY_NAMES_NEED_DENY);
-	free_warnings(policy);
-	return policy_warn(policy);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What is valid and still not what somebody meant. Every check looks prefixes up in sorted arrays: a document of
- * 100,000 entries must not cost minutes. */
+/* What joins several entries: one error, and warnings of what is valid and still not what somebody meant. Every check
+ * looks prefixes up in sorted arrays: a document of 100,000 entries must not cost minutes. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -323,7 +323,7 @@ static int warn_unlisted(struct warnings *w)
 	return 0;
 }
 
-int policy_warn(struct policy *policy)
+static int collect(struct policy *policy)
 {
 	cleanup_free struct prefix_entry *allow = NULL;
 	struct warnings w = {.policy = policy};
@@ -340,4 +340,17 @@ int policy_warn(struct policy *policy)
 	if (r == 0)
 		r = warn_duplicates(&w);
 	return r < 0 ? r : warn_unlisted(&w);
+}
+
+int policy_check(struct policy *policy, struct error *err)
+{
+	const struct policy_rule *name = policy_first_name(policy);
+	char place[320];
+
+	if (name && !policy->default_deny)
+		return error_set(err, -EINVAL, "%s: %s",
+				 policy_rule_place(name, place, sizeof(place)),
+				 POLICY_NAMES_NEED_DENY);
+	policy_free_warnings(policy);
+	return collect(policy);
 }
