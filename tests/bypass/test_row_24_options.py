@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Row 24: SO_BINDTODEVICE (needs no privilege), SO_MARK, IP_TRANSPARENT: the verdict does not depend on the route."""
+"""Row 24: SO_BINDTODEVICE (needs no privilege), SO_MARK, IP_TRANSPARENT, TCP_REPAIR: the verdict depends on none of them."""
 
 import pytest
 
 from internet import ALLOWED4, DENIED4, PORT, canary
-from postern import assert_allowed, assert_denied, execute, fill, flow
+from postern import ROOT, assert_allowed, assert_denied, execute, fill, flow
 from rows import POLICY
 
 WAYS = [("tcp", "connect"), ("udp", "sendto")]
@@ -57,3 +57,18 @@ def test_transparent_with_anothers_source(net, packet_only, source):
     argv = flow("-n", "-t", "-s", source, "udp", DENIED4, PORT, "CANARY")
     assert_denied(net, argv, DENIED4, PORT, policy=PRIVILEGED, op="sendto")
     assert_denied(net, argv, DENIED4, PORT, box=packet_only, op="sendto")
+
+
+def repaired(dst):
+    """An established socket without a SYN: the packet that every connection is judged by never exists."""
+    return ["/usr/bin/python3", str(ROOT / "tests/lib/tools/repair.py"), dst, str(PORT), "CANARY"]
+
+
+@pytest.mark.parametrize("policy", [POLICY, []], ids=["closed", "open"])
+def test_repair_mode_is_refused(net, policy):
+    assert_denied(net, repaired(DENIED4), DENIED4, policy=["--keep-privs", *policy], op="setsockopt")
+
+
+def test_repaired_by_packets_alone(net, packet_only):
+    """TCP tells nobody that its packets are dropped: that none arrives is what counts."""
+    assert_denied(net, repaired(DENIED4), DENIED4, PORT, box=packet_only, op="send", errno="ok")
