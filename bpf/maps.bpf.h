@@ -164,6 +164,7 @@ struct {
 	__uint(max_entries, PST_RING_BYTES);
 } pst_events SEC(".maps");
 
+/* pst_is_mapped() by words: in BPF addresses are aligned, and a packet asks this twice. */
 static __always_inline int pst_addr_is_mapped(const __u8 addr[16])
 {
 	const __u32 *word = (const __u32 *)addr;

@@ -18,7 +18,7 @@ static __always_inline __u32 pst_tuple(struct bpf_sock_tuple *t, const struct ps
 	const __u32 *to = (const __u32 *)query->addr, *from = (const __u32 *)source;
 
 	__builtin_memset(t, 0, sizeof(*t));
-	if (!to[0] && !to[1] && to[2] == bpf_htonl(0xffff)) {
+	if (pst_addr_is_mapped(query->addr)) {
 		t->ipv4.saddr = from[3];
 		t->ipv4.daddr = to[3] ? to[3] : bpf_htonl(0x7f000001);
 		t->ipv4.sport = bpf_htons(source_port);

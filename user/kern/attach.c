@@ -12,12 +12,6 @@
 #include "base/cleanup.h"
 #include "kern/object.h"
 
-static void close_fd(int *fd)
-{
-	cleanup_close_(fd);
-	*fd = -1;
-}
-
 void kern_object_detach(struct kern_object *object)
 {
 	/* Egress goes last: while any hook is left, the one that holds the policy is. Closing alone
@@ -25,7 +19,7 @@ void kern_object_detach(struct kern_object *object)
 	for (int i = object->n_hooks - 1; i >= 0; i--) {
 		if (object->hooks[i].link_fd >= 0)
 			(void)bpf_link_detach(object->hooks[i].link_fd);
-		close_fd(&object->hooks[i].link_fd);
+		kern_close_fd(&object->hooks[i].link_fd);
 	}
 }
 

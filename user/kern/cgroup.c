@@ -2,7 +2,6 @@
 /* Paths and ids -> descriptors of cgroup2 directories. Kernel files only: nothing here is ever
  * written to disk. */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -17,6 +16,7 @@
 
 #include "base/cleanup.h"
 #include "kern/cgroup.h"
+#include "kern/dir.h"
 #include "kern/mounts.h"
 
 #define CGROUP_FILE_MAX 4096
@@ -133,28 +133,16 @@ int cgroup_remove(int root_fd, const char *path)
 	return 0;
 }
 
-static void dir_closep(DIR **dir)
-{
-	if (*dir)
-		closedir(*dir);
-}
-
 /* Removes the children that can be removed, returns how many; `name` is one that cannot ("": none). */
 static int remove_children(int fd, char name[NAME_MAX + 1])
 {
-	cleanup(dir_closep) DIR *dir = NULL;
+	cleanup_dir DIR *dir = dir_open(fd, ".");
 	const struct dirent *entry;
-	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), removed = 0;
+	int removed = 0;
 
 	name[0] = '\0';
-	dir = copy < 0 ? NULL : fdopendir(copy);
-	if (!dir) {
-		int r = -errno;
-
-		if (copy >= 0)
-			close(copy);
-		return r;
-	}
+	if (!dir)
+		return -errno;
 	while ((entry = readdir(dir))) {
 		if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
 			continue;

@@ -41,21 +41,15 @@ void kern_object_init(struct kern_object *object)
 		object->hooks[i].prog_fd = object->hooks[i].link_fd = -1;
 }
 
-static void close_fd(int *fd)
-{
-	cleanup_close_(fd);
-	*fd = -1;
-}
-
 void kern_object_done(struct kern_object *object)
 {
 	for (int i = 0; i < object->n_hooks; i++) {
-		close_fd(&object->hooks[i].prog_fd);
-		close_fd(&object->hooks[i].link_fd);
+		kern_close_fd(&object->hooks[i].prog_fd);
+		kern_close_fd(&object->hooks[i].link_fd);
 	}
 	for (int i = 0; i < KERN_MAP_COUNT; i++)
-		close_fd(&object->map_fd[i]);
-	close_fd(&object->btf_fd);
+		kern_close_fd(&object->map_fd[i]);
+	kern_close_fd(&object->btf_fd);
 }
 
 static void bpf_closep(struct bpf_object **bpf)
@@ -183,7 +177,7 @@ static void templates_init(struct templates *templates)
 static void templates_close(struct templates *templates)
 {
 	for (int i = 0; i < KERN_OUTER_COUNT; i++)
-		close_fd(&templates->fd[i]);
+		kern_close_fd(&templates->fd[i]);
 }
 
 /* The templates' descriptors are to stay open until the object is loaded. */

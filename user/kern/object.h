@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/cleanup.h"
 #include "base/error.h"
 #include "kern/sandbox.h"
 #include "pst_abi.h"
@@ -67,6 +68,13 @@ struct kern_object {
 };
 
 const char *kern_map_name(int map);
+
+/* Closes what is open and leaves -1 behind. */
+static inline void kern_close_fd(int *fd)
+{
+	cleanup_close_(fd);
+	*fd = -1;
+}
 
 /* load.c. An object that was not filled in is all -1. */
 void kern_object_init(struct kern_object *object);

@@ -13,7 +13,6 @@
  * a directory between its mkdir and its lock.
  */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -26,6 +25,7 @@
 #include <sys/vfs.h>
 
 #include "base/cleanup.h"
+#include "kern/dir.h"
 #include "kern/mounts.h"
 #include "kern/pin.h"
 #include "kern/pin_lock.h"
@@ -33,12 +33,6 @@
 #define PIN_BPFFS_DEFAULT "/sys/fs/bpf"
 #define PIN_NAME_MAX	  64
 #define PIN_DEPTH_MAX	  2
-
-static void dir_closep(DIR **dir)
-{
-	if (*dir)
-		closedir(*dir);
-}
 
 static bool is_bpffs(const char *path)
 {
@@ -168,19 +162,11 @@ int pin_make_dir(const char *bpffs, const char *name, char **ret_dir, struct err
 
 static int remove_in(int fd, int depth)
 {
-	cleanup(dir_closep) DIR *dir = NULL;
+	cleanup_dir DIR *dir = dir_open(fd, ".");
 	const struct dirent *entry;
-	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 
-	dir = copy < 0 ? NULL : fdopendir(copy);
-	if (!dir) {
-		int r = -errno;
-
-		if (copy >= 0)
-			close(copy);
-		return r;
-	}
-	rewinddir(dir);
+	if (!dir)
+		return -errno;
 	while ((entry = readdir(dir))) {
 		cleanup_close int child = -1;
 

@@ -179,7 +179,6 @@ static void take_next(struct kern_sandbox *sandbox, const struct table *table, u
 		      int rules_fd)
 {
 	table_fill_record(table, &sandbox->next);
-	sandbox->next.rules = table->n_rules + 1;
 	sandbox->next.policy_slot = sandbox->next.state_slot = slot;
 	cleanup_close_(&sandbox->next_rules_fd);
 	sandbox->next_rules_fd = rules_fd;
@@ -193,8 +192,7 @@ static void forget_next(struct kern_sandbox *sandbox)
 	if (rules)
 		sandbox->next = sandbox->current;
 	sandbox->next.rules = rules;
-	cleanup_close_(&sandbox->next_rules_fd);
-	sandbox->next_rules_fd = -1;
+	kern_close_fd(&sandbox->next_rules_fd);
 }
 
 int kern_sandbox_apply(struct kern_sandbox *sandbox, const struct table *table, struct error *err)
@@ -276,6 +274,13 @@ int kern_sandbox_flip(struct kern_sandbox *sandbox, struct error *err)
 	return 0;
 }
 
+static void let_go(struct kern_sandbox *sandbox)
+{
+	(void)pin_remove_dir(sandbox->pin_dir);
+	kern_object_detach(&sandbox->object);
+	sandbox->attached = false;
+}
+
 void kern_sandbox_detach(struct kern_sandbox *sandbox)
 {
 	const struct pst_sandbox zero = {};
@@ -287,11 +292,9 @@ void kern_sandbox_detach(struct kern_sandbox *sandbox)
 	/* Members that are left stay denied: links and pins stay for a later sweep to remove. */
 	if (cgroup_is_populated(sandbox->cgroup_fd, &populated) < 0 || populated)
 		return;
-	(void)pin_remove_dir(sandbox->pin_dir);
-	kern_object_detach(&sandbox->object);
+	let_go(sandbox);
 	/* Attached-cgroup storage survives the detach and would come back with the next attach. */
 	(void)write_record(sandbox, &zero);
-	sandbox->attached = false;
 }
 
 /* The cgroup of the egress link; 0 once the cgroup is removed and its last socket is gone. */
@@ -314,11 +317,9 @@ int kern_sandbox_end(struct kern_sandbox *sandbox, unsigned timeout_ms)
 	while (linked_cgroup(sandbox)) {
 		if (loop_boot_ns() > deadline)
 			return -EBUSY;
-		usleep(1000);
+		usleep(1000); /* nothing tells when a link lets go */
 	}
-	(void)pin_remove_dir(sandbox->pin_dir);
-	kern_object_detach(&sandbox->object);
-	sandbox->attached = false;
+	let_go(sandbox);
 	return 0;
 }
 

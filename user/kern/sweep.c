@@ -6,7 +6,6 @@
  * a socket that is still there.
  */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -17,6 +16,7 @@
 
 #include "base/cleanup.h"
 #include "kern/cgroup.h"
+#include "kern/dir.h"
 #include "kern/pin.h"
 #include "kern/pin_lock.h"
 
@@ -31,22 +31,6 @@ struct sweep {
 	size_t n_cgroups;
 	int swept;
 };
-
-static void dir_closep(DIR **dir)
-{
-	if (*dir)
-		closedir(*dir);
-}
-
-static DIR *open_dir(int fd, const char *path)
-{
-	int copy = openat(fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	DIR *dir = copy < 0 ? NULL : fdopendir(copy);
-
-	if (!dir && copy >= 0)
-		close(copy);
-	return dir;
-}
 
 /* The cgroup that a pinned link is attached to; 0: none any more. */
 static int link_cgroup(const char *pin, uint64_t *ret_id)
@@ -68,7 +52,7 @@ static int link_cgroup(const char *pin, uint64_t *ret_id)
 static int linked_cgroup(const struct sweep *sweep, const char *name, uint64_t *ret_id)
 {
 	cleanup_free char *path = NULL;
-	cleanup(dir_closep) DIR *dir = NULL;
+	cleanup_dir DIR *dir = NULL;
 	const struct dirent *entry;
 	uint64_t id = 0;
 
@@ -76,7 +60,7 @@ static int linked_cgroup(const struct sweep *sweep, const char *name, uint64_t *
 		path = NULL;
 		return -ENOMEM;
 	}
-	dir = open_dir(sweep->all_fd, path);
+	dir = dir_open(sweep->all_fd, path);
 	if (!dir && errno != ENOENT)
 		return -errno;
 	while (dir && !id && (entry = readdir(dir))) {
@@ -184,7 +168,7 @@ static void remove_cgroup(int fd, const char *name)
 /* Directly below postern-run: what has no pins belongs to no run. */
 static void remove_unpinned(struct sweep *sweep)
 {
-	cleanup(dir_closep) DIR *dir = open_dir(sweep->root_fd, PIN_RUN_DIR);
+	cleanup_dir DIR *dir = dir_open(sweep->root_fd, PIN_RUN_DIR);
 	const struct dirent *entry;
 
 	while (dir && (entry = readdir(dir))) {
@@ -213,13 +197,13 @@ int pin_sweep(const char *bpffs, int cgroup_root_fd)
 {
 	cleanup(sweep_done) struct sweep sweep = {
 		.bpffs = bpffs, .all_fd = -1, .root_fd = cgroup_root_fd};
-	cleanup(dir_closep) DIR *dir = NULL;
+	cleanup_dir DIR *dir = NULL;
 	const struct dirent *entry;
 	int r = pin_lock_all(bpffs, 0, &sweep.all_fd);
 
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
-	dir = open_dir(sweep.all_fd, ".");
+	dir = dir_open(sweep.all_fd, ".");
 	if (!dir)
 		return -errno;
 	while ((entry = readdir(dir))) {
