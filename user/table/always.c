@@ -33,12 +33,7 @@ struct walk {
 	struct frame stack[NEST_MAX];
 };
 
-struct items {
-	struct nest_item *items;
-	size_t count;
-};
-
-static void add_cidrs(struct items *to, const struct cidr *cidrs, size_t count,
+static void add_cidrs(struct nest_items *to, const struct cidr *cidrs, size_t count,
 		      enum cidr_family family, enum item_kind kind)
 {
 	struct nest_item *end;
@@ -52,7 +47,7 @@ static void add_cidrs(struct items *to, const struct cidr *cidrs, size_t count,
 	}
 }
 
-static void add_hosts(struct items *to, const struct addr_list *host, enum cidr_family family)
+static void add_hosts(struct nest_items *to, const struct addr_list *host, enum cidr_family family)
 {
 	struct nest_item *end;
 
@@ -67,7 +62,7 @@ static void add_hosts(struct items *to, const struct addr_list *host, enum cidr_
 
 /* What a family has in the set, sorted. `to` has room for all of it. */
 static void collect(const struct table_always_input *input, enum cidr_family family,
-		    struct items *to)
+		    struct nest_items *to)
 {
 	const struct cidr *ranges;
 	size_t n_ranges;
@@ -83,7 +78,7 @@ static void collect(const struct table_always_input *input, enum cidr_family fam
 }
 
 /* Opens the prefix that the items of `group` share. A row that says what the one above says is left out. */
-static void open_prefix(struct walk *walk, const struct items *group)
+static void open_prefix(struct walk *walk, const struct nest_items *group)
 {
 	const struct frame *parent = walk->depth ? &walk->stack[walk->depth - 1] : NULL;
 	struct frame *frame = &walk->stack[walk->depth++];
@@ -110,22 +105,19 @@ static void open_prefix(struct walk *walk, const struct items *group)
 }
 
 /* Each family begins anew: a range of IPv6 says nothing about the mapped addresses inside it. */
-static void walk_items(struct walk *walk, const struct items *all)
+static void walk_items(struct walk *walk, const struct nest_items *all)
 {
 	size_t i = 0;
 
 	walk->depth = 0;
 	while (i < all->count) {
-		struct items group = {.items = &all->items[i]};
+		struct nest_items group = nest_group(all, i);
 
-		while (i < all->count && nest_equal(&group.items[0], &all->items[i])) {
-			group.count++;
-			i++;
-		}
 		while (walk->depth &&
 		       !nest_covers(&walk->stack[walk->depth - 1].prefix, &group.items[0]))
 			walk->depth--;
 		open_prefix(walk, &group);
+		i += group.count;
 	}
 }
 
@@ -135,7 +127,7 @@ int table_always(const struct table_always_input *input, struct table_always_row
 	cleanup_free struct table_always_row *rows = NULL;
 	cleanup_free struct walk *walk = calloc(1, sizeof(*walk));
 	cleanup_free struct nest_item *items = NULL;
-	struct items all;
+	struct nest_items all;
 	size_t room;
 
 	policy_always_ranges(&room);

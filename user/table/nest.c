@@ -82,7 +82,17 @@ bool nest_covers(const struct nest_item *outer, const struct nest_item *inner)
 	return !rest || (outer->addr.bytes[whole] ^ inner->addr.bytes[whole]) >> (8 - rest) == 0;
 }
 
-bool nest_equal(const struct nest_item *a, const struct nest_item *b)
+static bool nest_equal(const struct nest_item *a, const struct nest_item *b)
 {
 	return a->bits == b->bits && addr_equal(&a->addr, &b->addr);
+}
+
+struct nest_items nest_group(const struct nest_items *all, size_t from)
+{
+	struct nest_items group = {.items = &all->items[from], .count = 1};
+
+	while (from + group.count < all->count &&
+	       nest_equal(&group.items[0], &group.items[group.count]))
+		group.count++;
+	return group;
 }

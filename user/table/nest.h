@@ -20,6 +20,11 @@ struct nest_item {
 	uint32_t rule;	  /* the walker's own; orders equal prefixes */
 };
 
+struct nest_items {
+	struct nest_item *items;
+	size_t count;
+};
+
 /* The root of a family: ::/0, or ::ffff:0:0/96. */
 struct nest_item nest_root(enum cidr_family family);
 /* Whether c has a part in this family; then *ret_item has its address and length. */
@@ -29,6 +34,7 @@ bool nest_host(const struct addr *a, enum cidr_family family, struct nest_item *
 
 void nest_sort(struct nest_item *items, size_t count);
 bool nest_covers(const struct nest_item *outer, const struct nest_item *inner);
-bool nest_equal(const struct nest_item *a, const struct nest_item *b);
+/* Of sorted items, those from `from` on (there is one) that are one prefix. */
+struct nest_items nest_group(const struct nest_items *all, size_t from);
 
 #endif

@@ -37,12 +37,7 @@ struct walk {
 	struct frame stack[NEST_MAX];
 };
 
-struct items {
-	struct nest_item *items;
-	size_t count;
-};
-
-static void add_item(struct items *to, const struct nest_item *item, enum item_kind kind,
+static void add_item(struct nest_items *to, const struct nest_item *item, enum item_kind kind,
 		     uint32_t rule)
 {
 	to->items[to->count] = *item;
@@ -51,7 +46,7 @@ static void add_item(struct items *to, const struct nest_item *item, enum item_k
 	to->count++;
 }
 
-static void add_cidrs(struct items *to, const struct cidr_list *list, enum cidr_family family,
+static void add_cidrs(struct nest_items *to, const struct cidr_list *list, enum cidr_family family,
 		      enum item_kind kind)
 {
 	struct nest_item item;
@@ -61,7 +56,8 @@ static void add_cidrs(struct items *to, const struct cidr_list *list, enum cidr_
 			add_item(to, &item, kind, 0);
 }
 
-static void add_resolvers(struct items *to, const struct addr_list *list, enum cidr_family family)
+static void add_resolvers(struct nest_items *to, const struct addr_list *list,
+			  enum cidr_family family)
 {
 	struct nest_item item;
 
@@ -76,12 +72,12 @@ static enum item_kind kind_of(const struct policy_rule *rule)
 }
 
 static int collect(const struct policy *policy, const struct table_env *env,
-		   enum cidr_family family, struct items *ret_items)
+		   enum cidr_family family, struct nest_items *ret_items)
 {
 	size_t room = 1 + policy->n_rules + policy->allow_private.count +
 		      policy->inbound_from.count + policy->resolvers.count +
 		      (env ? env->resolvers.count : 0);
-	struct items to = {.items = calloc(room, sizeof(*to.items))};
+	struct nest_items to = {.items = calloc(room, sizeof(*to.items))};
 	struct nest_item item = nest_root(family);
 
 	if (!to.items)
@@ -105,7 +101,7 @@ static int collect(const struct policy *policy, const struct table_env *env,
 
 /* The lines of this prefix's own rules with one verdict, then those it inherits. Returns the rule that did
  * not fit, or 0. */
-static uint32_t add_lines(const struct walk *walk, const struct items *group,
+static uint32_t add_lines(const struct walk *walk, const struct nest_items *group,
 			  const struct frame *parent, uint8_t verdict, struct pst_ports *lines)
 {
 	enum item_kind kind = verdict == PST_VERDICT_ALLOW ? ITEM_ALLOW : ITEM_DENY;
@@ -124,7 +120,7 @@ static uint32_t add_lines(const struct walk *walk, const struct items *group,
 	return parent ? table_ports_add_lines(lines, &parent->lines, verdict) : 0;
 }
 
-static uint8_t flags_of(const struct items *group, const struct frame *parent)
+static uint8_t flags_of(const struct nest_items *group, const struct frame *parent)
 {
 	unsigned flags = parent ? parent->value.flags : 0;
 
@@ -179,7 +175,7 @@ static bool value_equal(const struct pst_cidr *a, const struct pst_cidr *b)
 }
 
 /* Opens the prefix that the items of `group` share, below what the stack holds. */
-static int open_prefix(struct walk *walk, const struct items *group, struct error *err)
+static int open_prefix(struct walk *walk, const struct nest_items *group, struct error *err)
 {
 	const struct frame *parent = walk->depth ? &walk->stack[walk->depth - 1] : NULL;
 	struct frame *frame = &walk->stack[walk->depth];
@@ -209,22 +205,19 @@ static int open_prefix(struct walk *walk, const struct items *group, struct erro
 	return 0;
 }
 
-static int walk_items(struct walk *walk, const struct items *all, struct error *err)
+static int walk_items(struct walk *walk, const struct nest_items *all, struct error *err)
 {
 	size_t i = 0;
 	int r = 0;
 
 	while (!r && i < all->count) {
-		struct items group = {.items = &all->items[i]};
+		struct nest_items group = nest_group(all, i);
 
-		while (i < all->count && nest_equal(&group.items[0], &all->items[i])) {
-			group.count++;
-			i++;
-		}
 		while (walk->depth &&
 		       !nest_covers(&walk->stack[walk->depth - 1].prefix, &group.items[0]))
 			walk->depth--;
 		r = open_prefix(walk, &group, err);
+		i += group.count;
 	}
 	return r;
 }
@@ -235,7 +228,7 @@ int table_rows(const struct policy *policy, const struct table_env *env, enum ci
 	cleanup_free struct table_prefix *rows = NULL;
 	cleanup_free struct nest_item *items = NULL;
 	cleanup_free struct walk *walk = calloc(1, sizeof(*walk));
-	struct items all;
+	struct nest_items all;
 	int r = collect(policy, env, family, &all);
 
 	if (r)
