@@ -2,6 +2,7 @@
 /* The kernel leg of the agreement test: answers a batch of queries with the maps and the decider of the real object.
  * Never part of postern: a test loads it and runs it by BPF_PROG_TEST_RUN. */
 #include "maps.bpf.h"
+#include "lease.bpf.h"
 #include "decide.bpf.h"
 
 #define AGREE_BATCH 1024

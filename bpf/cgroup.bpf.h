@@ -7,6 +7,7 @@
 #define PST_CGROUP_BPF_H
 
 #include "maps.bpf.h"
+#include "lease.bpf.h"
 #include "decide.bpf.h"
 #include "packet.bpf.h"
 #include "flow.bpf.h"

@@ -3,10 +3,12 @@
  * struct pst_query -> struct pst_decision: the one place that decides. Free of ctx and side effects, so the
  * same text is compiled into every hook, natively into the agreement tests, and compared with the oracle.
  *
- * It asks for rows through three functions that the includer defines first (maps.bpf.h in the kernel):
+ * It asks for rows through five functions that the includer defines first (maps.bpf.h, lease.bpf.h in the kernel):
  *   pst_always_find(addr)         the longest row of the always-denied set; NULL: failure
  *   pst_cidr_find(sandbox, addr)  the longest row of the policy's trie of that family; NULL: failure
  *   pst_ports_find(sandbox, i)    a port set; NULL: failure
+ *   pst_lease_find(sandbox, addr) the lease of an address; NULL: there is none
+ *   pst_lease_ports(sandbox, lease, addr, i, &expired)  the port set of its i-th name; 0: none, or not covered
  * Every trie has a root, so that "no row" always means a failure, and a failure denies.
  */
 #ifndef PST_DECIDE_BPF_H
@@ -73,6 +75,24 @@ static __always_inline int pst_embedded(const __u8 addr[16], __u8 out[16])
 		return 0;
 	pst_map4(out, addr + 12);
 	return 1;
+}
+
+/* A decision as one word: what functions of their own pass among themselves. */
+static __always_inline __u64 pst_pack(struct pst_decision d)
+{
+	return (__u64)d.rule << 32 | (__u32)d.name << 24 | (__u32)d.reason << 16 |
+	       (__u32)d.step << 8 | d.verdict;
+}
+
+static __always_inline struct pst_decision pst_unpack(__u64 word)
+{
+	struct pst_decision d = {.verdict = (__u8)word,
+				 .step = (__u8)(word >> 8),
+				 .reason = (__u8)(word >> 16),
+				 .name = (__u8)(word >> 24),
+				 .rule = (__u32)(word >> 32)};
+
+	return d;
 }
 
 /* A lookup failed: nothing that another reading of the address says may allow now. */
@@ -160,7 +180,74 @@ static __always_inline void pst_judge_form(const struct pst_sandbox *sandbox,
 
 static __always_inline int pst_is_dns(const struct pst_query *query)
 {
-	return query->port == PST_DNS_PORT && query->protocol != PST_ICMP;
+	return (query->port == PST_DNS_PORT && query->protocol != PST_ICMP) || query->dns;
+}
+
+/* What a name's port set says to this protocol and port: allow, or (step NONE) nothing. */
+static __always_inline struct pst_decision pst_name_says(const struct pst_sandbox *sandbox,
+							 __u32 index, __u8 place,
+							 const struct pst_query *query)
+{
+	const struct pst_ports *ports = pst_ports_find(sandbox, index);
+	struct pst_decision d = {};
+	__u32 line;
+
+	if (!ports)
+		return d;
+	line = pst_port_line(ports, query);
+	if (!line)
+		return d;
+	line = (line - 1) & (PST_MAX_PORT_RANGES - 1);
+	d = pst_answer(PST_VERDICT_ALLOW, PST_STEP_NAME, PST_REASON_LEASE, ports->range[line].rule);
+	d.name = place;
+	return d;
+}
+
+/* Step 9 for one form of the destination, joined into what is known: a lease that lives beats one that has expired.
+ * An expired one is a denial for now: the steps behind may find another. */
+static __always_inline void pst_judge_lease(const struct pst_sandbox *sandbox, const __u8 addr[16],
+					    __u8 place, const struct pst_query *query,
+					    struct pst_decision *d)
+{
+	struct pst_lease *lease = pst_lease_find(sandbox, addr);
+	struct pst_decision says;
+	__u32 expired, ports;
+
+	if (!lease)
+		return;
+	for (__u32 i = 0; i < PST_LEASE_NAMES && d->verdict != PST_VERDICT_ALLOW; i++) {
+		expired = 1;
+		ports = pst_lease_ports(sandbox, lease, addr, i, &expired);
+		if (!ports)
+			continue;
+		says = pst_name_says(sandbox, ports, (__u8)(place + i + 1), query);
+		if (says.step == PST_STEP_NONE || (expired && d->step != PST_STEP_NONE))
+			continue;
+		*d = says;
+		if (expired) {
+			d->verdict = PST_VERDICT_DENY;
+			d->reason = PST_REASON_LEASE_EXPIRED;
+		}
+	}
+}
+
+/* Step 9: by the name that this flow was allowed for before, whatever became of its lease; by a lease. Packed; 0:
+ * no name says anything. */
+PST_FUNCTION __u64 pst_judge_names(const struct pst_sandbox *sandbox, const struct pst_query *query)
+{
+	__u8 embedded[16] __attribute__((aligned(8)));
+	struct pst_decision d = {};
+
+	if (!sandbox || !query)
+		return 0;
+	if (query->live)
+		d = pst_name_says(sandbox, query->live, PST_NAME_LIVE, query);
+	if (d.step != PST_STEP_NONE)
+		return pst_pack(d);
+	pst_judge_lease(sandbox, query->addr, 0, query, &d);
+	if (pst_embedded(query->addr, embedded))
+		pst_judge_lease(sandbox, embedded, PST_NAME_EMBEDDED, query, &d);
+	return pst_pack(d);
 }
 
 /* Step 6: a trusted resolver, port 53. Returns 0 when it is judged like everything else (6c). */
@@ -197,13 +284,21 @@ static __always_inline struct pst_decision pst_judge_address(const struct pst_sa
 							     const struct pst_always *always,
 							     const struct pst_cidr *cidr)
 {
-	struct pst_decision d = {};
+	struct pst_decision d = {}, named = {};
 	__u8 embedded[16];
 
 	pst_judge_form(sandbox, always, cidr, query, &d);
 	if (pst_embedded(query->addr, embedded))
 		pst_judge_form(sandbox, pst_always_find(embedded), pst_cidr_find(sandbox, embedded),
 			       query, &d);
+	if (d.step == PST_STEP_ALWAYS_DENIED || d.step == PST_STEP_CIDR_ALLOW)
+		return d;
+	if (sandbox->learn)
+		named = pst_unpack(pst_judge_names(sandbox, query));
+	/* An expired lease is the reason only for what would be denied without it. */
+	if (named.verdict == PST_VERDICT_ALLOW ||
+	    (named.step == PST_STEP_NAME && sandbox->default_verdict != PST_VERDICT_ALLOW))
+		return named;
 	if (d.step != PST_STEP_NONE)
 		return d;
 	if (sandbox->default_verdict == PST_VERDICT_ALLOW)
@@ -238,7 +333,7 @@ static __always_inline struct pst_decision pst_soften(const struct pst_sandbox *
  *   6 a trusted resolver, port 53: (a) open, (b) gated, (c) like everything else
  *   7 always denied, in any reading of the address, and not lifted: deny
  *   8 a prefix allows: allow
- *   9 a lease allows: allow (with names)
+ *   9 a name allows: the one that let this flow out before, or a lease; an expired lease: deny, when 10 and 11 would
  *  10 a prefix denies: deny
  *  11 the default
  */

@@ -73,6 +73,22 @@ struct {
 	__array(values, struct pst_port_sets);
 } pst_ports SEC(".maps");
 
+/* Policy slot -> trie of name patterns. As pst_cidr4; a miss means that no rule covers the name. */
+struct pst_name_trie {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, PST_TRIE_ENTRIES);
+	__uint(key_size, sizeof(struct pst_name_key));
+	__uint(value_size, sizeof(struct pst_name));
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct pst_name_trie);
+} pst_names SEC(".maps");
+
 /* Address -> is it always denied. Written by the loader as the host's addresses change (then the record gets a
  * new generation), read by pst_decide(). Full: the loader fails and says so, what is there stays. */
 struct {
@@ -125,6 +141,65 @@ struct {
 	__type(key, __u32);
 	__array(values, struct pst_peers);
 } pst_flows SEC(".maps");
+
+/* State slot -> questions that wait for their answer. Written by egress, consumed by ingress; a place is free again
+ * after PST_QUESTION_NS. All places of a question taken: it is refused, counted in pst_quotas. */
+struct pst_waiting {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_INNER_MAP);
+	__uint(max_entries, PST_QUESTIONS);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct pst_question));
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct pst_waiting);
+} pst_questions SEC(".maps");
+
+/* State slot -> address -> names it was the answer for. Written by ingress before the reply is delivered; read (and
+ * `derived` renewed) by whoever decides. Full: what has expired is swept; then the address is refused, counted in
+ * pst_quotas. The same of pst_learned. */
+struct pst_addresses {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, PST_MAX_LEASES);
+	__uint(key_size, sizeof(struct pst_addr));
+	__uint(value_size, sizeof(struct pst_lease));
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct pst_addresses);
+} pst_leases SEC(".maps");
+
+/* State slot -> name id -> name: once, however many addresses it has. */
+struct pst_answered {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, PST_MAX_LEASES);
+	__uint(key_size, sizeof(struct pst_name_id));
+	__uint(value_size, sizeof(struct pst_learned));
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct pst_answered);
+} pst_learned SEC(".maps");
+
+/* Socket -> where it asked. Written by sendmsg, read by egress; lives as long as the socket. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct pst_asked);
+} pst_asked SEC(".maps");
 
 /* Socket -> its flow. Written by egress and ingress, lives as long as the socket; accept() clones it. */
 struct {
@@ -207,6 +282,15 @@ static __always_inline const struct pst_cidr *pst_cidr_find(const struct pst_san
 	asm volatile("");
 	__builtin_memcpy(key6.addr, addr, 16);
 	return trie ? bpf_map_lookup_elem(trie, &key6) : 0;
+}
+
+static __always_inline const struct pst_name *pst_name_find(const struct pst_sandbox *sandbox,
+							    const struct pst_name_key *key)
+{
+	__u32 slot = sandbox->policy_slot;
+	void *trie = bpf_map_lookup_elem(&pst_names, &slot);
+
+	return trie ? bpf_map_lookup_elem(trie, key) : 0;
 }
 
 static __always_inline const struct pst_ports *pst_ports_find(const struct pst_sandbox *sandbox,

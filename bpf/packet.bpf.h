@@ -218,9 +218,12 @@ static __always_inline __u8 pst_parse_ip6(struct __sk_buff *skb, struct pst_pack
 	return pst_parse_ip6_l4(skb, sizeof(ip), length ? length + sizeof(ip) : skb->len, p);
 }
 
-/* Fills p (zeroed by the caller) from a packet that begins with its IP header. */
-static __always_inline void pst_parse(struct __sk_buff *skb, struct pst_packet *p)
+/* Fills p (zeroed by the caller) from a packet that begins with its IP header. A function of its own, as several here:
+ * the frames of all that call one another have 512 bytes together. */
+__noinline int pst_parse(struct __sk_buff *skb, struct pst_packet *p)
 {
+	if (!p)
+		return 0;
 	p->length = skb->len;
 	if (skb->protocol == bpf_htons(PST_ETH_IPV4))
 		p->query.broken = pst_parse_ip4(skb, p);
@@ -228,6 +231,7 @@ static __always_inline void pst_parse(struct __sk_buff *skb, struct pst_packet *
 		p->query.broken = pst_parse_ip6(skb, p);
 	else
 		p->query.broken = PST_REASON_PROTOCOL;
+	return 0;
 }
 
 static __always_inline int pst_is_first_syn(const struct pst_packet *p)

@@ -9,17 +9,6 @@
 #include "kernel.bpf.h"
 #include "decide.bpf.h"
 
-/* A decision as one word: what the functions below pass among themselves. */
-static __always_inline __u64 pst_pack(struct pst_decision d)
-{
-	return (__u64)d.rule << 32 | (__u32)d.reason << 16 | (__u32)d.step << 8 | d.verdict;
-}
-
-static __always_inline struct pst_decision pst_unpack(__u64 word)
-{
-	return pst_answer((__u8)word, (__u8)(word >> 8), (__u8)(word >> 16), (__u32)(word >> 32));
-}
-
 /* pst_decide() as a function the verifier looks at once. Without its arguments: deny. */
 __noinline __u64 pst_judge(const struct pst_sandbox *sandbox, const struct pst_query *query)
 {

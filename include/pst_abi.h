@@ -77,6 +77,14 @@ enum pst_dns {
 	PST_DNS_OPEN = 2,  /* UDP and TCP to a trusted resolver pass */
 };
 
+/* Which DNS replies leave leases behind. */
+enum pst_learn {
+	PST_LEARN_NONE = 0,
+	PST_LEARN_COVERED = 1, /* for names that a rule covers */
+	PST_LEARN_ALL =
+		2, /* for every name: what no rule covers allows nothing, but reports name it */
+};
+
 #define PST_SANDBOX_AUDIT 1U
 
 /* pst_sandbox: the record of an attachment. All zero: deny. 128 bytes for ever (ABI). */
@@ -94,7 +102,11 @@ struct pst_sandbox {
 	__u8 loopback;	      /* enum pst_loopback */
 	__u8 inbound;	      /* enum pst_inbound */
 	__u8 dns;	      /* enum pst_dns */
-	__u8 reserve[72];
+	__u64 seed; /* of the hashes of questions and names: what is inside cannot choose collisions */
+	__u32 lease_min_s; /* a lease ends neither before ... */
+	__u32 lease_max_s; /* ... nor after this, whatever the TTL */
+	__u8 learn;	   /* enum pst_learn */
+	__u8 reserve[55];
 };
 
 /* LPM keys. prefixlen is in bits of addr. */
@@ -106,6 +118,22 @@ struct pst_key4 {
 struct pst_key6 {
 	__u32 prefixlen;
 	__u8 addr[16];
+};
+
+/*
+ * pst_names: a name as the trie wants it: lower case, back to front, so that what is below a name begins with its key.
+ * `example.com` is "moc.elpmaxe\0", `*.example.com` is "moc.elpmaxe.", `*` is "". A name that is looked up is a whole
+ * one, with its NUL. What lies behind prefixlen is arbitrary.
+ */
+struct pst_name_key {
+	__u32 prefixlen; /* in bits of name */
+	char name[PST_NAME_SIZE];
+};
+
+/* pst_names: the rules of a pattern. */
+struct pst_name {
+	__u32 rule; /* the first with this pattern */
+	__u32 ports; /* index into pst_ports: the union of this pattern's rules and those of wider ones; never 0 */
 };
 
 #define PST_CIDR_LIFTED	  1U /* lifted from the always-denied set */
@@ -163,15 +191,105 @@ struct pst_query {
 	__u8 protocol; /* one of PST_TCP, PST_UDP, PST_ICMP */
 	__u8 broken;   /* enum pst_reason: why the packet was not understood; 0: it was */
 	__u8 inbound;  /* 1: the hook found the state of an admitted inbound connection */
-	__u8 pad[3];
+	__u8 dns; /* 1: the socket asked for port 53 of this address, and a translation moved the port */
+	__u8 pad[2];
+	__u32 live; /* port set of the name that let this flow out before; 0: it is new, or no name did */
+	__u32 pad2;
 };
 
 struct pst_decision {
 	__u8 verdict; /* enum pst_verdict */
 	__u8 step;    /* enum pst_step */
 	__u8 reason;  /* enum pst_reason */
+	__u8 name;    /* step 9: enum pst_name_place */
+	__u32 rule;   /* number of the rule, 0: none */
+};
+
+/* Which name let the connection out, or would have: 1 + its place in the address's lease. */
+enum pst_name_place {
+	PST_NAME_NONE = 0,
+	PST_NAME_EMBEDDED = 8, /* added: in the lease of the IPv4 address inside the destination */
+	PST_NAME_LIVE = 16,    /* the one its flow remembers */
+};
+
+/*
+ * pst_questions: a DNS question that left and has no answer yet. One writer at a time: who turned the stamp into
+ * PST_CLAIMED. It is consumed by turning the stamp into 0.
+ */
+#define PST_CLAIMED (~0ULL)
+
+struct pst_question {
+	__u64 stamp;	   /* CLOCK_BOOTTIME ns when it left; 0: free */
+	__u64 name;	   /* pst_learned's key */
+	__u8 resolver[16]; /* as the application asked for it, before translation */
+	__u16 port;	   /* the client's */
+	__u16 txid;	   /* as a number */
+	__u16 size;	   /* bytes of wire: name, type and class */
+	__u8 translated;   /* 1: the packet went elsewhere than the application asked */
 	__u8 pad;
-	__u32 rule; /* number of the rule, 0: none */
+	__u8 wire
+		[PST_WIRE_SIZE]; /* the question's own bytes: a reply must carry the same, in the same case */
+	struct pst_name_key key; /* the name, for pst_names */
+	__u32 pad2;
+};
+
+/* pst_learned: name id -> a name that an answer came for. An id is a seeded hash of the name. */
+struct pst_learned {
+	__u64 name; /* its own key: tells a reader whether the entry was given to another name meanwhile */
+	__u64 expires_ns; /* the end of its last lease, CLOCK_BOOTTIME */
+	struct pst_name_key key;
+	__u32 pad;
+};
+
+/*
+ * pst_leases: address -> the names it was the answer for. `derived` is what the rules say to a name: the generation
+ * they were asked under, and the port set (PST_DERIVED). Of an older generation: it is asked again. It is written last
+ * and taken away first (PST_CLAIMED), so what is read between two equal ones is of one piece.
+ */
+struct pst_lease_name {
+	__u64 derived;	  /* 0: free */
+	__u64 expires_ns; /* CLOCK_BOOTTIME */
+	__u64 learned_ns; /* of the last answer */
+	__u64 name;	  /* pst_learned's key */
+};
+
+struct pst_addr {
+	__u8 addr[16];
+};
+
+struct pst_name_id {
+	__u64 name;
+};
+
+struct pst_lease {
+	__u8 addr[16]; /* its own key: as in pst_learned */
+	struct pst_lease_name by[PST_LEASE_NAMES];
+};
+
+#define PST_DERIVED_BITS                                                                           \
+	17 /* of a port set's index; the rest is of the generation, which returns after 39 hours of ns */
+#define PST_DERIVED(generation, ports) ((generation) << PST_DERIVED_BITS | (ports))
+#define PST_DERIVED_PORTS(derived)     ((__u32)((derived) & ((1U << PST_DERIVED_BITS) - 1)))
+#define PST_DERIVED_IS_OF(derived, generation)                                                     \
+	((derived) >> PST_DERIVED_BITS == (generation) << PST_DERIVED_BITS >> PST_DERIVED_BITS)
+
+/* pst_asked: socket storage of UDP sockets without connect(): where it last sent a question to. */
+struct pst_asked {
+	__u64 sandbox;
+	__u8 addr[16];
+};
+
+/* What became of DNS replies; places in pst_quota.replies. */
+enum pst_reply {
+	PST_REPLY_UNASKED = 0, /* answers no question that is open: forged, late, or a second one */
+	PST_REPLY_LEARNED = 1, /* at least one lease was written */
+	PST_REPLY_EMPTY = 2,   /* understood; nothing in it to learn */
+	PST_REPLY_TRUNCATED = 3, /* TC */
+	PST_REPLY_MALFORMED = 4, /* or stranger than PST_DNS_* allow */
+	PST_REPLY_OVERSIZE = 5,	 /* more than PST_DNS_MAX_MESSAGE bytes */
+	PST_REPLY_ERROR = 6,	 /* NXDOMAIN, SERVFAIL, ... */
+	PST_REPLY_UNTRUSTED = 7, /* not from where that resolver's replies come */
+	PST_REPLY_KINDS = 8,
 };
 
 enum pst_flow_kind {
@@ -194,6 +312,11 @@ struct pst_flow {
 	__u16 port; /* remote */
 	__u8 protocol;
 	__u8 kind; /* enum pst_flow_kind */
+	/* Only of a flow that a name let out: */
+	__u64 last_ns;		 /* UDP: CLOCK_MONOTONIC at the last tick */
+	__u64 name;		 /* its id; 0: no name did */
+	struct pst_name_key key; /* kept here: the lease may be gone when the policy changes */
+	__u32 pad;
 };
 
 /* pst_flows: UDP without connect() has many peers a socket, so its state is here. */
@@ -210,6 +333,7 @@ struct pst_peer {
 	__u8 kind;     /* PST_FLOW_OUT or PST_FLOW_IN */
 	__u8 replied; /* 1: both sides have spoken */
 	__u8 pad[6];
+	__u64 name; /* id of the name that let it out; 0: no name did */
 };
 
 /* pst_owners: socket storage of bound sockets: which sandbox's listener this is. */
@@ -227,10 +351,15 @@ struct pst_rule_hits {
 
 /* pst_quotas: state slot -> the sandbox's event budget. */
 struct pst_quota {
-	__u64 next_ns;	     /* GCRA: when the bucket would be full again */
-	__u64 lost;	     /* events not reported: bucket empty or ring full */
-	__u64 swept_ns;	     /* when its flow table was last swept */
-	__u64 flows_refused; /* flows that found the table full */
+	__u64 next_ns;	       /* GCRA: when the bucket would be full again */
+	__u64 lost;	       /* events not reported: bucket empty or ring full */
+	__u64 swept_ns;	       /* when its flow table was last swept */
+	__u64 flows_refused;   /* flows that found the table full */
+	__u64 leases_swept_ns; /* when its leases were last swept */
+	__u64 leases_refused;  /* addresses (or names) of answers that found the table full */
+	__u64 names_displaced; /* live names that a fifth one of the same address took the place of */
+	__u64 questions_refused; /* questions that found too many without an answer */
+	__u64 replies[PST_REPLY_KINDS];
 };
 
 /* pst_events: one denial (or would-be denial). */
@@ -249,6 +378,9 @@ struct pst_event {
 	__u8 hook;
 	__u8 ip_protocol; /* as in the packet or the socket call */
 	char comm[16];
+	__u32 age_s; /* PST_REASON_LEASE_EXPIRED: seconds since the answer */
+	/* The name asked for (PST_REASON_NAME_GATE), or one that the address was the answer for; prefixlen 0: none. */
+	struct pst_name_key name;
 };
 
 /* pst_types, a constant of the object: keeps in its BTF what only inner maps use (and the skeleton names it). */
@@ -260,6 +392,13 @@ struct pst_inner_types {
 	struct pst_rule_hits hits;
 	struct pst_peer_key peer_key;
 	struct pst_peer peer;
+	struct pst_name_key name_key;
+	struct pst_name name;
+	struct pst_question question;
+	struct pst_learned learned;
+	struct pst_lease lease;
+	struct pst_addr lease_key;
+	struct pst_name_id learned_key;
 };
 
 #define PST_ASSERT(name, cond) _Static_assert(cond, name)
@@ -269,11 +408,15 @@ PST_ASSERT("pst_key6 is 20 bytes", sizeof(struct pst_key6) == 20);
 PST_ASSERT("pst_cidr is 16 bytes", sizeof(struct pst_cidr) == 16);
 PST_ASSERT("pst_port_range is 12 bytes", sizeof(struct pst_port_range) == 12);
 PST_ASSERT("pst_ports is 196 bytes", sizeof(struct pst_ports) == 196);
-PST_ASSERT("pst_query is 24 bytes", sizeof(struct pst_query) == 24);
+PST_ASSERT("pst_query is 32 bytes", sizeof(struct pst_query) == 32);
 PST_ASSERT("pst_decision is 8 bytes", sizeof(struct pst_decision) == 8);
-PST_ASSERT("pst_flow is 64 bytes", sizeof(struct pst_flow) == 64);
+PST_ASSERT("pst_flow is 344 bytes", sizeof(struct pst_flow) == 344);
 PST_ASSERT("pst_peer_key is 24 bytes", sizeof(struct pst_peer_key) == 24);
-PST_ASSERT("pst_peer is 16 bytes", sizeof(struct pst_peer) == 16);
-PST_ASSERT("pst_event is 72 bytes", sizeof(struct pst_event) == 72);
+PST_ASSERT("pst_peer is 24 bytes", sizeof(struct pst_peer) == 24);
+PST_ASSERT("pst_event is 336 bytes", sizeof(struct pst_event) == 336);
+PST_ASSERT("pst_name_key is 260 bytes", sizeof(struct pst_name_key) == 260);
+PST_ASSERT("pst_question is 568 bytes", sizeof(struct pst_question) == 568);
+PST_ASSERT("pst_learned is 280 bytes", sizeof(struct pst_learned) == 280);
+PST_ASSERT("pst_lease is 144 bytes", sizeof(struct pst_lease) == 144);
 
 #endif

@@ -20,7 +20,7 @@
 #define PST_EVENT_BURST	      512
 #define PST_EVENT_INTERVAL_NS 10000000ULL
 
-/* The event ring, in bytes: a power of two and of the page size; about 2,000 events. */
+/* The event ring, in bytes: a power of two and of the page size; about 760 events. */
 #define PST_RING_BYTES (256 * 1024)
 
 /* A TCP flow gets a socket's worth of state once it has sent this many segments: creating it costs
@@ -29,6 +29,32 @@
 
 /* Packets a cached flow may be ahead of its rule's counters. */
 #define PST_FLOW_FLUSH_PACKETS 64
+
+/* A name as text has 253 characters at the most (RFC 1035 2.3.4); 256 is also the most that a trie's key holds. */
+#define PST_NAME_MAX  253
+#define PST_NAME_SIZE 256
+
+/* A question on the wire: a name of 255 bytes, type and class; rounded up to words. */
+#define PST_WIRE_SIZE 264
+
+/* What a question that passes the gate, and a reply that is learned from, may hold. 512 bytes: RFC 1035 4.2.1; what
+ * real resolvers send fits well into the rest. */
+#define PST_DNS_MAX_QUERY     512
+#define PST_DNS_MAX_MESSAGE   4096
+#define PST_DNS_MAX_CNAMES    8
+#define PST_DNS_MAX_ADDRESSES 64 /* of a reply; the ones behind are not learned */
+/* Labels and pointers looked at to tell whose a reply's records are: bounds what a hostile zone costs. */
+#define PST_DNS_MAX_STEPS 1024
+
+/* Questions of a sandbox without an answer, how many places one may stand at, and how long it waits. */
+#define PST_QUESTIONS	    512
+#define PST_QUESTION_PROBES 4
+#define PST_QUESTION_NS	    10000000000ULL
+
+/* Addresses that a sandbox has leases for: as many as its tier of size has, and names for one address. */
+#define PST_MAX_LEASES	2048
+#define PST_FEW_LEASES	256
+#define PST_LEASE_NAMES 4
 
 /* Levels of a cgroup path that BPF can look at (the kernel's ancestor helpers take any; we bound ours). */
 #define PST_MAX_CGROUP_LEVEL 32

@@ -65,6 +65,24 @@ static const struct pst_ports *pst_ports_find(const struct pst_sandbox *sandbox,
 	return index && index < current->table->n_ports ? &current->table->ports[index] : NULL;
 }
 
+static struct pst_lease *pst_lease_find(const struct pst_sandbox *sandbox, const __u8 addr[16])
+{
+	(void)sandbox;
+	(void)addr;
+	return NULL;
+}
+
+static __u32 pst_lease_ports(const struct pst_sandbox *sandbox, struct pst_lease *lease,
+			     const __u8 addr[16], __u32 i, __u32 *expired)
+{
+	(void)sandbox;
+	(void)lease;
+	(void)addr;
+	(void)i;
+	(void)expired;
+	return 0;
+}
+
 #include "decide.bpf.h"
 
 void agree_native(const struct agree_tables *tables, const struct pst_query *queries, size_t count,

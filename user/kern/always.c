@@ -60,15 +60,22 @@ static int find_stale(int map_fd, const struct pst_key6 *wanted, size_t n_wanted
 	return 0;
 }
 
+static void copy_row(const void *rows, size_t i, void *key, void *value)
+{
+	const struct table_always_row *row = (const struct table_always_row *)rows + i;
+
+	memcpy(key, &row->key, sizeof(row->key));
+	memcpy(value, &row->value, sizeof(row->value));
+}
+
 static int write_rows(int map_fd, const struct table_always_row *rows, size_t count)
 {
 	const struct kern_rows fill = {
 		.rows = rows,
 		.count = count,
-		.stride = sizeof(*rows),
-		.value_at = offsetof(struct table_always_row, value),
 		.key_size = sizeof(rows->key),
 		.value_size = sizeof(rows->value),
+		.copy = copy_row,
 	};
 	cleanup_free struct pst_key6 *wanted = NULL, *stale = NULL;
 	size_t n_stale = 0;

@@ -85,25 +85,22 @@ static int fill_batch(int map_fd, const char *keys, const char *values,
 
 int kern_fill(int map_fd, const struct kern_rows *rows)
 {
-	cleanup_free char *keys = malloc(FILL_BATCH * rows->key_size);
-	cleanup_free char *values = malloc(FILL_BATCH * rows->value_size);
-	const char *row = rows->rows;
+	cleanup_free char *keys = calloc(FILL_BATCH, rows->key_size);
+	cleanup_free char *values = calloc(FILL_BATCH, rows->value_size);
 
 	if (!keys || !values)
 		return -ENOMEM;
-	for (size_t left = rows->count; left;) {
+	for (size_t done = 0; done < rows->count;) {
+		size_t left = rows->count - done;
 		__u32 n = left < FILL_BATCH ? (__u32)left : FILL_BATCH;
 		int r;
 
-		for (__u32 i = 0; i < n; i++, row += rows->stride) {
-			memcpy(keys + i * rows->key_size, row, rows->key_size);
-			memcpy(values + i * rows->value_size, row + rows->value_at,
-			       rows->value_size);
-		}
+		for (__u32 i = 0; i < n; i++, done++)
+			rows->copy(rows->rows, done, keys + i * rows->key_size,
+				   values + i * rows->value_size);
 		r = fill_batch(map_fd, keys, values, rows, n);
 		if (r < 0)
 			return r;
-		left -= n;
 	}
 	return 0;
 }

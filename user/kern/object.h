@@ -20,8 +20,12 @@
 	X(CIDR4, "pst_cidr4", "pst_key4", "pst_cidr")                                              \
 	X(CIDR6, "pst_cidr6", "pst_key6", "pst_cidr")                                              \
 	X(PORTS, "pst_ports", NULL, "pst_ports")                                                   \
+	X(NAMES, "pst_names", "pst_name_key", "pst_name")                                          \
 	X(RULES, "pst_rules", NULL, "pst_rule_hits")                                               \
 	X(FLOWS, "pst_flows", "pst_peer_key", "pst_peer")                                          \
+	X(QUESTIONS, "pst_questions", NULL, "pst_question")                                        \
+	X(LEASES, "pst_leases", "pst_addr", "pst_lease")                                           \
+	X(LEARNED, "pst_learned", "pst_name_id", "pst_learned")                                    \
 	X(SANDBOX, "pst_sandbox", NULL, NULL)                                                      \
 	X(ALWAYS, "pst_always", NULL, NULL)                                                        \
 	X(OPEN, "pst_open", NULL, NULL)                                                            \
@@ -29,14 +33,15 @@
 	X(COUNTERS, "pst_counters", NULL, NULL)                                                    \
 	X(EVENTS, "pst_events", NULL, NULL)                                                        \
 	X(SOCKETS, "pst_sockets", NULL, NULL)                                                      \
-	X(OWNERS, "pst_owners", NULL, NULL)
+	X(OWNERS, "pst_owners", NULL, NULL)                                                        \
+	X(ASKED, "pst_asked", NULL, NULL)
 
 enum kern_map {
 #define X(NAME, name, key, value) KERN_MAP_##NAME,
 	KERN_MAPS(X)
 #undef X
 		KERN_MAP_COUNT,
-	KERN_OUTER_COUNT = KERN_MAP_FLOWS + 1,
+	KERN_OUTER_COUNT = KERN_MAP_LEARNED + 1,
 };
 
 /* Two policies: the one in force and the one being filled. */
@@ -84,11 +89,12 @@ int kern_object_load(struct kern_object *object, struct error *err);
 /* fill.c */
 /* A new inner map of an outer array, named like it; entries: 0 takes the object's own number. */
 int kern_inner_new(const struct kern_object *object, int outer, __u32 entries, int *ret_fd);
-/* Writes all rows in batches. Rows are `stride` bytes apart, key first, value at `value_at`. */
+/* Writes all rows in batches; `copy` writes key and value of row i where it is told to. */
 struct kern_rows {
 	const void *rows;
-	size_t count, stride, value_at;
+	size_t count;
 	size_t key_size, value_size;
+	void (*copy)(const void *rows, size_t i, void *key, void *value);
 };
 int kern_fill(int map_fd, const struct kern_rows *rows);
 /* The same for an ARRAY: values only, the key is the index. */

@@ -21,6 +21,8 @@ struct kern_sandbox_options {
 	int cgroup_fd; /* not owned */
 	uint32_t cgroup_level;
 	uint64_t netns_cookie; /* of the netns where packets from outside arrive */
+	uint32_t
+		leases; /* addresses of names it has room for once a policy learns them; 0: PST_MAX_LEASES */
 };
 
 /* Loads one BPF object with room for one sandbox. Nothing is attached yet. */

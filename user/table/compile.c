@@ -76,6 +76,14 @@ static uint8_t dns_of(const struct policy *policy)
 	return policy->has_names ? PST_DNS_GATED : PST_DNS_RULES;
 }
 
+/* A report is to have names where names are not what decides: in audit, and where the gate lets every question out. */
+static uint8_t learn_of(const struct policy *policy)
+{
+	if (policy->audit || (policy->has_names && !policy->dns_gate))
+		return PST_LEARN_ALL;
+	return policy->has_names ? PST_LEARN_COVERED : PST_LEARN_NONE;
+}
+
 static int compile_all(struct table *table, struct table_ports *ports, const struct policy *policy,
 		       const struct table_env *env, struct error *err)
 {
@@ -93,6 +101,9 @@ static int compile_all(struct table *table, struct table_ports *ports, const str
 	table->loopback = policy->loopback;
 	table->inbound = policy->inbound;
 	table->dns = dns_of(policy);
+	table->learn = learn_of(policy);
+	table->lease_min_s = policy->dns_min_ttl_s;
+	table->lease_max_s = policy->dns_max_ttl_s;
 	return 0;
 }
 
@@ -122,4 +133,7 @@ void table_fill_record(const struct table *table, struct pst_sandbox *record)
 	record->loopback = table->loopback;
 	record->inbound = table->inbound;
 	record->dns = table->dns;
+	record->learn = table->learn;
+	record->lease_min_s = table->lease_min_s;
+	record->lease_max_s = table->lease_max_s;
 }

@@ -56,6 +56,8 @@ struct table {
 	uint8_t loopback;
 	uint8_t inbound;
 	uint8_t dns;
+	uint8_t learn;
+	uint32_t lease_min_s, lease_max_s;
 };
 
 /* What a host adds to every policy. */
