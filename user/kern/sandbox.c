@@ -428,6 +428,25 @@ int kern_sandbox_counters(const struct kern_sandbox *sandbox, uint64_t *counts)
 	return 0;
 }
 
+static uint64_t later(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+static void add_quota(struct pst_quota *sum, const struct pst_quota *quota)
+{
+	sum->next_ns = later(sum->next_ns, quota->next_ns);
+	sum->swept_ns = later(sum->swept_ns, quota->swept_ns);
+	sum->leases_swept_ns = later(sum->leases_swept_ns, quota->leases_swept_ns);
+	sum->lost += quota->lost;
+	sum->flows_refused += quota->flows_refused;
+	sum->leases_refused += quota->leases_refused;
+	sum->names_displaced += quota->names_displaced;
+	sum->questions_refused += quota->questions_refused;
+	for (size_t i = 0; i < PST_REPLY_KINDS; i++)
+		sum->replies[i] += quota->replies[i];
+}
+
 int kern_sandbox_quota(const struct kern_sandbox *sandbox, struct pst_quota *ret_quota)
 {
 	struct pst_quota sum = {};
@@ -439,12 +458,7 @@ int kern_sandbox_quota(const struct kern_sandbox *sandbox, struct pst_quota *ret
 
 		if (r < 0)
 			return r;
-		sum.lost += quota.lost;
-		sum.flows_refused += quota.flows_refused;
-		if (quota.next_ns > sum.next_ns)
-			sum.next_ns = quota.next_ns;
-		if (quota.swept_ns > sum.swept_ns)
-			sum.swept_ns = quota.swept_ns;
+		add_quota(&sum, &quota);
 	}
 	*ret_quota = sum;
 	return 0;
