@@ -206,6 +206,65 @@ static void knows_wildcards_above_public_suffixes(void **state)
 	}
 }
 
+static void a_key_is_the_name_back_to_front(void **state)
+{
+	static const struct {
+		const char *name, *key;
+	} cases[] = {
+		{"example.com", "moc.elpmaxe"},
+		{"localhost", "tsohlacol"},
+		{"a.b-c._d", "d_.c-b.a"},
+		{"xn--bcher-kva.example", "elpmaxe.avk-rehcb--nx"},
+		{N253, NULL},
+	};
+	char text[DOMAIN_MAX + 1];
+	struct pst_name_key key;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		memset(&key, 0xa5, sizeof(key));
+		assert_int_equal(domain_to_key(cases[i].name, &key), 0);
+		assert_int_equal(key.prefixlen, (strlen(cases[i].name) + 1) * 8);
+		if (cases[i].key)
+			assert_string_equal(key.name, cases[i].key);
+		assert_string_equal(domain_from_key(&key, text), cases[i].name);
+	}
+	assert_int_equal(domain_to_key("", &key), 0);
+	assert_int_equal(key.prefixlen, 8);
+	assert_string_equal(domain_from_key(&key, text), ".");
+	memset(&key, 0xa5, sizeof(key));
+	assert_int_equal(domain_to_key(N253 "x", &key), -EINVAL);
+	assert_int_equal(key.prefixlen, 0xa5a5a5a5); /* untouched */
+}
+
+static void what_is_no_whole_name_has_no_text(void **state)
+{
+	static const struct {
+		struct pst_name_key key;
+		const char *expected;
+	} cases[] = {
+		{{.prefixlen = 0, .name = "moc"}, ""}, /* none, or the key of `*` */
+		{{.prefixlen = 7, .name = ""}, ""},
+		{{.prefixlen = 32, .name = "moc."}, ""}, /* the key of a wildcard */
+		{{.prefixlen = 32, .name = "m"}, ""},	 /* a NUL before its end */
+		{{.prefixlen = 16, .name = "moc"}, ""},
+		{{.prefixlen = 40, .name = "m\n\x1b\xff"}, "???m"},
+	};
+	char text[DOMAIN_MAX + 1];
+	struct pst_name_key key;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		assert_string_equal(domain_from_key(&cases[i].key, text), cases[i].expected);
+	memset(&key, 'a', sizeof(key));
+	for (uint32_t bits = 0; bits < 4096; bits++) { /* longer than a name can be, and no NUL */
+		key.prefixlen = bits;
+		assert_string_equal(domain_from_key(&key, text), "");
+	}
+	key.prefixlen = UINT32_MAX;
+	assert_string_equal(domain_from_key(&key, text), "");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -215,6 +274,8 @@ int main(void)
 		cmocka_unit_test(a_plain_name_has_no_wildcard),
 		cmocka_unit_test(matches_as_documented),
 		cmocka_unit_test(knows_wildcards_above_public_suffixes),
+		cmocka_unit_test(a_key_is_the_name_back_to_front),
+		cmocka_unit_test(what_is_no_whole_name_has_no_text),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -209,3 +209,37 @@ bool domain_is_above_public_suffix(const struct domain *d)
 		return false;
 	return psl_is_public_suffix2(psl, d->name, PSL_TYPE_ANY | PSL_TYPE_NO_STAR_RULE) != 0;
 }
+
+int domain_to_key(const char *name, struct pst_name_key *ret_key)
+{
+	size_t size = strlen(name);
+
+	if (size > DOMAIN_MAX)
+		return -EINVAL;
+	memset(ret_key, 0, sizeof(*ret_key));
+	ret_key->prefixlen = (__u32)(size + 1) * 8;
+	for (size_t i = 0; i < size; i++)
+		ret_key->name[i] = name[size - 1 - i];
+	return 0;
+}
+
+const char *domain_from_key(const struct pst_name_key *key, char text[DOMAIN_MAX + 1])
+{
+	size_t size = key->prefixlen / 8;
+
+	text[0] = '\0';
+	if (!size || size > DOMAIN_MAX + 1 || memchr(key->name, '\0', size) != key->name + size - 1)
+		return text;
+	size--;
+	for (size_t i = 0; i < size; i++) {
+		char c = key->name[size - 1 - i];
+
+		text[i] = c > ' ' && c < 0x7f ? c : '?';
+	}
+	text[size] = '\0';
+	if (!size)
+		memcpy(text, ".", 2);
+	return text;
+}
+PST_ASSERT("the key of the longest name fits",
+	   DOMAIN_MAX + 1 <= PST_NAME_SIZE && DOMAIN_MAX == PST_NAME_MAX);

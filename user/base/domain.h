@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "base/error.h"
+#include "pst_abi.h"
 
 #define DOMAIN_MAX 253
 
@@ -32,5 +33,11 @@ const char *domain_print(const struct domain *d, char text[DOMAIN_MAX + 3]);
 bool domain_matches(const struct domain *d, const char *name);
 /* `*.co.uk` and the like: a wildcard directly above a public suffix (libpsl). */
 bool domain_is_above_public_suffix(const struct domain *d);
+
+/* A whole name as the tries have it. name: as for domain_matches(); "" is the root. -EINVAL when it is too long. */
+int domain_to_key(const char *name, struct pst_name_key *ret_key);
+/* And back, for people: "" when the key is no whole name (prefixlen 0 included), "." for the root, '?' for a byte that
+ * no name here has. Writes at most DOMAIN_MAX + 1 bytes, whatever the key holds; returns `text`. */
+const char *domain_from_key(const struct pst_name_key *key, char text[DOMAIN_MAX + 1]);
 
 #endif
