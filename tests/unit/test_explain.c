@@ -397,6 +397,55 @@ static void denied_name_has_the_nearest_pattern(void **state)
 	policy_free(a.policy);
 }
 
+static void assert_nearest_name(struct asked *a, const char *name, const char *expected)
+{
+	char text[EXPLAIN_TEXT_MAX] = "unset";
+
+	assert_int_equal(explain_nearest_name(a->policy, name, text, sizeof(text)), 0);
+	assert_string_equal(text, expected);
+}
+
+static void nearest_name_says_what_the_rule_lacks(void **state)
+{
+	struct asked a;
+
+	(void)state;
+	begin(&a,
+	      "allow www.github.com; allow GitHub.com; allow *.pypi.org; allow git.example.com:22; allow x.test:*; allow a.co.uk; deny 0.0.0.0/0");
+	assert_nearest_name(&a, "api.github.com",
+			    "nearest rule \"GitHub.com\" does not cover subdomains");
+	assert_nearest_name(&a, "a.b.github.com",
+			    "nearest rule \"GitHub.com\" does not cover subdomains");
+	assert_nearest_name(
+		&a, "www.github.com",
+		"nearest rule \"www.github.com\" covers the name on tcp 80 and 443 only");
+	assert_nearest_name(&a, "pypi.org",
+			    "nearest rule \"*.pypi.org\" covers only what is below the name");
+	assert_nearest_name(
+		&a, "git.example.com",
+		"nearest rule \"git.example.com:22\" covers the name on other ports only");
+	assert_nearest_name(&a, "x.test",
+			    "nearest rule \"x.test:*\" covers the name for tcp and udp only");
+	assert_nearest_name(&a, "www.example.com",
+			    "nearest rule \"git.example.com:22\" is for another name");
+	assert_nearest_name(&a, "notgithub.com", "");
+	assert_nearest_name(&a, "b.co.uk", ""); /* a public suffix is no kinship */
+	assert_nearest_name(&a, "com", "");
+	policy_free(a.policy);
+}
+
+static void nearest_name_is_cut_to_the_size(void **state)
+{
+	struct asked a;
+	char text[8] = "unset";
+
+	(void)state;
+	begin(&a, "allow github.com; deny 0.0.0.0/0");
+	assert_int_equal(explain_nearest_name(a.policy, "api.github.com", text, sizeof(text)), 0);
+	assert_string_equal(text, "nearest");
+	policy_free(a.policy);
+}
+
 static void rules_for_all_addresses_hold_for_names(void **state)
 {
 	struct asked a;
@@ -460,6 +509,8 @@ int main(void)
 		cmocka_unit_test(gate_and_loopback_say_what_opens_them),
 		cmocka_unit_test(name_is_judged_by_the_most_exact_pattern),
 		cmocka_unit_test(denied_name_has_the_nearest_pattern),
+		cmocka_unit_test(nearest_name_says_what_the_rule_lacks),
+		cmocka_unit_test(nearest_name_is_cut_to_the_size),
 		cmocka_unit_test(rules_for_all_addresses_hold_for_names),
 		cmocka_unit_test(many_destinations_at_once_are_refused),
 	};

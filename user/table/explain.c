@@ -157,7 +157,7 @@ int explain_dest(const struct explain_input *in, const struct policy_dest *dest,
 	if (report.decision.rule)
 		report.rule = &policy->rules[report.decision.rule - 1];
 	if (report.decision.verdict != PST_VERDICT_ALLOW) {
-		report.nearest = by_name ? explain_nearest_name(policy, report.name)
+		report.nearest = by_name ? explain_nearest_pattern(policy, report.name)
 					 : explain_nearest(policy, &query);
 		explain_fix(in, &query, dest, &report);
 	}

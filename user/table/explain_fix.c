@@ -1,95 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* A denial -> the rule that comes closest to allowing it, and the edit that would. Suggests, never judges. */
+/* A denial -> the edit that would allow it. Suggests, never judges. */
 #include <stdio.h>
 #include <string.h>
 
 #include "table/explain_fix.h"
 
 #define LABEL_MAX 256
-#define MATCHES	  1000 /* above any count of shared bits or labels */
-
-/* Leading bits that the address shares with the prefix, no more than the prefix has; -1: another family. */
-static int shared_bits(const struct cidr *c, const struct addr *a)
-{
-	int first = addr_is_ipv4(a) ? 96 : 0;
-	int bits = 0;
-
-	if (c->family == CIDR_ALL)
-		return 0;
-	if (c->family != (addr_is_ipv4(a) ? CIDR_IPV4 : CIDR_IPV6))
-		return -1;
-	while (bits < c->len) {
-		int at = first + bits;
-		int differs = c->addr.bytes[at / 8] ^ a->bytes[at / 8];
-
-		if (differs >> (7 - at % 8) & 1)
-			break;
-		bits++;
-	}
-	return bits;
-}
-
-const struct policy_rule *explain_nearest(const struct policy *policy,
-					  const struct pst_query *query)
-{
-	const struct policy_rule *nearest = NULL;
-	struct addr a;
-	int best, score;
-
-	memcpy(a.bytes, query->addr, sizeof(a.bytes));
-	best = (addr_is_ipv4(&a) ? 32 : 128) / 4 - 1;
-	for (size_t i = 0; i < policy->n_rules; i++) {
-		const struct policy_rule *rule = &policy->rules[i];
-
-		if (rule->verdict != PST_VERDICT_ALLOW || rule->dest.kind != POLICY_DEST_CIDR)
-			continue;
-		score = shared_bits(&rule->dest.cidr, &a);
-		if (cidr_contains(&rule->dest.cidr, &a))
-			score += MATCHES;
-		if (score <= best)
-			continue;
-		best = score;
-		nearest = rule;
-	}
-	return nearest;
-}
-
-/* Whole labels that two names share at their ends. */
-static int shared_labels(const char *a, const char *b)
-{
-	size_t i = strlen(a), j = strlen(b);
-	int labels = 0;
-
-	while (i && j && a[i - 1] == b[j - 1]) {
-		i--;
-		j--;
-		labels += a[i] == '.';
-	}
-	if ((!i && !j) || (!i && b[j - 1] == '.') || (!j && a[i - 1] == '.'))
-		labels++;
-	return labels;
-}
-
-const struct policy_rule *explain_nearest_name(const struct policy *policy, const char *name)
-{
-	const struct policy_rule *nearest = NULL;
-	int best = 1, score;
-
-	for (size_t i = 0; i < policy->n_rules; i++) {
-		const struct policy_rule *rule = &policy->rules[i];
-
-		if (rule->verdict != PST_VERDICT_ALLOW || rule->dest.kind != POLICY_DEST_NAME)
-			continue;
-		score = shared_labels(rule->dest.domain.name, name);
-		if (domain_matches(&rule->dest.domain, name))
-			score += MATCHES;
-		if (score <= best)
-			continue;
-		best = score;
-		nearest = rule;
-	}
-	return nearest;
-}
 
 /* The list that allows, as the policy's dialect calls it. */
 static const char *allow_list(const struct policy *policy)

@@ -10,8 +10,8 @@
 const struct policy_rule *explain_nearest(const struct policy *policy,
 					  const struct pst_query *query);
 /* The allow rule whose pattern covers the name but not the port, else the one that shares most of its last labels,
- * at least two. NULL: none comes close. */
-const struct policy_rule *explain_nearest_name(const struct policy *policy, const char *name);
+ * at least two and more than a public suffix. NULL: none comes close. */
+const struct policy_rule *explain_nearest_pattern(const struct policy *policy, const char *name);
 
 /* Fills report->fix from the rest of it, for the destination as it was asked about. */
 void explain_fix(const struct explain_input *in, const struct pst_query *query,
