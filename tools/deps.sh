@@ -38,6 +38,13 @@ test  python3-scapy  packets that no socket would send
 test  nftables       the comparison of the benchmarks, NAT on the output path for doctor's tests
 test  tcpdump        sniffs the far side
 test  procps         process tools of the tests
+test  unbound        a real resolver
+test  bind9          another; its dnssec-signzone signs the tests' zone
+test  dnsmasq-base   another
+test  bind9-dnsutils dig
+test  musl-tools     a C library that resolves in its own way
+test  python3-pycares    c-ares, another resolving library
+test  nodejs         a client that has both c-ares and threads
 kernels qemu-system-x86  boots stock Debian kernels
 kernels busybox-static   the user space of that VM
 kernels cpio         packs its initramfs
@@ -56,6 +63,16 @@ wanted()
 		echo "usage: tools/deps.sh [build|run|test|kernels|--list]" >&2
 		exit 2
 		;;
+	esac
+}
+
+# The service of a package that has one.
+service_of()
+{
+	case $1 in
+	nginx-light) echo nginx ;;
+	bind9) echo named ;;
+	unbound) echo unbound ;;
 	esac
 }
 
@@ -104,3 +121,8 @@ fi
 apt-get -q update || true
 # shellcheck disable=SC2086
 apt-get -q install -y --no-install-recommends $missing </dev/null
+# Nor when this host is started again.
+for package in $missing; do
+	service=$(service_of "$package")
+	[ -z "$service" ] || systemctl -q disable "$service" 2>/dev/null || true
+done
