@@ -103,6 +103,20 @@ int kern_fill_array(int map_fd, const void *values, size_t count, size_t value_s
  * grace period. */
 int kern_insert(const struct kern_object *object, const int inner[KERN_OUTER_COUNT], __u32 slot);
 
+/* apply.c */
+/* What one slot of the outer arrays holds. */
+struct kern_inners {
+	int fd[KERN_OUTER_COUNT];
+};
+void kern_inners_init(struct kern_inners *inners);
+void kern_inners_done(struct kern_inners *inners);
+/* Into `inners`, which is all -1: the maps of a policy, filled, and the state that outlives it: as in `state`, but with
+ * new, empty tables of names when `leases` says how many they are to have room for. */
+int kern_inners_make(const struct kern_object *object, const struct table *table,
+		     const struct kern_inners *state, __u32 leases, struct kern_inners *inners);
+/* Moves the state out of `inners`; what was in `state` is closed. */
+void kern_inners_take_state(struct kern_inners *state, struct kern_inners *inners);
+
 /* attach.c */
 int kern_object_attach(struct kern_object *object, int cgroup_fd, struct error *err);
 int kern_object_pin(const struct kern_object *object, const char *pin_dir, struct error *err);

@@ -24,10 +24,9 @@
 struct kern_sandbox {
 	struct kern_object object;
 	int cgroup_fd;
-	int state_fd
-		[KERN_OUTER_COUNT]; /* in both slots: a change of policy keeps them; -1: not state */
-	__u32 n_leases;		    /* what the tables of names have room for */
-	__u32 max_leases;
+	struct kern_inners state;   /* in both slots: a change of policy keeps it */
+	__u32 n_leases;		    /* that `state` has room for; 0: there is none yet */
+	__u32 max_leases;	    /* that a policy which learns gets */
 	int rules_fd;		    /* of the record in force */
 	int next_rules_fd;	    /* of the policy last applied */
 	char *pin_dir;		    /* set while attached */
@@ -42,8 +41,7 @@ void kern_sandbox_free(struct kern_sandbox *sandbox)
 		return;
 	kern_object_done(&sandbox->object);
 	cleanup_close_(&sandbox->cgroup_fd);
-	for (int i = 0; i < KERN_OUTER_COUNT; i++)
-		cleanup_close_(&sandbox->state_fd[i]);
+	kern_inners_done(&sandbox->state);
 	cleanup_close_(&sandbox->rules_fd);
 	cleanup_close_(&sandbox->next_rules_fd);
 	free(sandbox->pin_dir);
@@ -63,28 +61,9 @@ static struct kern_sandbox *sandbox_new(void)
 		return NULL;
 	kern_object_init(&sandbox->object);
 	sandbox->cgroup_fd = -1;
-	for (int i = 0; i < KERN_OUTER_COUNT; i++)
-		sandbox->state_fd[i] = -1;
+	kern_inners_init(&sandbox->state);
 	sandbox->rules_fd = sandbox->next_rules_fd = -1;
 	return sandbox;
-}
-
-/* The state that names need, in a new size; what was learned in the old one is forgotten. */
-static int make_room(struct kern_sandbox *sandbox, __u32 leases, __u32 questions)
-{
-	static const int maps[] = {KERN_MAP_LEASES, KERN_MAP_LEARNED, KERN_MAP_QUESTIONS};
-	__u32 entries[] = {leases, leases, questions};
-
-	for (size_t i = 0; i < sizeof(maps) / sizeof(*maps); i++) {
-		int fd, r = kern_inner_new(&sandbox->object, maps[i], entries[i], &fd);
-
-		if (r < 0)
-			return r;
-		kern_close_fd(&sandbox->state_fd[maps[i]]);
-		sandbox->state_fd[maps[i]] = fd;
-	}
-	sandbox->n_leases = leases;
-	return 0;
 }
 
 int kern_sandbox_load(const struct kern_sandbox_options *options, struct kern_sandbox **ret_sandbox,
@@ -107,11 +86,6 @@ int kern_sandbox_load(const struct kern_sandbox_options *options, struct kern_sa
 	r = kern_object_load(&sandbox->object, err);
 	if (r < 0)
 		return r;
-	r = kern_inner_new(&sandbox->object, KERN_MAP_FLOWS, 0, &sandbox->state_fd[KERN_MAP_FLOWS]);
-	if (!r)
-		r = make_room(sandbox, 1, 1);
-	if (r < 0)
-		return error_set(err, r, "cannot create the sandbox's state: %s", strerror(-r));
 	if (getrandom(&sandbox->next.seed, sizeof(sandbox->next.seed), 0) !=
 	    sizeof(sandbox->next.seed))
 		return error_set(err, -EIO, "cannot get random bytes");
@@ -133,109 +107,6 @@ int kern_sandbox_set_always(struct kern_sandbox *sandbox, const struct table_alw
 	if (r < 0)
 		return error_set(err, r, "cannot write the always-denied set: %s", strerror(-r));
 	return 0;
-}
-
-/* The inner maps of a policy that no outer array names yet. */
-struct inner_set {
-	int fd[KERN_OUTER_COUNT];
-};
-
-static void inner_set_init(struct inner_set *set)
-{
-	for (int i = 0; i < KERN_OUTER_COUNT; i++)
-		set->fd[i] = -1;
-}
-
-static void inner_set_done(struct inner_set *set)
-{
-	for (int i = 0; i < KERN_OUTER_COUNT; i++)
-		cleanup_close_(&set->fd[i]);
-}
-
-static int new_inners(const struct kern_sandbox *sandbox, const struct table *table,
-		      struct inner_set *set)
-{
-	const struct kern_object *object = &sandbox->object;
-	__u32 n_ports = table->n_ports ? (__u32)table->n_ports : 1;
-	int r = kern_inner_new(object, KERN_MAP_CIDR4, (__u32)table->n_rows4,
-			       &set->fd[KERN_MAP_CIDR4]);
-
-	if (!r)
-		r = kern_inner_new(object, KERN_MAP_CIDR6, (__u32)table->n_rows6,
-				   &set->fd[KERN_MAP_CIDR6]);
-	if (!r)
-		r = kern_inner_new(object, KERN_MAP_PORTS, n_ports, &set->fd[KERN_MAP_PORTS]);
-	if (!r)
-		r = kern_inner_new(object, KERN_MAP_NAMES,
-				   table->n_names ? (__u32)table->n_names : 1,
-				   &set->fd[KERN_MAP_NAMES]);
-	/* Number 0 counts the default. */
-	if (!r)
-		r = kern_inner_new(object, KERN_MAP_RULES, table->n_rules + 1,
-				   &set->fd[KERN_MAP_RULES]);
-	for (int i = 0; !r && i < KERN_OUTER_COUNT; i++) {
-		if (sandbox->state_fd[i] < 0)
-			continue;
-		set->fd[i] = fcntl(sandbox->state_fd[i], F_DUPFD_CLOEXEC, 3);
-		r = set->fd[i] < 0 ? -errno : 0;
-	}
-	return r;
-}
-
-static void copy4(const void *rows, size_t i, void *key, void *value)
-{
-	const struct table_row4 *row = (const struct table_row4 *)rows + i;
-
-	memcpy(key, &row->key, sizeof(row->key));
-	memcpy(value, &row->value, sizeof(row->value));
-}
-
-static void copy6(const void *rows, size_t i, void *key, void *value)
-{
-	const struct table_row6 *row = (const struct table_row6 *)rows + i;
-
-	memcpy(key, &row->key, sizeof(row->key));
-	memcpy(value, &row->value, sizeof(row->value));
-}
-
-static void copy_name(const void *rows, size_t i, void *key, void *value)
-{
-	const struct table_name_row *row = (const struct table_name_row *)rows + i;
-	const struct pst_name name = {.rule = row->rule, .ports = row->ports};
-	struct pst_name_key *out = key;
-
-	*out = (struct pst_name_key){.prefixlen = row->key_size * 8U};
-	memcpy(out->name, row->key, row->key_size);
-	memcpy(value, &name, sizeof(name));
-}
-
-static int fill_inners(const struct table *table, const struct inner_set *set)
-{
-	const struct kern_rows rows4 = {.rows = table->rows4,
-					.count = table->n_rows4,
-					.key_size = sizeof(struct pst_key4),
-					.value_size = sizeof(struct pst_cidr),
-					.copy = copy4};
-	const struct kern_rows rows6 = {.rows = table->rows6,
-					.count = table->n_rows6,
-					.key_size = sizeof(struct pst_key6),
-					.value_size = sizeof(struct pst_cidr),
-					.copy = copy6};
-	const struct kern_rows names = {.rows = table->names,
-					.count = table->n_names,
-					.key_size = sizeof(struct pst_name_key),
-					.value_size = sizeof(struct pst_name),
-					.copy = copy_name};
-	int r = kern_fill(set->fd[KERN_MAP_CIDR4], &rows4);
-
-	if (!r)
-		r = kern_fill(set->fd[KERN_MAP_CIDR6], &rows6);
-	if (!r)
-		r = kern_fill(set->fd[KERN_MAP_NAMES], &names);
-	if (!r)
-		r = kern_fill_array(set->fd[KERN_MAP_PORTS], table->ports, table->n_ports,
-				    sizeof(*table->ports));
-	return r;
 }
 
 /* A trie without a root would refuse what the policy's default decides. */
@@ -268,31 +139,39 @@ static void forget_next(struct kern_sandbox *sandbox)
 	kern_close_fd(&sandbox->next_rules_fd);
 }
 
+/* What the tables of names are to have room for; 0: they stay. Policies without names need next to none; a table never
+ * shrinks, so that no lease is lost, and the first policy that learns finds nothing in it to lose. */
+static __u32 leases_wanted(const struct kern_sandbox *sandbox, const struct table *table)
+{
+	if (table->learn && sandbox->n_leases < sandbox->max_leases)
+		return sandbox->max_leases;
+	return sandbox->n_leases ? 0 : 1;
+}
+
 int kern_sandbox_apply(struct kern_sandbox *sandbox, const struct table *table, struct error *err)
 {
 	uint32_t slot = sandbox->current.generation ? sandbox->current.policy_slot ^ 1U : 0;
-	cleanup(inner_set_done) struct inner_set set;
+	__u32 leases = leases_wanted(sandbox, table);
+	cleanup(kern_inners_done) struct kern_inners inners;
 	int r;
 
-	inner_set_init(&set);
+	kern_inners_init(&inners);
 	r = check_table(table, err);
 	if (r < 0)
 		return r;
-	if (table->learn && sandbox->n_leases < sandbox->max_leases)
-		r = make_room(sandbox, sandbox->max_leases, PST_QUESTIONS);
-	if (!r)
-		r = new_inners(sandbox, table, &set);
-	if (!r)
-		r = fill_inners(table, &set);
+	r = kern_inners_make(&sandbox->object, table, &sandbox->state, leases, &inners);
 	if (r < 0)
 		return error_set(err, r, "cannot load the policy into the kernel: %s",
 				 strerror(-r));
-	r = kern_insert(&sandbox->object, set.fd, slot);
+	r = kern_insert(&sandbox->object, inners.fd, slot);
 	if (r < 0) {
 		forget_next(sandbox);
 		return error_set(err, r, "cannot put the policy into its slot: %s", strerror(-r));
 	}
-	take_next(sandbox, table, slot, TAKE_FD(set.fd[KERN_MAP_RULES]));
+	kern_inners_take_state(&sandbox->state, &inners);
+	if (leases)
+		sandbox->n_leases = leases;
+	take_next(sandbox, table, slot, TAKE_FD(inners.fd[KERN_MAP_RULES]));
 	return 0;
 }
 
