@@ -32,7 +32,7 @@ LIBS = $(shell $(PKG_CONFIG) --libs libbpf libidn2 libpsl) -lelf -lz
 TEST_LIBS = -lcmocka -ljson-c $(LIBS)
 
 # Rooms, in the order of their dependencies (tools/layers.sh holds them to it).
-PURE = base policy table events
+PURE = base policy table dns events
 ROOMS ?= $(PURE)
 room = $(foreach r,$(1),$(wildcard user/$(r)/*.c))
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
@@ -49,7 +49,8 @@ UNIT_CLI = $(filter tests/unit/test_cli_%,$(UNIT))
 UNIT_KERN = $(filter tests/unit/test_kern_%,$(UNIT))
 BPFTESTS = $(basename $(wildcard tests/bpf/test_*.c))
 FUZZERS = $(basename $(wildcard tests/fuzz/fuzz_*.c))
-TOOLS = $(patsubst tests/lib/tools/%.c,$(B)/tests/tools/%,$(wildcard tests/lib/tools/*.c))
+TOOLS = $(patsubst tests/lib/%.c,$(B)/tests/%,$(wildcard tests/lib/tools/*.c)) \
+	$(patsubst tests/lib/musl/%.c,$(B)/tests/tools/musl/%,$(wildcard tests/lib/musl/*.c))
 BENCH = $(patsubst tests/bench/%.c,$(B)/bench/%,$(filter-out %.bpf.c,$(wildcard tests/bench/*.c)))
 BENCH_BPF = $(patsubst tests/bench/%.bpf.c,$(B)/bench/%.bpf.o,$(wildcard tests/bench/*.bpf.c))
 SKELETONS = $(patsubst %.bpf.c,$(B)/%.skel.h,$(notdir $(wildcard bpf/*.bpf.c tests/bpf/*.bpf.c)))
@@ -120,6 +121,8 @@ $(addprefix $(B)/asan/,$(FUZZERS)): $(B)/asan/%: $(B)/asan/obj/%.o \
 # What the end-to-end tests run inside a sandbox: static, so that it needs nothing there.
 $(B)/tests/tools/%: tests/lib/tools/%.c tests/lib/tools/tool.h
 	$(call say,LINK) $(CC) $(BASE) $(CFLAGS) -static -o $@ $<
+$(B)/tests/tools/musl/%: tests/lib/musl/%.c
+	$(call say,LINK) musl-gcc -std=gnu11 $(WARN) $(CFLAGS) -static -o $@ $<
 
 UNIT_PROGRAMS = $(addprefix $(B)/,$(UNIT)) $(addprefix $(B)/asan/,$(UNIT_ASAN))
 BPF_PROGRAMS = $(addprefix $(B)/,$(BPFTESTS))

@@ -13,6 +13,7 @@ sys.dont_write_bytecode = True
 # pylint: disable=wrong-import-position
 import postern as runner  # noqa: E402
 from internet import Internet  # noqa: E402
+from resolver import Resolvers  # noqa: E402
 from web import Web  # noqa: E402
 
 
@@ -43,6 +44,14 @@ def web(net):
     server = Web(net)
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def resolvers(net):
+    """Real ones; see lib/resolver.py."""
+    running = Resolvers(net)
+    yield running
+    running.close()
 
 
 @pytest.fixture(autouse=True)

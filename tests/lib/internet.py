@@ -260,7 +260,7 @@ class Internet:
         for cpu in sorted(os.sched_getaffinity(0)):
             for device in (b"up0", b"up1"):
                 token = canary().encode()
-                self.host.call(_send_from_cpu, cpu, device, token)
+                self.host.call(send_from_cpu, cpu, device, token)
                 until(lambda t=token: any(t in f.raw for f in self._recent()), "a fence arrives")
         self.sniffer.check_drops()
 
@@ -315,12 +315,12 @@ class Internet:
         self._close_namespaces()
 
 
-def _send_from_cpu(cpu, device, token):
+def send_from_cpu(cpu, device, token, to="203.0.113.200"):
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {cpu})
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device)
-            sock.sendto(token, ("203.0.113.200", 9))
+            sock.sendto(token, (to, 9))
     finally:
         os.sched_setaffinity(0, before)
