@@ -31,7 +31,7 @@ select_files()
 mapfile -t c_files < <(select_files '\.[ch]$')
 mapfile -t user_c < <(select_files '^(user|tests)/.*\.c$' | grep -v '\.bpf\.c$')
 mapfile -t bpf_c < <(select_files '\.bpf\.c$')
-mapfile -t pure_c < <(select_files '^user/(base|policy|table|events)/.*\.c$')
+mapfile -t pure_c < <(select_files '^user/(base|policy|table|dns|events)/.*\.c$')
 mapfile -t python < <(select_files '\.py$')
 mapfile -t scripts < <(printf '%s\n' "${files[@]}" | while read -r file; do
 	case $file in
