@@ -44,6 +44,26 @@ static struct pst_event event_to(uint8_t a, uint8_t b, uint8_t c, uint8_t d, uin
 	};
 }
 
+static struct pst_event event_named(const char *name)
+{
+	struct pst_event event = event_to(140, 82, 112, 5, 443);
+
+	assert_int_equal(domain_to_key(name, &event.name), 0);
+	return event;
+}
+
+static void advise(const void *context, const struct pst_event *event, const char *name,
+		   struct record_advice *ret_advice)
+{
+	(void)context;
+	assert_string_equal(ret_advice->nearest, "");
+	snprintf(ret_advice->nearest, sizeof(ret_advice->nearest), "allowOut[%u]", event->rule);
+	snprintf(ret_advice->fix, sizeof(ret_advice->fix), "add \"%s\"", name);
+	snprintf(ret_advice->note, sizeof(ret_advice->note), "not %s", name);
+}
+
+static const struct record_words advised = {.rule = label, .advise = advise};
+
 static void assert_json(const struct pst_event *event, const struct record_words *by,
 			const char *line)
 {
@@ -61,7 +81,7 @@ static void denial_is_one_line_with_every_field(void **state)
 	(void)state;
 	assert_json(
 		&event, &words,
-		"{\"time\":\"2026-11-21T23:00:05.006Z\",\"sandbox\":12,\"verdict\":\"deny\",\"step\":11,\"reason\":\"default-deny\",\"rule\":null,\"name\":null,\"address\":\"1.2.3.4\",\"port\":443,\"protocol\":\"tcp\",\"hook\":\"connect\",\"pid\":4321,\"comm\":\"curl\",\"count\":2}\n");
+		"{\"time\":\"2026-11-21T23:00:05.006Z\",\"sandbox\":12,\"verdict\":\"deny\",\"step\":11,\"reason\":\"default-deny\",\"rule\":null,\"name\":null,\"address\":\"1.2.3.4\",\"port\":443,\"protocol\":\"tcp\",\"nearest\":null,\"fix\":null,\"hook\":\"connect\",\"pid\":4321,\"comm\":\"curl\",\"count\":2}\n");
 }
 
 static void rule_is_named_and_ipv6_printed(void **state)
@@ -78,7 +98,60 @@ static void rule_is_named_and_ipv6_printed(void **state)
 	event.hook = PST_HOOK_SENDMSG;
 	assert_json(
 		&event, &words,
-		"{\"time\":\"2026-11-21T23:00:05.006Z\",\"sandbox\":12,\"verdict\":\"would-deny\",\"step\":10,\"reason\":\"deny-rule\",\"rule\":\"denyOut[2] 1.2.0.0/16\",\"name\":null,\"address\":\"2001:db8::1\",\"port\":53,\"protocol\":\"udp\",\"hook\":\"sendmsg\",\"pid\":4321,\"comm\":\"curl\",\"count\":2}\n");
+		"{\"time\":\"2026-11-21T23:00:05.006Z\",\"sandbox\":12,\"verdict\":\"would-deny\",\"step\":10,\"reason\":\"deny-rule\",\"rule\":\"denyOut[2] 1.2.0.0/16\",\"name\":null,\"address\":\"2001:db8::1\",\"port\":53,\"protocol\":\"udp\",\"nearest\":null,\"fix\":null,\"hook\":\"sendmsg\",\"pid\":4321,\"comm\":\"curl\",\"count\":2}\n");
+}
+
+static void name_and_advice_have_their_fields(void **state)
+{
+	struct pst_event event = event_named("api.github.com");
+
+	(void)state;
+	assert_json(
+		&event, &advised,
+		"{\"time\":\"1970-01-01T00:00:05.006Z\",\"sandbox\":12,\"verdict\":\"deny\",\"step\":11,\"reason\":\"default-deny\",\"rule\":null,\"name\":\"api.github.com\",\"address\":\"140.82.112.5\",\"port\":443,\"protocol\":\"tcp\",\"nearest\":\"allowOut[0]\",\"fix\":\"add \\\"api.github.com\\\"\",\"hook\":\"connect\",\"pid\":4321,\"comm\":\"curl\",\"count\":2}\n");
+}
+
+static void expired_lease_has_its_age(void **state)
+{
+	struct pst_event event = event_named("example.com");
+	cleanup_buf struct buf out = {0};
+
+	(void)state;
+	event.reason = PST_REASON_LEASE_EXPIRED;
+	event.age_s = 412;
+	record_json(&event, 1, &words, &out);
+	assert_non_null(strstr(out.data, "\"name\":\"example.com\""));
+	assert_non_null(strstr(out.data, ",\"age\":412,\"hook\""));
+	out.size = 0;
+	event.reason = PST_REASON_DEFAULT_DENY;
+	record_json(&event, 1, &words, &out);
+	assert_null(strstr(out.data, "age"));
+}
+
+/* The kernel side takes letters, digits, '-' and '_'; what prints them does not rely on it. */
+static void hostile_name_reaches_no_terminal(void **state)
+{
+	struct pst_event event = event_named("a\x1b[31m\n\"\xff.com");
+	struct pst_event endless = event_named("example.com");
+	cleanup_buf struct buf json = {0}, text = {0};
+	char name[DOMAIN_MAX + 1];
+	struct summary s = {0};
+
+	(void)state;
+	record_json(&event, 1, &words, &json);
+	assert_non_null(strstr(json.data, "\"name\":\"a?[31m?\\\"?.com\""));
+	memset(endless.name.name, 'x', sizeof(endless.name.name));
+	endless.name.prefixlen = UINT32_MAX;
+	assert_string_equal(record_name(&endless, name), "");
+	assert_int_equal(summary_add(&s, &event), 0);
+	assert_int_equal(summary_add(&s, &endless), 0);
+	assert_int_equal(summary_add(&s, &endless), 0);
+	assert_int_equal(s.n_rows, 2);
+	summary_print(&s, 10, &words, &text);
+	assert_null(strchr(text.data, '\x1b'));
+	assert_non_null(strstr(text.data, "  a?[31m?\"?.com:443/tcp (140.82.112.5)  "));
+	assert_non_null(strstr(text.data, "  140.82.112.5:443/tcp "));
+	summary_done(&s);
 }
 
 static void socket_call_has_no_address_and_its_protocol_is_a_number(void **state)
@@ -94,7 +167,7 @@ static void socket_call_has_no_address_and_its_protocol_is_a_number(void **state
 	(void)state;
 	assert_json(
 		&event, &(struct record_words){0},
-		"{\"time\":\"1970-01-01T00:00:00.000Z\",\"sandbox\":0,\"verdict\":\"deny\",\"step\":1,\"reason\":\"raw-socket\",\"rule\":null,\"name\":null,\"address\":null,\"port\":0,\"protocol\":\"255\",\"hook\":\"socket\",\"pid\":0,\"comm\":\"ping\",\"count\":2}\n");
+		"{\"time\":\"1970-01-01T00:00:00.000Z\",\"sandbox\":0,\"verdict\":\"deny\",\"step\":1,\"reason\":\"raw-socket\",\"rule\":null,\"name\":null,\"address\":null,\"port\":0,\"protocol\":\"255\",\"nearest\":null,\"fix\":null,\"hook\":\"socket\",\"pid\":0,\"comm\":\"ping\",\"count\":2}\n");
 }
 
 static void rule_without_a_label_is_null(void **state)
@@ -204,7 +277,15 @@ static void each_field_that_counts_tells_events_apart(void **state)
 	assert_int_equal(summary_add(&s, &event), 0);
 	event.ip_protocol = 47;
 	assert_int_equal(summary_add(&s, &event), 0);
-	assert_int_equal(s.n_rows, 10);
+	assert_int_equal(domain_to_key("a.example", &event.name), 0);
+	assert_int_equal(summary_add(&s, &event), 0);
+	event.name.name[0]++;
+	assert_int_equal(summary_add(&s, &event), 0);
+	assert_int_equal(s.n_rows, 12);
+	event.name.name[event.name.prefixlen / 8]++; /* behind its end: arbitrary */
+	event.age_s++;
+	assert_int_equal(summary_add(&s, &event), 0);
+	assert_int_equal(s.n_rows, 12);
 	summary_done(&s);
 }
 
@@ -235,6 +316,54 @@ static void destinations_are_printed_by_what_they_have(void **state)
 		"       1  deny        1.1.1.1 icmp              default-deny: no rule allows the destination\n"
 		"       1  deny        1.1.1.1 47                protocol: only TCP, UDP and ICMP echo leave a sandbox\n"
 		"       1  deny        a socket of protocol 255  raw-socket: raw and packet sockets are refused\n");
+	summary_done(&s);
+}
+
+static void names_stand_before_their_addresses(void **state)
+{
+	struct pst_event tcp = event_named("api.github.com"), ping = tcp, question = tcp;
+	struct pst_event six = tcp, busy, strange;
+	struct summary s = {0};
+
+	(void)state;
+	ping.protocol = PST_ICMP;
+	memcpy(six.addr, (const uint8_t[12]){0x20, 0x01, 0x0d, 0xb8}, 12);
+	question.reason = PST_REASON_NAME_GATE;
+	question.protocol = PST_UDP;
+	question.port = 53;
+	strange = busy = question;
+	busy.reason = PST_REASON_DNS_BUSY;
+	strange.name = (struct pst_name_key){0}; /* no question that has one name */
+	assert_int_equal(summary_add(&s, &tcp), 0);
+	assert_int_equal(summary_add(&s, &ping), 0);
+	assert_int_equal(summary_add(&s, &six), 0);
+	assert_int_equal(summary_add(&s, &question), 0);
+	assert_int_equal(summary_add(&s, &busy), 0);
+	assert_int_equal(summary_add(&s, &strange), 0);
+	assert_summary(
+		&s, 10,
+		"       1  deny        api.github.com:443/tcp (140.82.112.5)  default-deny: no rule allows the destination\n"
+		"       1  deny        api.github.com icmp (140.82.112.5)  default-deny: no rule allows the destination\n"
+		"       1  deny        api.github.com:443/tcp (2001:db8::8c52:7005)  default-deny: no rule allows the destination\n"
+		"       1  deny        dns api.github.com (140.82.112.5)  name-gate: the question asks for a name that no rule allows\n"
+		"       1  deny        dns api.github.com (140.82.112.5)  dns-busy: too many DNS questions wait for an answer\n"
+		"       1  deny        140.82.112.5:53/udp       name-gate: the question asks for a name that no rule allows\n");
+	summary_done(&s);
+}
+
+static void advice_follows_the_reason(void **state)
+{
+	struct pst_event event = event_named("api.github.com");
+	cleanup_buf struct buf out = {0};
+	struct summary s = {0};
+
+	(void)state;
+	event.rule = 1;
+	assert_int_equal(summary_add(&s, &event), 0);
+	summary_print(&s, 1, &advised, &out);
+	assert_string_equal(
+		out.data,
+		"       1  deny        api.github.com:443/tcp (140.82.112.5)  default-deny: denyOut[0] 1.2.0.0/16; not api.github.com\n");
 	summary_done(&s);
 }
 
@@ -269,6 +398,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(denial_is_one_line_with_every_field),
 		cmocka_unit_test(rule_is_named_and_ipv6_printed),
+		cmocka_unit_test(name_and_advice_have_their_fields),
+		cmocka_unit_test(expired_lease_has_its_age),
+		cmocka_unit_test(hostile_name_reaches_no_terminal),
 		cmocka_unit_test(socket_call_has_no_address_and_its_protocol_is_a_number),
 		cmocka_unit_test(rule_without_a_label_is_null),
 		cmocka_unit_test(hostile_comm_stays_valid_json),
@@ -276,6 +408,8 @@ int main(void)
 		cmocka_unit_test(equal_events_are_counted_most_first),
 		cmocka_unit_test(each_field_that_counts_tells_events_apart),
 		cmocka_unit_test(destinations_are_printed_by_what_they_have),
+		cmocka_unit_test(names_stand_before_their_addresses),
+		cmocka_unit_test(advice_follows_the_reason),
 		cmocka_unit_test(flood_is_bounded_and_nothing_is_lost_from_the_count),
 	};
 

@@ -77,6 +77,19 @@ static void protocols_and_hooks_have_words(void **state)
 	assert_string_equal(words_hook(7), "?");
 }
 
+static void every_kind_of_reply_has_its_word(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < PST_REPLY_KINDS; i++) {
+		assert_string_not_equal(words_reply(i), "?");
+		for (unsigned j = 0; j < i; j++)
+			assert_string_not_equal(words_reply(i), words_reply(j));
+	}
+	assert_string_equal(words_reply(PST_REPLY_UNASKED), "unasked");
+	assert_string_equal(words_reply(PST_REPLY_UNTRUSTED), "untrusted");
+	assert_string_equal(words_reply(PST_REPLY_KINDS), "?");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -85,6 +98,7 @@ int main(void)
 		cmocka_unit_test(codes_without_a_reason_are_question_marks),
 		cmocka_unit_test(reason_words_are_lower_case_and_unique),
 		cmocka_unit_test(protocols_and_hooks_have_words),
+		cmocka_unit_test(every_kind_of_reply_has_its_word),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -34,6 +34,12 @@ static void add_string(struct buf *out, const char *key, const char *text)
 		buf_puts(out, "null");
 }
 
+/* Null for what is empty. */
+static void add_text(struct buf *out, const char *key, const char *text)
+{
+	add_string(out, key, *text ? text : NULL);
+}
+
 /* comm is whatever the process chose, and the kernel may cut it within a character. */
 static void add_comm(struct buf *out, const char comm[16])
 {
@@ -52,6 +58,17 @@ const char *record_protocol(const struct pst_event *event, char text[RECORD_PROT
 	return text;
 }
 
+const char *record_name(const struct pst_event *event, char text[DOMAIN_MAX + 1])
+{
+	return domain_from_key(&event->name, text);
+}
+
+bool record_is_question(const struct pst_event *event)
+{
+	return event->name.prefixlen &&
+	       (event->reason == PST_REASON_NAME_GATE || event->reason == PST_REASON_DNS_BUSY);
+}
+
 const char *record_rule(const struct pst_event *event, const struct record_words *words, char *text,
 			size_t size)
 {
@@ -67,8 +84,13 @@ void record_json(const struct pst_event *event, uint64_t count, const struct rec
 {
 	char protocol[RECORD_PROTOCOL_MAX], address[CIDR_TEXT_MAX], rule[RULE_MAX];
 	bool has_address = event->hook != PST_HOOK_SOCKET;
+	struct record_advice advice = {0};
+	char name[DOMAIN_MAX + 1];
 	struct addr a;
 
+	record_name(event, name);
+	if (words->advise)
+		words->advise(words->context, event, name, &advice);
 	memcpy(a.bytes, event->addr, sizeof(a.bytes));
 	add_time(out, event->time_ns + words->wall_minus_boot_ns);
 	buf_printf(out, ",\"sandbox\":%" PRIu64, (uint64_t)event->sandbox);
@@ -76,10 +98,14 @@ void record_json(const struct pst_event *event, uint64_t count, const struct rec
 	buf_printf(out, ",\"step\":%u", event->step);
 	add_string(out, "reason", words_reason(event->reason));
 	add_string(out, "rule", record_rule(event, words, rule, sizeof(rule)));
-	add_string(out, "name", NULL);
+	add_text(out, "name", name);
 	add_string(out, "address", has_address ? addr_print(&a, address) : NULL);
 	buf_printf(out, ",\"port\":%u", event->port);
 	add_string(out, "protocol", record_protocol(event, protocol));
+	add_text(out, "nearest", advice.nearest);
+	add_text(out, "fix", advice.fix);
+	if (event->reason == PST_REASON_LEASE_EXPIRED)
+		buf_printf(out, ",\"age\":%u", event->age_s);
 	add_string(out, "hook", words_hook(event->hook));
 	buf_printf(out, ",\"pid\":%u", event->pid);
 	add_comm(out, event->comm);

@@ -12,13 +12,22 @@
 
 #define SLOTS	 (2 * SUMMARY_MAX) /* a power of two, at most half full */
 #define RULE_MAX 512
-#define DEST_MAX (CIDR_TEXT_MAX + 16)
+#define DEST_MAX (DOMAIN_MAX + CIDR_TEXT_MAX + 32)
+
+/* What lies behind prefixlen is arbitrary. */
+static size_t name_size(const struct pst_event *event)
+{
+	size_t size = event->name.prefixlen / 8;
+
+	return size < PST_NAME_SIZE ? size : PST_NAME_SIZE;
+}
 
 static bool same(const struct pst_event *a, const struct pst_event *b)
 {
-	return a->verdict == b->verdict && a->reason == b->reason && a->rule == b->rule &&
-	       a->port == b->port && a->protocol == b->protocol &&
-	       (a->protocol || a->ip_protocol == b->ip_protocol) &&
+	return a->name.prefixlen == b->name.prefixlen &&
+	       memcmp(a->name.name, b->name.name, name_size(a)) == 0 && a->verdict == b->verdict &&
+	       a->reason == b->reason && a->rule == b->rule && a->port == b->port &&
+	       a->protocol == b->protocol && (a->protocol || a->ip_protocol == b->ip_protocol) &&
 	       memcmp(a->addr, b->addr, sizeof(a->addr)) == 0;
 }
 
@@ -38,6 +47,8 @@ static uint32_t hash_event(const struct pst_event *event)
 	memcpy(words, event->addr, sizeof(words));
 	for (size_t i = 0; i < 4; i++)
 		hash = mix(hash, words[i]);
+	for (size_t i = 0; i < name_size(event); i++)
+		hash = mix(hash, (uint8_t)event->name.name[i]);
 	return hash;
 }
 
@@ -95,37 +106,62 @@ static int compare(const void *left, const void *right)
 	return (a > b) - (a < b);
 }
 
-/* "1.2.3.4:443/tcp", "[2001:db8::1]:53/udp", "1.2.3.4 icmp", "protocol 47". */
-static void print_dest(const struct pst_event *event, char text[DEST_MAX])
+/* "1.2.3.4:443/tcp", "[2001:db8::1]:53/udp", "1.2.3.4 icmp"; of a name "example.com:443/tcp" and so on. */
+static void print_place(const char *host, bool bracket, const struct pst_event *event,
+			char text[DEST_MAX])
+{
+	char protocol_text[RECORD_PROTOCOL_MAX];
+	const char *protocol = record_protocol(event, protocol_text);
+
+	if (event->protocol & (PST_TCP | PST_UDP))
+		snprintf(text, DEST_MAX, "%s%s%s:%u/%s", bracket ? "[" : "", host,
+			 bracket ? "]" : "", event->port, protocol);
+	else
+		snprintf(text, DEST_MAX, "%s%s%s", host, *protocol ? " " : "", protocol);
+}
+
+/* With a name: "example.com:443/tcp (1.2.3.4)"; a question for one: "dns example.com (1.2.3.4)". Else the address's
+ * place, or "a socket of protocol 47". */
+static void print_dest(const struct pst_event *event, const char *name, char text[DEST_MAX])
 {
 	char protocol_text[RECORD_PROTOCOL_MAX], address[CIDR_TEXT_MAX];
 	const char *protocol = record_protocol(event, protocol_text);
-	bool has_port = event->protocol & (PST_TCP | PST_UDP);
 	struct addr a;
 
 	memcpy(a.bytes, event->addr, sizeof(a.bytes));
 	addr_print(&a, address);
-	if (event->hook == PST_HOOK_SOCKET)
+	if (event->hook == PST_HOOK_SOCKET) {
 		snprintf(text, DEST_MAX, "a socket%s%s", *protocol ? " of protocol " : "",
 			 protocol);
-	else if (has_port && addr_is_ipv4(&a))
-		snprintf(text, DEST_MAX, "%s:%u/%s", address, event->port, protocol);
-	else if (has_port)
-		snprintf(text, DEST_MAX, "[%s]:%u/%s", address, event->port, protocol);
-	else
-		snprintf(text, DEST_MAX, "%s%s%s", address, *protocol ? " " : "", protocol);
+	} else if (!*name) {
+		print_place(address, !addr_is_ipv4(&a), event, text);
+	} else if (record_is_question(event)) {
+		snprintf(text, DEST_MAX, "dns %s (%s)", name, address);
+	} else {
+		size_t used;
+
+		print_place(name, false, event, text);
+		used = strlen(text);
+		snprintf(text + used, DEST_MAX - used, " (%s)", address);
+	}
 }
 
 static void print_row(const struct summary_row *row, const struct record_words *words,
 		      struct buf *out)
 {
-	char dest[DEST_MAX], text[RULE_MAX];
-	const char *rule = record_rule(&row->event, words, text, sizeof(text));
+	const struct pst_event *event = &row->event;
+	char dest[DEST_MAX], text[RULE_MAX], name[DOMAIN_MAX + 1];
+	const char *rule = record_rule(event, words, text, sizeof(text));
+	struct record_advice advice = {0};
 
-	print_dest(&row->event, dest);
-	buf_printf(out, "%8" PRIu64 "  %-10s  %-24s  %s: %s\n", row->count,
-		   words_verdict(row->event.verdict), dest, words_reason(row->event.reason),
-		   rule ? rule : words_reason_text(row->event.reason));
+	record_name(event, name);
+	if (words->advise)
+		words->advise(words->context, event, name, &advice);
+	print_dest(event, name, dest);
+	buf_printf(out, "%8" PRIu64 "  %-10s  %-24s  %s: %s%s%s\n", row->count,
+		   words_verdict(event->verdict), dest, words_reason(event->reason),
+		   rule ? rule : words_reason_text(event->reason), *advice.note ? "; " : "",
+		   advice.note);
 }
 
 void summary_print(const struct summary *s, size_t max_rows, const struct record_words *words,

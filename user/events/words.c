@@ -71,3 +71,15 @@ const char *words_hook(unsigned hook)
 
 	return word(words, COUNT(words), hook);
 }
+
+const char *words_reply(unsigned reply)
+{
+	static const char *const words[] = {
+		[PST_REPLY_UNASKED] = "unasked",     [PST_REPLY_LEARNED] = "learned",
+		[PST_REPLY_EMPTY] = "empty",	     [PST_REPLY_TRUNCATED] = "truncated",
+		[PST_REPLY_MALFORMED] = "malformed", [PST_REPLY_OVERSIZE] = "oversize",
+		[PST_REPLY_ERROR] = "error",	     [PST_REPLY_UNTRUSTED] = "untrusted",
+	};
+
+	return word(words, COUNT(words), reply);
+}
