@@ -88,8 +88,6 @@ def test_an_invalid_document_stops_before_the_command(net, write, tmp_path, docu
 
 
 @pytest.mark.parametrize("document", [
-    {"allowOut": ["example.com"], "denyOut": ["0.0.0.0/0"]},
-    {"mode": "restricted", "allow": ["example.com"]},
     {"denyOut": ["0.0.0.0/0"], "egressProxy": {"address": "proxy.example.com:1080"}},
     {"allow_internet_access": False, "hostCheck": "strict"},
     {"unix": "deny"},

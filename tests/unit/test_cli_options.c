@@ -280,6 +280,60 @@ static void names_the_option_that_is_wrong(void **state)
 	run_options_done(&run);
 }
 
+static void names_are_no_reason_to_refuse(void **state)
+{
+	static const char *const names[] = {"example.com", "*.example.com", "example.com:22", "*"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		struct policy *policy = NULL;
+		struct run_options run;
+		struct error err = {0};
+		struct words w;
+
+		WORDS(&w, "--allow", names[i], "true");
+		assert_int_equal(run_options_parse(w.argc, w.argv, &run, &err), 0);
+		assert_int_equal(run_policy_load(&run, &policy, &err), 0);
+		assert_true(policy->has_names && policy->default_deny);
+		assert_int_equal(run_policy_unsupported(policy, &run), 0);
+		policy->host_check = POLICY_HOST_CHECK_STRICT;
+		policy->unix_sockets = POLICY_UNIX_DENY;
+		assert_int_equal(run_policy_unsupported(policy, &run), 2);
+		policy_free(policy);
+		run_options_done(&run);
+	}
+}
+
+/* resolv.conf writes link-local resolvers so; the zone is the socket's, the rule is the address's. */
+static void takes_a_resolver_with_its_zone(void **state)
+{
+	static const struct {
+		const char *text, *address; /* NULL: refused */
+	} cases[] = {
+		{"fe80::1%eth0", "fe80::1"}, {"fe80::1", "fe80::1"}, {"127.0.0.53", "127.0.0.53"},
+		{"fe80::1%", NULL},	     {"1.1.1.1%eth0", NULL}, {"%eth0", NULL},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct policy *policy = NULL;
+		struct run_options run;
+		struct error err = {0};
+		char text[CIDR_TEXT_MAX];
+		struct words w;
+
+		WORDS(&w, "--resolver", cases[i].text, "true");
+		assert_int_equal(run_options_parse(w.argc, w.argv, &run, &err), 0);
+		assert_int_equal(run_policy_load(&run, &policy, &err),
+				 cases[i].address ? 0 : -EINVAL);
+		if (cases[i].address)
+			assert_string_equal(addr_print(&policy->resolvers.items[0], text),
+					    cases[i].address);
+		policy_free(policy);
+		run_options_done(&run);
+	}
+}
+
 static void counts_slips_of_the_finger(void **state)
 {
 	(void)state;
@@ -307,6 +361,8 @@ int main(void)
 		cmocka_unit_test(refuses_a_url_without_a_host),
 		cmocka_unit_test(denies_by_default_as_soon_as_something_is_allowed),
 		cmocka_unit_test(names_the_option_that_is_wrong),
+		cmocka_unit_test(names_are_no_reason_to_refuse),
+		cmocka_unit_test(takes_a_resolver_with_its_zone),
 		cmocka_unit_test(counts_slips_of_the_finger),
 	};
 

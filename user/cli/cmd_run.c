@@ -64,6 +64,17 @@ static size_t failed_tests(const struct plan *plan)
 	return failed;
 }
 
+/* Names come from the DNS, and from trusted resolvers alone. */
+static void warn_of_dns(const struct plan *plan)
+{
+	const struct policy *policy = plan->policy;
+
+	if (policy->has_names && !policy->resolvers.count && !plan->host.env.resolvers.count)
+		log_warning(
+			"%s: warning: no name will resolve: /etc/resolv.conf has no nameserver; add --resolver IP",
+			place_of(plan->options));
+}
+
 static int plan_policy(struct plan *plan, struct error *err)
 {
 	const char *place = place_of(plan->options);
@@ -84,6 +95,7 @@ static int plan_policy(struct plan *plan, struct error *err)
 	}
 	for (size_t i = 0; i < plan->policy->n_warnings; i++)
 		log_warning("%s: warning: %s", place, plan->policy->warnings[i].text);
+	warn_of_dns(plan);
 	return CLI_OK;
 }
 
@@ -131,6 +143,9 @@ static void report_run(const struct plan *plan, struct run_report *report,
 	r = kern_sandbox_counters(sandbox->kern, report->counters);
 	if (r < 0)
 		log_warning("run: cannot read the counters: %s", strerror(-r));
+	r = kern_sandbox_quota(sandbox->kern, &report->quota);
+	if (r < 0)
+		log_warning("run: cannot read what became of DNS: %s", strerror(-r));
 	read_hits(plan, sandbox, report);
 	print_summary(report, options->json);
 	if (!options->report)
@@ -153,6 +168,7 @@ static int run_in(struct run_sandbox *sandbox, struct plan *plan)
 	struct run_report report = {
 		.command = plan->options->command,
 		.policy = plan->policy,
+		.explain = host_explain_input(&plan->host, plan->policy),
 		.summary = &summary,
 		.started_ns = loop_wall_ns(),
 		.weak = plan->options->keep_privs,

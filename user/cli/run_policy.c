@@ -45,6 +45,20 @@ static int add_deny(struct policy *policy, const char *text, struct error *err)
 	return policy_add(policy, PST_VERDICT_DENY, text, err);
 }
 
+/* As resolv.conf writes them: link-local ones with a zone (fe80::1%eth0), which is not part of the address. */
+static int add_resolver(struct policy *policy, const char *text, struct error *err)
+{
+	char address[CIDR_TEXT_MAX];
+	size_t size = strcspn(text, "%");
+
+	if (text[size] && text[size + 1] && strchr(text, ':') && size < sizeof(address)) {
+		memcpy(address, text, size);
+		address[size] = '\0';
+		text = address;
+	}
+	return policy_add_resolver(policy, text, err);
+}
+
 static int add_list(struct policy *policy, const struct text_list *list, const char *option,
 		    add_fn add, struct error *err)
 {
@@ -70,7 +84,7 @@ static int add_options(struct policy *policy, const struct run_options *options,
 		r = add_list(policy, &options->allow_private, "--allow-private", policy_add_private,
 			     err);
 	if (r == 0)
-		r = add_list(policy, &options->resolvers, "--resolver", policy_add_resolver, err);
+		r = add_list(policy, &options->resolvers, "--resolver", add_resolver, err);
 	return r;
 }
 
@@ -108,31 +122,11 @@ static size_t refuse(bool present, const char *place, const char *key)
 	return present;
 }
 
-static size_t refuse_names(const struct policy *policy, const char *place)
-{
-	char label[512];
-
-	if (!policy->has_names)
-		return 0;
-	for (size_t i = 0; i < policy->n_rules; i++) {
-		const struct policy_rule *rule = &policy->rules[i];
-
-		if (rule->dest.kind != POLICY_DEST_NAME)
-			continue;
-		policy_rule_label(policy, (unsigned)i + 1, label, sizeof(label));
-		log_error("%s%s%s: a name in %s is not supported yet, so nothing was run",
-			  place ? place : "", place ? ": " : "", label, rule->list);
-		return 1;
-	}
-	return refuse(true, place, "a name in allowOut");
-}
-
 size_t run_policy_unsupported(const struct policy *policy, const struct run_options *options)
 {
 	const char *place = options->policy;
-	size_t n;
+	size_t n = 0;
 
-	n = refuse_names(policy, place);
 	n += refuse(policy->proxy != NULL, place, "egressProxy");
 	n += refuse(policy->n_transforms != 0, place, "rules");
 	n += refuse(policy->host_check != POLICY_HOST_CHECK_OFF, place, "hostCheck: strict");

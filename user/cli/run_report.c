@@ -15,6 +15,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "cli/advice.h"
 #include "cli/run_report.h"
 #include "events/words.h"
 
@@ -24,14 +25,26 @@
 
 static const char *name_rule(const void *context, uint32_t rule, char *text, size_t size)
 {
-	return policy_rule_label(context, rule, text, size);
+	const struct run_report *report = context;
+
+	return policy_rule_label(report->policy, rule, text, size);
+}
+
+static void advise_on(const void *context, const struct pst_event *event, const char *name,
+		      struct record_advice *ret_advice)
+{
+	const struct run_report *report = context;
+
+	if (report->explain.policy)
+		advise(&report->explain, event, name, ret_advice);
 }
 
 static struct record_words words_of(const struct run_report *report)
 {
 	return (struct record_words){
 		.rule = name_rule,
-		.context = report->policy,
+		.advise = advise_on,
+		.context = report,
 		.wall_minus_boot_ns = report->wall_minus_boot_ns,
 	};
 }
@@ -55,21 +68,58 @@ uint64_t run_report_blocked(const struct run_report *report)
 	return sum > known ? sum : known;
 }
 
+static void add_dns_line(struct buf *out, uint64_t count, const char *noun, const char *plural,
+			 const char *why)
+{
+	if (count)
+		buf_printf(out, "postern: DNS: %" PRIu64 " %s not %s\n", count,
+			   count == 1 ? noun : plural, why);
+}
+
+/* Answers that may be missed. Late and repeated ones are everyday life: told only beside a denial, which they may
+ * explain. */
+static void add_dns(const struct run_report *report, struct buf *out, bool blocked)
+{
+	static const struct {
+		unsigned reply;
+		const char *why;
+	} lines[] = {
+		{PST_REPLY_TRUNCATED, "learned: truncated, and TCP needs the relay"},
+		{PST_REPLY_OVERSIZE, "learned: larger than 4096 bytes"},
+		{PST_REPLY_MALFORMED, "learned: malformed"},
+		{PST_REPLY_UNTRUSTED, "learned: not from where the resolver is"},
+		{PST_REPLY_UNASKED, "learned: late, repeated or forged"},
+	};
+	const struct pst_quota *q = &report->quota;
+
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+		if (blocked || lines[i].reply != PST_REPLY_UNASKED)
+			add_dns_line(out, q->replies[lines[i].reply], "reply", "replies",
+				     lines[i].why);
+	}
+	add_dns_line(out, q->leases_refused, "address", "addresses", "learned: no place left");
+	add_dns_line(out, q->names_displaced, "name", "names",
+		     "kept: too many lead to one address");
+	add_dns_line(out, q->questions_refused, "question", "questions",
+		     "followed: too many without an answer");
+}
+PST_ASSERT("the text about oversize", PST_DNS_MAX_MESSAGE == 4096);
+
 void run_report_text(const struct run_report *report, struct buf *out)
 {
 	uint64_t blocked = run_report_blocked(report), listed = itemised(report->summary);
 	struct record_words words = words_of(report);
 	size_t n = report->summary->n_rows;
 
-	if (!blocked)
-		return;
-	buf_printf(out, "postern: %s %zu destination%s:\n",
-		   report->policy->audit ? "audit: would have blocked" : "blocked", n,
-		   n == 1 ? "" : "s");
+	if (blocked)
+		buf_printf(out, "postern: %s %zu destination%s:\n",
+			   report->policy->audit ? "audit: would have blocked" : "blocked", n,
+			   n == 1 ? "" : "s");
 	summary_print(report->summary, ROWS_SHOWN, &words, out);
 	if (blocked > listed)
 		buf_printf(out, "%8" PRIu64 "  further denials were not itemised\n",
 			   blocked - listed);
+	add_dns(report, out, blocked);
 }
 
 /* RFC 3339 in UTC, to the second. */
@@ -122,6 +172,19 @@ static void add_reasons(struct buf *out, const uint64_t *counters)
 		separator = ",";
 	}
 	buf_puts(out, "}");
+}
+
+static void add_dns_counts(struct buf *out, const struct pst_quota *q)
+{
+	buf_printf(out,
+		   ",\"dns\":{\"leasesRefused\":%" PRIu64 ",\"namesDisplaced\":%" PRIu64
+		   ",\"questionsRefused\":%" PRIu64 ",\"replies\":{",
+		   (uint64_t)q->leases_refused, (uint64_t)q->names_displaced,
+		   (uint64_t)q->questions_refused);
+	for (unsigned i = 0; i < PST_REPLY_KINDS; i++)
+		buf_printf(out, "%s\"%s\":%" PRIu64, i ? "," : "", words_reply(i),
+			   (uint64_t)q->replies[i]);
+	buf_puts(out, "}}");
 }
 
 /* Rules that nothing has used are left out: a policy may have 100,000. */
@@ -183,6 +246,7 @@ void run_report_json(const struct run_report *report, struct buf *out)
 	buf_printf(out, ",\"blocked\":%" PRIu64 ",\"notItemised\":%" PRIu64, blocked,
 		   blocked - listed);
 	add_reasons(out, report->counters);
+	add_dns_counts(out, &report->quota);
 	add_rules(out, report);
 	add_events(out, report);
 	buf_puts(out, ",\"policy\":");

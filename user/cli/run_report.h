@@ -10,14 +10,17 @@
 #include "events/record.h"
 #include "policy/policy.h"
 #include "pst_abi.h"
+#include "table/explain.h"
 
 struct run_report {
 	char **command;
 	const struct policy *policy;
+	struct explain_input explain; /* for what is advised; policy NULL: nothing is */
 	const struct summary *summary;
 	uint64_t counters[PST_REASON_MAX]; /* by reason, exact */
 	struct pst_rule_hits *hits;	   /* by rule number, 0: the default; NULL: not read */
 	size_t n_hits;
+	struct pst_quota quota;	       /* what became of DNS */
 	uint64_t started_ns, ended_ns; /* wall clock */
 	uint64_t wall_minus_boot_ns;
 	int exit_code;
