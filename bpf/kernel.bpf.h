@@ -34,8 +34,21 @@ typedef struct {
 	struct net *net;
 } possible_net_t;
 
+struct pst_kernel_in6 {
+	__u8 bytes[16];
+};
+
 struct sock_common {
+	__be32 skc_daddr;
+	__be32 skc_rcv_saddr;
+	__be16 skc_dport;
+	__u16 skc_num;
+	unsigned short skc_family;
+	volatile unsigned char skc_state;
+	int skc_bound_dev_if;
 	possible_net_t skc_net;
+	struct pst_kernel_in6 skc_v6_daddr;
+	struct pst_kernel_in6 skc_v6_rcv_saddr;
 };
 
 struct sock {
@@ -46,6 +59,17 @@ struct sock {
 struct task_struct {
 	int tgid;
 	char comm[16];
+};
+
+struct seq_file;
+
+struct bpf_iter_meta {
+	struct seq_file *seq;
+};
+
+struct bpf_iter__tcp {
+	struct bpf_iter_meta *meta;
+	struct sock_common *sk_common;
 };
 #pragma clang attribute pop
 

@@ -239,6 +239,15 @@ struct {
 	__uint(max_entries, PST_RING_BYTES);
 } pst_events SEC(".maps");
 
+/* The record that the socket walk judges by: it runs for no cgroup, so none is at hand. Written by the loader before
+ * each walk. One element. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct pst_sandbox);
+} pst_walked SEC(".maps");
+
 /* pst_is_mapped() by words: in BPF addresses are aligned, and a packet asks this twice. */
 static __always_inline int pst_addr_is_mapped(const __u8 addr[16])
 {

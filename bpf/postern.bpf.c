@@ -7,6 +7,7 @@
 #include <bpf/bpf_helpers.h>
 #include "cgroup.bpf.h"
 #include "sockopt.bpf.h"
+#include "sockets.bpf.h"
 
 SEC("cgroup/connect4")
 int pst_connect4(struct bpf_sock_addr *ctx)
@@ -73,6 +74,13 @@ SEC("cgroup_skb/ingress")
 int pst_ingress(struct __sk_buff *skb)
 {
 	return pst_packet_in(skb);
+}
+
+/* Optional: where iterators are refused, the object loads without it. */
+SEC("iter/tcp")
+int pst_walk_tcp(struct bpf_iter__tcp *ctx)
+{
+	return pst_walk(ctx);
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

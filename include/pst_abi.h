@@ -383,6 +383,16 @@ struct pst_event {
 	struct pst_name_key name;
 };
 
+/* What the socket walk writes: a TCP socket whose flow the policy in force denies; as SOCK_DESTROY wants it. */
+struct pst_socket {
+	__u64 cookie;
+	__u8 local[16];
+	__u8 remote[16];
+	__u16 local_port;
+	__u16 remote_port;
+	__u32 ifindex; /* that it is bound to; 0: none */
+};
+
 /* pst_types, a constant of the object: keeps in its BTF what only inner maps use (and the skeleton names it). */
 struct pst_inner_types {
 	__u32 abi_version;
@@ -418,5 +428,6 @@ PST_ASSERT("pst_name_key is 260 bytes", sizeof(struct pst_name_key) == 260);
 PST_ASSERT("pst_question is 568 bytes", sizeof(struct pst_question) == 568);
 PST_ASSERT("pst_learned is 280 bytes", sizeof(struct pst_learned) == 280);
 PST_ASSERT("pst_lease is 144 bytes", sizeof(struct pst_lease) == 144);
+PST_ASSERT("pst_socket is 48 bytes", sizeof(struct pst_socket) == 48);
 
 #endif

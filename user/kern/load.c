@@ -34,7 +34,7 @@ const char *kern_map_name(int map)
 
 void kern_object_init(struct kern_object *object)
 {
-	*object = (struct kern_object){.btf_fd = -1};
+	*object = (struct kern_object){.btf_fd = -1, .walk_fd = -1};
 	for (int i = 0; i < KERN_MAP_COUNT; i++)
 		object->map_fd[i] = -1;
 	for (int i = 0; i < KERN_MAX_HOOKS; i++)
@@ -50,6 +50,7 @@ void kern_object_done(struct kern_object *object)
 	for (int i = 0; i < KERN_MAP_COUNT; i++)
 		kern_close_fd(&object->map_fd[i]);
 	kern_close_fd(&object->btf_fd);
+	kern_close_fd(&object->walk_fd);
 }
 
 static void bpf_closep(struct bpf_object **bpf)
@@ -230,22 +231,42 @@ static int take_hook(struct kern_object *object, const struct bpf_program *progr
 	return 0;
 }
 
-static int take_hooks(struct kern_object *object, const struct bpf_object *bpf)
+static bool is_walk(const struct bpf_program *program)
+{
+	return bpf_program__expected_attach_type(program) == BPF_TRACE_ITER;
+}
+
+static int take_programs(struct kern_object *object, const struct bpf_object *bpf)
 {
 	struct bpf_program *program;
 	int r = 0;
 
 	bpf_object__for_each_program(program, bpf)
 	{
-		if (!r)
+		if (!r && !is_walk(program))
 			r = take_hook(object, program);
+		else if (!r && bpf_program__autoload(program))
+			r = copy_fd(bpf_program__fd(program), &object->walk_fd);
 	}
 	if (!r && (!object->n_hooks || object->hooks[0].attach_type != BPF_CGROUP_INET_EGRESS))
 		r = -ENOENT;
 	return r;
 }
 
-static int load_silently(struct kern_object *object, struct error *err)
+static int leave_walk_out(struct bpf_object *bpf)
+{
+	struct bpf_program *program;
+	int r = 0;
+
+	bpf_object__for_each_program(program, bpf)
+	{
+		if (!r && is_walk(program))
+			r = bpf_program__set_autoload(program, false);
+	}
+	return r;
+}
+
+static int load_silently(struct kern_object *object, bool with_walk, struct error *err)
 {
 	cleanup(bpf_closep) struct bpf_object *bpf = NULL;
 	cleanup(templates_close) struct templates templates;
@@ -269,12 +290,14 @@ static int load_silently(struct kern_object *object, struct error *err)
 	r = prepare(object, bpf, &templates, err);
 	if (r < 0)
 		return r;
-	r = bpf_object__load(bpf);
+	r = with_walk ? 0 : leave_walk_out(bpf);
+	if (!r)
+		r = bpf_object__load(bpf);
 	if (r < 0)
 		return load_failed(r, log, err);
 	r = take_maps(object, bpf);
 	if (!r)
-		r = take_hooks(object, bpf);
+		r = take_programs(object, bpf);
 	return r ? error_set(err, r, "the BPF object does not fit this program: rebuild Postern")
 		 : 0;
 }
@@ -282,12 +305,15 @@ static int load_silently(struct kern_object *object, struct error *err)
 int kern_object_load(struct kern_object *object, struct error *err)
 {
 	libbpf_print_fn_t print = libbpf_set_print(say_nothing);
-	int r;
+	int r = -1;
 
-	kern_object_init(object);
-	r = load_silently(object, err);
+	/* The walk is not needed for a verdict, and may be what this kernel does not take. */
+	for (int with_walk = 1; r < 0 && with_walk >= 0; with_walk--) {
+		kern_object_init(object);
+		r = load_silently(object, with_walk, err);
+		if (r < 0)
+			kern_object_done(object);
+	}
 	(void)libbpf_set_print(print);
-	if (r < 0)
-		kern_object_done(object);
 	return r;
 }

@@ -34,7 +34,8 @@
 	X(EVENTS, "pst_events", NULL, NULL)                                                        \
 	X(SOCKETS, "pst_sockets", NULL, NULL)                                                      \
 	X(OWNERS, "pst_owners", NULL, NULL)                                                        \
-	X(ASKED, "pst_asked", NULL, NULL)
+	X(ASKED, "pst_asked", NULL, NULL)                                                          \
+	X(WALKED, "pst_walked", NULL, NULL)
 
 enum kern_map {
 #define X(NAME, name, key, value) KERN_MAP_##NAME,
@@ -70,6 +71,7 @@ struct kern_object {
 	struct kern_inner inner[KERN_OUTER_COUNT];
 	struct kern_hook hooks[KERN_MAX_HOOKS]; /* egress first */
 	int n_hooks;
+	int walk_fd; /* the program that walks sockets; -1: this kernel refuses it */
 };
 
 const char *kern_map_name(int map);

@@ -18,8 +18,10 @@
 #include "base/loop.h"
 #include "kern/always.h"
 #include "kern/cgroup.h"
+#include "kern/leases.h"
 #include "kern/object.h"
 #include "kern/pin.h"
+#include "kern/sockets.h"
 
 struct kern_sandbox {
 	struct kern_object object;
@@ -355,4 +357,20 @@ int kern_sandbox_rule_hits(const struct kern_sandbox *sandbox, struct pst_rule_h
 			return r;
 	}
 	return 0;
+}
+
+int kern_sandbox_leases(const struct kern_sandbox *sandbox, kern_lease_fn fn, void *context)
+{
+	if (!sandbox->n_leases)
+		return 0;
+	return kern_leases_walk(&sandbox->state, sandbox->current.generation, fn, context);
+}
+
+int kern_sandbox_end_denied(const struct kern_sandbox *sandbox, int netns_fd, size_t *ret_ended,
+			    struct error *err)
+{
+	if (!sandbox->current.generation)
+		return error_set(err, -EINVAL, "no policy is in force");
+	return kern_sockets_end_denied(&sandbox->object, &sandbox->current, netns_fd, ret_ended,
+				       err);
 }

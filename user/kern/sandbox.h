@@ -7,9 +7,11 @@
 #ifndef KERN_SANDBOX_H
 #define KERN_SANDBOX_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/domain.h"
 #include "base/error.h"
 #include "pst_abi.h"
 #include "table/table.h"
@@ -58,6 +60,30 @@ int kern_sandbox_event_ring(
 /* Exact, whatever became of the events: counts[PST_REASON_MAX], summed over the CPUs. */
 int kern_sandbox_counters(const struct kern_sandbox *sandbox, uint64_t *counts);
 int kern_sandbox_quota(const struct kern_sandbox *sandbox, struct pst_quota *ret_quota);
+
+/* One name that one address was the answer for. */
+struct kern_lease {
+	uint8_t addr[16];
+	char name[DOMAIN_MAX + 1]; /* "": its text is gone */
+	uint64_t age_ns;	   /* since the last answer */
+	uint64_t left_ns;	   /* 0: expired */
+	uint32_t ports; /* port set that the policy in force gives it; 0: no rule covers it */
+	bool is_judged; /* false: nobody has asked for it under the policy in force, `ports` is of an earlier one */
+};
+
+/* A negative return ends the walk. */
+typedef int (*kern_lease_fn)(void *context, const struct kern_lease *lease);
+
+/* Each name of each address that has not been swept, in no order. What comes or goes meanwhile may be missing, nothing
+ * is told in two pieces. 0, what fn returned, or -errno. */
+int kern_sandbox_leases(const struct kern_sandbox *sandbox, kern_lease_fn fn, void *context);
+
+/* Ends the sandbox's TCP connections in one network namespace (-1: the caller's) that the policy in force denies: their
+ * applications see ECONNABORTED instead of a hang. To be called after kern_sandbox_flip(), once for each namespace in
+ * which it has members. -EOPNOTSUPP where the kernel refuses BPF iterators; the packets are denied all the same. */
+int kern_sandbox_end_denied(const struct kern_sandbox *sandbox, int netns_fd, size_t *ret_ended,
+			    struct error *err);
+
 /* hits of rule numbers 0..n_rules into hits[n_rules + 1], of the policy in force. */
 int kern_sandbox_rule_hits(const struct kern_sandbox *sandbox, struct pst_rule_hits *hits,
 			   size_t count);

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The TCP sockets of a network namespace -> those of one sandbox whose flow the policy in force denies. Only names
+ * them: the loader, which asked, ends them, so that the application sees an error where the packet hook would let it
+ * hang.
+ */
+#ifndef PST_SOCKETS_BPF_H
+#define PST_SOCKETS_BPF_H
+
+#include "maps.bpf.h"
+#include "kernel.bpf.h"
+#include "lease.bpf.h"
+#include "decide.bpf.h"
+#include "flow.bpf.h"
+#include "report.bpf.h"
+
+#define PST_AF_INET6	       10
+#define PST_STATE_TIME_WAIT    6
+#define PST_STATE_NEW_SYN_RECV 12
+
+/* Neither a listener nor what is left of a connection that is over or not yet there. */
+static __always_inline int pst_is_connection(const struct sock_common *sk)
+{
+	__u8 state = sk->skc_state;
+
+	return state != PST_STATE_LISTEN && state != PST_STATE_CLOSE &&
+	       state != PST_STATE_TIME_WAIT && state != PST_STATE_NEW_SYN_RECV;
+}
+
+static __always_inline void pst_socket_describe(struct pst_socket *out, struct sock_common *sk)
+{
+	__be32 remote = sk->skc_daddr, local = sk->skc_rcv_saddr;
+
+	out->local_port = sk->skc_num;
+	out->remote_port = bpf_ntohs(sk->skc_dport);
+	out->ifindex = (__u32)sk->skc_bound_dev_if;
+	if (sk->skc_family == PST_AF_INET6) {
+		bpf_probe_read_kernel(out->remote, 16, &sk->skc_v6_daddr);
+		bpf_probe_read_kernel(out->local, 16, &sk->skc_v6_rcv_saddr);
+	} else {
+		pst_map4(out->remote, (const __u8 *)&remote);
+		pst_map4(out->local, (const __u8 *)&local);
+	}
+}
+
+/* What the packet hook would know of this flow: who opened it, and which name let it out. */
+static __always_inline void pst_socket_recall(const struct pst_sandbox *sandbox,
+					      const struct pst_flow *flow, struct pst_query *query)
+{
+	int same = flow->sandbox == sandbox->id && flow->protocol == PST_TCP &&
+		   flow->port == query->port && pst_same_addr(flow->addr, query->addr);
+
+	if (flow->sandbox == sandbox->id &&
+	    (flow->kind == PST_FLOW_LISTENER || (flow->kind == PST_FLOW_IN && same)))
+		query->inbound = (__u8)pst_inbound_admits(sandbox, query->addr);
+	if (same && flow->kind == PST_FLOW_OUT && flow->name)
+		query->live = pst_name_ports(sandbox, &flow->key);
+}
+
+static __always_inline int pst_walk(struct bpf_iter__tcp *ctx)
+{
+	struct pst_query query __attribute__((aligned(8))) = {.protocol = PST_TCP};
+	struct pst_socket out __attribute__((aligned(8))) = {};
+	struct sock_common *sk = ctx->sk_common;
+	const struct pst_sandbox *sandbox;
+	struct pst_flow *flow;
+	__u32 zero = 0;
+
+	sandbox = bpf_map_lookup_elem(&pst_walked, &zero);
+	if (!sk || !sandbox || !pst_is_connection(sk) ||
+	    pst_sock_ancestor(sk, sandbox->cgroup_level) != sandbox->cgroup_id)
+		return 0;
+	pst_socket_describe(&out, sk);
+	__builtin_memcpy(query.addr, out.remote, 16);
+	query.port = out.remote_port;
+	flow = bpf_sk_storage_get(&pst_sockets, sk, 0, 0);
+	if (flow)
+		pst_socket_recall(sandbox, flow, &query);
+	/* A connection to a listener on this host that lives is its own answer (owner.bpf.h): OWNER stays. */
+	if (pst_unpack(pst_judge(sandbox, &query)).verdict != PST_VERDICT_DENY)
+		return 0;
+	out.cookie = bpf_get_socket_cookie(sk);
+	bpf_seq_write(ctx->meta->seq, &out, sizeof(out));
+	return 0;
+}
+
+#endif

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+/* Ends live connections that a change of policy denies. */
+#ifndef KERN_SOCKETS_H
+#define KERN_SOCKETS_H
+
+#include <stddef.h>
+
+#include "base/error.h"
+#include "pst_abi.h"
+
+struct kern_object;
+
+/* See kern_sandbox_end_denied(). */
+int kern_sockets_end_denied(const struct kern_object *object, const struct pst_sandbox *record,
+			    int netns_fd, size_t *ret_ended, struct error *err);
+
+#endif
