@@ -220,9 +220,9 @@ static int follow_alias(struct reply *r, size_t *name, uint32_t *ttl_s)
 
 static uint32_t clamp(uint32_t ttl_s, struct dns_ttl_range range)
 {
-	if (ttl_s > range.max_s)
-		ttl_s = range.max_s;
-	return ttl_s < range.min_s ? range.min_s : ttl_s;
+	if (ttl_s < range.min_s)
+		ttl_s = range.min_s;
+	return ttl_s > range.max_s ? range.max_s : ttl_s;
 }
 
 static void add_answer(struct reply *r, const struct record *record, uint32_t ttl_s,
