@@ -12,6 +12,8 @@
 #include "packet.bpf.h"
 #include "flow.bpf.h"
 #include "owner.bpf.h"
+#include "question.bpf.h"
+#include "learn.bpf.h"
 #include "report.bpf.h"
 
 #define PST_SOCK_STREAM 1
@@ -66,14 +68,18 @@ static __always_inline void pst_call_query(struct bpf_sock_addr *ctx, int ipv6,
 	query->port = query->protocol == PST_ICMP ? 0 : bpf_ntohs(ctx->user_port);
 }
 
-/* An admitted UDP peer may be answered, by sendto() or from a connected socket on the same port, although the
- * policy does not let the sandbox call it. */
-static __always_inline int pst_call_is_answer(struct bpf_sock_addr *ctx,
-					      const struct pst_sandbox *sandbox,
-					      const struct pst_query *query)
+/*
+ * An admitted UDP peer may be answered, by sendto() or from a connected socket on the same port, although the
+ * policy does not let the sandbox call it; and a flow that a name let out goes on when the lease has ended, for which
+ * the query gets the name's ports. 1: an answer.
+ */
+static __always_inline int pst_call_goes_on(struct bpf_sock_addr *ctx,
+					    const struct pst_sandbox *sandbox,
+					    struct pst_query *query)
 {
 	struct bpf_sock *sk = ctx->sk;
 	struct pst_peer_key key;
+	struct pst_flow *flow;
 	struct pst_peer *peer;
 	void *table;
 
@@ -84,7 +90,24 @@ static __always_inline int pst_call_is_answer(struct bpf_sock_addr *ctx,
 		return 0;
 	pst_peer_key_of(&key, query->addr, query->port, (__u16)sk->src_port, PST_UDP);
 	peer = pst_peer_find(table, &key, bpf_ktime_get_coarse_ns());
-	return peer && peer->kind == PST_FLOW_IN && pst_inbound_admits(sandbox, query->addr);
+	flow = sandbox->learn ? bpf_sk_storage_get(&pst_sockets, sk, 0, 0) : 0;
+	query->live = pst_live_ports(sandbox, flow, peer, query);
+	return pst_is_inbound_peer(sandbox, peer, query);
+}
+
+/* The question itself is in the packet, where egress asks for it. Here only: where the application asks. */
+static __always_inline int pst_call_asks(struct bpf_sock_addr *ctx,
+					 const struct pst_sandbox *sandbox,
+					 const struct pst_query *query, struct pst_decision d,
+					 __u8 hook)
+{
+	struct bpf_sock *sk = ctx->sk;
+
+	if (d.step != PST_STEP_RESOLVER || !sandbox->learn || query->protocol != PST_UDP)
+		return 0;
+	if (hook == PST_HOOK_SENDMSG && sk)
+		pst_note_asked(sandbox, sk, query);
+	return d.verdict == PST_VERDICT_GATE;
 }
 
 static __always_inline int pst_call(struct bpf_sock_addr *ctx, int ipv6, __u8 hook)
@@ -95,14 +118,18 @@ static __always_inline int pst_call(struct bpf_sock_addr *ctx, int ipv6, __u8 ho
 
 	pst_call_query(ctx, ipv6, &query);
 	d = pst_unpack(pst_judge(sandbox, &query));
-	d = pst_settle(d, d.verdict == PST_VERDICT_OWNER && pst_owned_call(ctx, sandbox, &query));
-	if (!pst_passes(d) && pst_call_is_answer(ctx, sandbox, &query))
+	if (pst_call_asks(ctx, sandbox, &query, d, hook))
 		return 1;
+	d = pst_settle(d, d.verdict == PST_VERDICT_OWNER && pst_owned_call(ctx, sandbox, &query));
+	if (!pst_passes(d) && pst_call_goes_on(ctx, sandbox, &query))
+		return 1;
+	if (!pst_passes(d) && query.live)
+		d = pst_unpack(pst_judge(sandbox, &query));
 	/* A sendmsg that passes is counted by the packet hook. */
 	if (hook == PST_HOOK_CONNECT || d.verdict != PST_VERDICT_ALLOW)
 		pst_count_rule(sandbox, d.rule, 1, 0, 0);
 	if (d.verdict != PST_VERDICT_ALLOW)
-		pst_report(sandbox, &query, pst_pack(d), hook, ctx->protocol);
+		pst_report(sandbox, &query, pst_pack(d), pst_hook_of(hook, ctx->protocol), 0);
 	return pst_passes(d);
 }
 
@@ -127,8 +154,8 @@ static __always_inline int pst_refuse(const struct pst_sandbox *sandbox, __u8 re
 {
 	__u8 step = hook == PST_HOOK_INGRESS ? PST_STEP_INBOUND : PST_STEP_PARSE;
 
-	pst_report(sandbox, query, pst_pack(pst_answer(PST_VERDICT_DENY, step, reason, 0)), hook,
-		   ip_protocol);
+	pst_report(sandbox, query, pst_pack(pst_answer(PST_VERDICT_DENY, step, reason, 0)),
+		   pst_hook_of(hook, ip_protocol), 0);
 	return 0;
 }
 
@@ -168,46 +195,50 @@ static __always_inline int pst_released(struct bpf_sock *ctx)
 
 /* ---- packets out ---- */
 
-/* Unconnected UDP: was this packet's destination an admitted peer that spoke to this port first? */
-static __always_inline int pst_udp_inbound(const struct pst_sandbox *sandbox, struct pst_peer *peer,
-					   const struct pst_packet *p)
-{
-	if (!peer || peer->kind != PST_FLOW_IN || !pst_inbound_admits(sandbox, p->query.addr))
-		return 0;
-	peer->replied = 1;
-	return 1;
-}
-
-/* A TCP flow is worth a cache entry once it is not short; of connected UDP, which counts nothing, one packet in 16. */
-static __always_inline int pst_worth_caching(struct bpf_sock *sk, const struct pst_packet *p,
-					     struct pst_decision d)
+/* A TCP flow is worth a cache entry once it is not short; of connected UDP, which counts nothing, one packet in 16. What
+ * a name let out is remembered from its first packet: its lease may end before its second. */
+static __always_inline int pst_worth_caching(const struct pst_sandbox *sandbox, struct bpf_sock *sk,
+					     const struct pst_packet *p, struct pst_decision d)
 {
 	struct bpf_tcp_sock *tcp;
 
 	if (d.verdict != PST_VERDICT_ALLOW || d.step == PST_STEP_INBOUND)
 		return 0;
 	if (p->query.protocol == PST_TCP) {
+		if (d.step == PST_STEP_NAME)
+			return 1;
 		tcp = bpf_tcp_sock(sk);
 		return tcp && tcp->segs_out >= PST_FLOW_AFTER_SEGMENTS;
 	}
-	/* Another process may bind the port tomorrow: a datagram on loopback is judged each time. */
-	return p->query.protocol == PST_UDP && sk->state == PST_STATE_ESTABLISHED &&
-	       d.step != PST_STEP_LOOPBACK && !(bpf_get_prandom_u32() & 15);
+	/* Another process may bind the port tomorrow: a datagram on loopback is judged each time. And each question. */
+	if (p->query.protocol != PST_UDP || sk->state != PST_STATE_ESTABLISHED ||
+	    d.step == PST_STEP_LOOPBACK || (d.step == PST_STEP_RESOLVER && sandbox->learn))
+		return 0;
+	return d.step == PST_STEP_NAME || !(bpf_get_prandom_u32() & 15);
 }
 
-static __always_inline void pst_cache(const struct pst_sandbox *sandbox, struct bpf_sock *sk,
-				      const struct pst_packet *p, struct pst_decision d)
+/* Remembers what was decided about the flow of a packet with its socket. */
+__noinline int pst_cache(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
+			 const struct pst_packet *p, __u64 answer)
 {
-	struct pst_flow *flow =
-		bpf_sk_storage_get(&pst_sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	struct pst_decision d = pst_unpack(answer);
+	struct bpf_sock *sk = skb->sk;
+	struct pst_flow *flow;
 
-	if (!flow)
-		return;
+	if (!sandbox || !p || !sk)
+		return 0;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk)
+		return 0;
+	flow = bpf_sk_storage_get(&pst_sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	/* TCP has the socket's lock, and may have been connected to somebody else before. */
-	if (p->query.protocol == PST_UDP && !pst_flow_claim(flow, sandbox))
-		return;
+	if (!flow || (p->query.protocol == PST_UDP && !pst_flow_claim(flow, sandbox)))
+		return 0;
 	pst_flow_flush(sandbox, flow);
+	if (d.name != PST_NAME_LIVE)
+		pst_flow_name(flow, sandbox, pst_name_of(sandbox, &p->query, d));
 	pst_flow_write(flow, sandbox, p, PST_FLOW_OUT, d.rule);
+	return 0;
 }
 
 /* Who opened the flow, told by the socket's state (TCP) or the peer table (unconnected UDP). */
@@ -217,9 +248,12 @@ static __always_inline int pst_out_inbound(struct __sk_buff *skb, const struct p
 {
 	if (p->query.broken)
 		return 0;
-	if (p->query.protocol == PST_UDP)
-		return pst_udp_inbound(sandbox, peer, p);
-	return flow && pst_tcp_inbound(skb, sandbox, flow, p);
+	if (p->query.protocol != PST_UDP)
+		return flow && pst_tcp_inbound(skb, sandbox, flow, p);
+	if (!pst_is_inbound_peer(sandbox, peer, &p->query))
+		return 0;
+	peer->replied = 1;
+	return 1;
 }
 
 /* An allowed datagram to a new peer is remembered, so that the peer's answers do not count as the peer's call. New is
@@ -227,8 +261,54 @@ static __always_inline int pst_out_inbound(struct __sk_buff *skb, const struct p
 static __always_inline int pst_is_new_peer(const struct bpf_sock *sk, const struct pst_peer *peer,
 					   struct pst_decision d)
 {
-	return (!peer || peer->kind == PST_FLOW_IN) && sk->state == PST_STATE_CLOSE &&
-	       pst_passes(d) && d.step != PST_STEP_INBOUND && d.step != PST_STEP_LOOPBACK;
+	return (!peer || peer->kind == PST_FLOW_IN || (d.step == PST_STEP_NAME && !peer->name)) &&
+	       sk->state == PST_STATE_CLOSE && pst_passes(d) && d.step != PST_STEP_INBOUND &&
+	       d.step != PST_STEP_LOOPBACK;
+}
+
+__noinline int pst_open_peer(const struct pst_sandbox *sandbox, const struct pst_packet *p,
+			     __u64 answer)
+{
+	struct pst_peer_key key;
+	void *peers;
+
+	if (!sandbox || !p)
+		return 0;
+	peers = pst_peer_table(sandbox);
+	if (!peers)
+		return 0;
+	pst_peer_key_of(&key, p->query.addr, p->query.port, p->source_port, PST_UDP);
+	return pst_peer_add(sandbox, peers, &key, PST_FLOW_OUT, bpf_ktime_get_coarse_ns(),
+			    pst_name_id(sandbox, &p->query, pst_unpack(answer)));
+}
+
+/*
+ * What the first answer could not know, because only a denial is worth asking: is this a question whose port was
+ * translated; did a name let this flow out before? 1: ask again.
+ */
+__noinline int pst_knows_more(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
+			      const struct pst_flow *flow, const struct pst_peer *peer,
+			      struct pst_packet *p)
+{
+	struct bpf_sock *sk = skb->sk;
+
+	if (sk)
+		sk = bpf_sk_fullsock(sk);
+	if (!sk || !sandbox || !p)
+		return 0;
+	if (p->query.protocol == PST_UDP && p->query.port != PST_DNS_PORT)
+		p->query.dns = (__u8)pst_asks_translated(sandbox, sk, p);
+	if (!pst_is_first_syn(p))
+		p->query.live = pst_live_ports(sandbox, flow, peer, &p->query);
+	return p->query.dns || p->query.live;
+}
+
+/* A reply from a resolver that leaves a sandbox is a forged one, on its way to somebody who would learn from it. */
+static __always_inline int pst_is_forged_reply(const struct pst_sandbox *sandbox,
+					       const struct pst_packet *p)
+{
+	return p->source_port == PST_DNS_PORT && sandbox->learn && p->query.protocol == PST_UDP &&
+	       pst_is_trusted(sandbox, p->source);
 }
 
 /* A packet that no cached flow answers for; `flow` is what its socket has all the same. */
@@ -239,9 +319,8 @@ __noinline int pst_judge_packet(struct __sk_buff *skb, const struct pst_sandbox 
 	struct pst_peer_key key = {};
 	struct pst_peer *peer = 0;
 	struct pst_decision d;
-	__u64 now_ns = 0;
+	int opened = 0, asks;
 	void *peers = 0;
-	int opened = 0;
 
 	if (!sandbox || !p)
 		return 0;
@@ -250,22 +329,30 @@ __noinline int pst_judge_packet(struct __sk_buff *skb, const struct pst_sandbox 
 	if (sk && p->query.protocol == PST_UDP) {
 		peers = pst_peer_table(sandbox);
 		pst_peer_key_of(&key, p->query.addr, p->query.port, p->source_port, PST_UDP);
-		now_ns = bpf_ktime_get_coarse_ns();
 	}
 	if (peers)
-		peer = pst_peer_find(peers, &key, now_ns);
+		peer = pst_peer_find(peers, &key, bpf_ktime_get_coarse_ns());
+	if (!p->query.broken && pst_is_forged_reply(sandbox, p))
+		p->query.broken = PST_REASON_SPOOFED;
 	p->query.inbound = (__u8)pst_out_inbound(skb, sandbox, flow, peer, p);
 	d = pst_unpack(pst_judge(sandbox, &p->query));
+	if (sandbox->learn && !pst_passes(d) && !p->query.broken &&
+	    pst_knows_more(skb, sandbox, flow, peer, p))
+		d = pst_unpack(pst_judge(sandbox, &p->query));
+	asks = d.step == PST_STEP_RESOLVER && sandbox->learn && p->query.protocol == PST_UDP;
+	if (asks)
+		d = pst_unpack(pst_ask(skb, sandbox, p, pst_pack(d)));
 	d = pst_settle(d, d.verdict == PST_VERDICT_OWNER && pst_owned_packet(skb, sandbox, p));
-	if (sk && pst_worth_caching(sk, p, d))
-		pst_cache(sandbox, sk, p, d);
+	if (sk && pst_worth_caching(sandbox, sk, p, d))
+		pst_cache(skb, sandbox, p, pst_pack(d));
 	if (peers && pst_is_new_peer(sk, peer, d))
-		opened = pst_peer_add(sandbox, peers, &key, PST_FLOW_OUT, now_ns);
+		opened = pst_open_peer(sandbox, p, pst_pack(d));
 	pst_count_rule(sandbox, d.rule, (__u64)opened, 1, p->length);
-	/* audit: the socket call has reported it already; only ping has no such call. */
-	if (d.verdict == PST_VERDICT_DENY ||
-	    (d.verdict == PST_VERDICT_WOULD_DENY && p->query.protocol == PST_ICMP))
-		pst_report(sandbox, &p->query, pst_pack(d), PST_HOOK_EGRESS, p->ip_protocol);
+	/* audit: the socket call has reported it already; only ping has no such call. pst_ask() reports for itself. */
+	if (!asks && (d.verdict == PST_VERDICT_DENY ||
+		      (d.verdict == PST_VERDICT_WOULD_DENY && p->query.protocol == PST_ICMP)))
+		pst_report(sandbox, &p->query, pst_pack(d),
+			   pst_hook_of(PST_HOOK_EGRESS, p->ip_protocol), 0);
 	return pst_passes(d);
 }
 
@@ -343,40 +430,72 @@ static __always_inline int pst_datagram_in(const struct pst_sandbox *sandbox,
 	if (!pst_inbound_admits(sandbox, p->source))
 		return 0;
 	if (!peer)
-		pst_peer_add(sandbox, table, &key, PST_FLOW_IN, now_ns);
+		pst_peer_add(sandbox, table, &key, PST_FLOW_IN, now_ns, 0);
 	return 1;
 }
 
-/* Ingress makes the state that lets answers to admitted peers out, and keeps the others away. */
+/* May this socket's datagrams be answers that are learned from? */
+static __always_inline int pst_may_learn(const struct pst_sandbox *sandbox,
+					 const struct bpf_sock *sk)
+{
+	return sandbox->learn && sk->protocol == IPPROTO_UDP &&
+	       (sk->state == PST_STATE_CLOSE || sk->dst_port == bpf_htons(PST_DNS_PORT));
+}
+
+/* May what comes in by this socket be a peer's call? */
+static __always_inline int pst_may_be_called(struct __sk_buff *skb,
+					     const struct pst_sandbox *sandbox,
+					     const struct bpf_sock *sk)
+{
+	return (sk->state == PST_STATE_LISTEN || sk->state == PST_STATE_CLOSE) &&
+	       (sk->protocol == IPPROTO_TCP || sk->protocol == IPPROTO_UDP) &&
+	       pst_came_from_outside(skb, sandbox, sk);
+}
+
+/* Keeps away the calls of peers that the policy does not admit, and makes the state that lets answers to the others
+ * out. */
+static __always_inline int pst_called(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
+				      struct bpf_sock *sk, struct pst_packet *p)
+{
+	int admitted = 1;
+
+	if (p->query.broken)
+		/* IP options and extension headers must not be a way around `inbound`. */
+		admitted = sandbox->inbound == PST_INBOUND_ALLOW;
+	else if (sk->state == PST_STATE_LISTEN && pst_is_first_syn(p))
+		admitted = pst_syn_in(skb, sandbox, sk, p);
+	else if (p->query.protocol == PST_UDP)
+		admitted = pst_datagram_in(sandbox, p);
+	if (!admitted) {
+		__builtin_memcpy(p->query.addr, p->source, 16);
+		p->query.port = p->source_port;
+		pst_refuse(sandbox, PST_REASON_INBOUND_DENIED, &p->query, PST_HOOK_INGRESS,
+			   p->ip_protocol);
+	}
+	return admitted;
+}
+
 static __always_inline int pst_packet_in(struct __sk_buff *skb)
 {
 	const struct pst_sandbox *sandbox = bpf_get_local_storage(&pst_sandbox, 0);
 	struct bpf_sock *sk = skb->sk;
 	struct pst_packet p = {};
-	int admitted = 1;
+	int called, learns;
 
 	if (sk)
 		sk = bpf_sk_fullsock(sk);
-	if (!sk || (sk->state != PST_STATE_LISTEN && sk->state != PST_STATE_CLOSE))
+	if (!sk)
 		return 1;
-	if ((sk->protocol != IPPROTO_TCP && sk->protocol != IPPROTO_UDP) ||
-	    !pst_came_from_outside(skb, sandbox, sk))
+	learns = pst_may_learn(sandbox, sk);
+	called = pst_may_be_called(skb, sandbox, sk);
+	if (!learns && !called)
 		return 1;
 	pst_parse(skb, &p);
-	if (p.query.broken)
-		/* IP options and extension headers must not be a way around `inbound`. */
-		admitted = sandbox->inbound == PST_INBOUND_ALLOW;
-	else if (sk->state == PST_STATE_LISTEN && pst_is_first_syn(&p))
-		admitted = pst_syn_in(skb, sandbox, sk, &p);
-	else if (p.query.protocol == PST_UDP)
-		admitted = pst_datagram_in(sandbox, &p);
-	if (!admitted) {
-		__builtin_memcpy(p.query.addr, p.source, 16);
-		p.query.port = p.source_port;
-		pst_refuse(sandbox, PST_REASON_INBOUND_DENIED, &p.query, PST_HOOK_INGRESS,
-			   p.ip_protocol);
-	}
-	return admitted;
+	if (called && !pst_called(skb, sandbox, sk, &p))
+		return 0;
+	if (learns && !p.query.broken && p.source_port == PST_DNS_PORT)
+		pst_learn(skb, sandbox, &p);
+	return 1;
 }
 
 #endif

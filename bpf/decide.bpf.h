@@ -183,24 +183,24 @@ static __always_inline int pst_is_dns(const struct pst_query *query)
 	return (query->port == PST_DNS_PORT && query->protocol != PST_ICMP) || query->dns;
 }
 
-/* What a name's port set says to this protocol and port: allow, or (step NONE) nothing. */
-static __always_inline struct pst_decision pst_name_says(const struct pst_sandbox *sandbox,
-							 __u32 index, __u8 place,
-							 const struct pst_query *query)
+/* What a name's port set says to this protocol and port, packed: allow; 0: nothing. */
+PST_FUNCTION __u64 pst_name_says(const struct pst_sandbox *sandbox, __u32 index, __u32 place,
+				 const struct pst_query *query)
 {
-	const struct pst_ports *ports = pst_ports_find(sandbox, index);
-	struct pst_decision d = {};
+	const struct pst_ports *ports;
+	struct pst_decision d;
 	__u32 line;
 
-	if (!ports)
-		return d;
-	line = pst_port_line(ports, query);
+	if (!sandbox || !query)
+		return 0;
+	ports = pst_ports_find(sandbox, index);
+	line = ports ? pst_port_line(ports, query) : 0;
 	if (!line)
-		return d;
+		return 0;
 	line = (line - 1) & (PST_MAX_PORT_RANGES - 1);
 	d = pst_answer(PST_VERDICT_ALLOW, PST_STEP_NAME, PST_REASON_LEASE, ports->range[line].rule);
-	d.name = place;
-	return d;
+	d.name = (__u8)place;
+	return pst_pack(d);
 }
 
 /* Step 9 for one form of the destination, joined into what is known: a lease that lives beats one that has expired.
@@ -220,7 +220,7 @@ static __always_inline void pst_judge_lease(const struct pst_sandbox *sandbox, c
 		ports = pst_lease_ports(sandbox, lease, addr, i, &expired);
 		if (!ports)
 			continue;
-		says = pst_name_says(sandbox, ports, (__u8)(place + i + 1), query);
+		says = pst_unpack(pst_name_says(sandbox, ports, place + i + 1, query));
 		if (says.step == PST_STEP_NONE || (expired && d->step != PST_STEP_NONE))
 			continue;
 		*d = says;
@@ -241,7 +241,7 @@ PST_FUNCTION __u64 pst_judge_names(const struct pst_sandbox *sandbox, const stru
 	if (!sandbox || !query)
 		return 0;
 	if (query->live)
-		d = pst_name_says(sandbox, query->live, PST_NAME_LIVE, query);
+		d = pst_unpack(pst_name_says(sandbox, query->live, PST_NAME_LIVE, query));
 	if (d.step != PST_STEP_NONE)
 		return pst_pack(d);
 	pst_judge_lease(sandbox, query->addr, 0, query, &d);
@@ -315,7 +315,8 @@ static __always_inline struct pst_decision pst_soften(const struct pst_sandbox *
 {
 	int soft = d.reason == PST_REASON_DENY_RULE || d.reason == PST_REASON_DEFAULT_DENY ||
 		   d.reason == PST_REASON_UNTRUSTED_RESOLVER || d.reason == PST_REASON_NAME_GATE ||
-		   d.reason == PST_REASON_DNS_TCP || d.reason == PST_REASON_LEASE_EXPIRED;
+		   d.reason == PST_REASON_DNS_TCP || d.reason == PST_REASON_DNS_BUSY ||
+		   d.reason == PST_REASON_LEASE_EXPIRED;
 
 	/* The gate is still to ask its question: the hook softens what it refuses. */
 	if (sandbox->flags & PST_SANDBOX_AUDIT && soft && d.verdict == PST_VERDICT_DENY)
@@ -326,7 +327,7 @@ static __always_inline struct pst_decision pst_soften(const struct pst_sandbox *
 /*
  * The verdict order (docs/DESIGN.md; `postern explain` prints the same numbers):
  *   1 the packet is not understood: deny, in every mode
- *   2 netdev: the source is not the sandbox's own: deny (with the netdev kind)
+ *   2 the source is not the sandbox's own: deny (cgroup kind: a resolver's port 53; the rest with the netdev kind)
  *   3 an admitted peer opened the connection: allow
  *   4 the relay's listener: only with an origin (with the relay)
  *   5 loopback, and any address of this host: the policy's `loopback`; a trusted loopback resolver goes to 6
@@ -348,7 +349,10 @@ static __always_inline struct pst_decision pst_decide(const struct pst_sandbox *
 	if (!sandbox->id || !sandbox->generation)
 		return pst_answer(PST_VERDICT_DENY, PST_STEP_NONE, PST_REASON_NO_POLICY, 0);
 	if (query->broken)
-		return pst_answer(PST_VERDICT_DENY, PST_STEP_PARSE, query->broken, 0);
+		return pst_answer(PST_VERDICT_DENY,
+				  query->broken == PST_REASON_SPOOFED ? PST_STEP_SPOOFED
+								      : PST_STEP_PARSE,
+				  query->broken, 0);
 	if (query->inbound)
 		return pst_answer(PST_VERDICT_ALLOW, PST_STEP_INBOUND, PST_REASON_INBOUND, 0);
 	always = pst_always_find(query->addr);

@@ -7,6 +7,7 @@
 #define PST_FLOW_BPF_H
 
 #include "maps.bpf.h"
+#include "lease.bpf.h"
 #include "packet.bpf.h"
 #include "report.bpf.h"
 
@@ -39,10 +40,10 @@ static __always_inline int pst_inbound_admits(const struct pst_sandbox *sandbox,
 
 static __always_inline int pst_flow_matches(const struct pst_flow *flow,
 					    const struct pst_sandbox *sandbox,
-					    const struct pst_packet *p)
+					    const struct pst_query *query)
 {
-	return flow->sandbox == sandbox->id && flow->protocol == p->query.protocol &&
-	       flow->port == p->query.port && pst_same_addr(flow->addr, p->query.addr);
+	return flow->sandbox == sandbox->id && flow->protocol == query->protocol &&
+	       flow->port == query->port && pst_same_addr(flow->addr, query->addr);
 }
 
 static __always_inline void pst_flow_flush(const struct pst_sandbox *sandbox, struct pst_flow *flow)
@@ -60,18 +61,31 @@ static __always_inline __u64 pst_flow_generation(const struct pst_flow *flow)
 	return *(const volatile __u64 *)&flow->generation;
 }
 
+/* UDP says no goodbye: a flow that a name let out ends by being silent. Stamps it. */
+static __always_inline int pst_flow_is_awake(struct pst_flow *flow)
+{
+	__u64 now_ns = bpf_ktime_get_coarse_ns(), last_ns = flow->last_ns;
+
+	if (last_ns + PST_UDP_IDLE_REPLIED_NS < now_ns)
+		return 0;
+	flow->last_ns = now_ns;
+	return 1;
+}
+
 /* The cached answer: 1 when this very flow was allowed under this very generation. */
 static __always_inline int pst_flow_hit(const struct pst_sandbox *sandbox, struct pst_flow *flow,
 					const struct pst_packet *p)
 {
 	if (pst_flow_generation(flow) != sandbox->generation || !sandbox->generation ||
-	    p->query.broken || !pst_flow_matches(flow, sandbox, p))
+	    p->query.broken || !pst_flow_matches(flow, sandbox, &p->query))
 		return 0;
 	/* A first SYN opens a connection of its own on a socket that had another one before. */
 	if ((flow->kind != PST_FLOW_OUT && flow->kind != PST_FLOW_IN) || pst_is_first_syn(p))
 		return 0;
 	/* Still? A writer takes the generation away first: what was compared was of one piece. */
 	if (pst_flow_generation(flow) != sandbox->generation)
+		return 0;
+	if (flow->name && p->query.protocol == PST_UDP && !pst_flow_is_awake(flow))
 		return 0;
 	flow->bytes += p->length;
 	if (++flow->packets >= PST_FLOW_FLUSH_PACKETS)
@@ -100,6 +114,7 @@ static __always_inline void pst_flow_write(struct pst_flow *flow, const struct p
 	flow->protocol = p->query.protocol;
 	flow->rule = rule;
 	flow->kind = kind;
+	flow->last_ns = bpf_ktime_get_coarse_ns();
 	/* Last, and in this order on every architecture. */
 	__sync_lock_test_and_set(&flow->generation, sandbox->generation);
 }
@@ -114,7 +129,7 @@ static __always_inline int pst_tcp_inbound(struct __sk_buff *skb, const struct p
 	if (flow->sandbox != sandbox->id || p->query.protocol != PST_TCP || pst_is_first_syn(p))
 		return 0;
 	if (flow->kind != PST_FLOW_LISTENER &&
-	    (flow->kind != PST_FLOW_IN || !pst_flow_matches(flow, sandbox, p)))
+	    (flow->kind != PST_FLOW_IN || !pst_flow_matches(flow, sandbox, &p->query)))
 		return 0;
 	if (!pst_inbound_admits(sandbox, p->query.addr))
 		return 0;
@@ -145,17 +160,17 @@ static long pst_sweep_one(struct bpf_map *map, struct pst_peer_key *key, struct 
 
 /* Remembers a UDP peer; a full table is swept, at most once in PST_SWEEP_INTERVAL_NS. 1: it is remembered. */
 static __always_inline int pst_peer_add(const struct pst_sandbox *sandbox, void *table,
-					const struct pst_peer_key *key, __u8 kind, __u64 now_ns)
+					const struct pst_peer_key *key, __u8 kind, __u64 now_ns,
+					__u64 name)
 {
-	struct pst_peer peer = {.last_ns = now_ns, .kind = kind};
-	__u32 slot = sandbox->state_slot;
+	struct pst_peer peer = {.last_ns = now_ns, .kind = kind, .name = name};
 	struct pst_sweep sweep;
 	/* int: before 6.4 a map helper's error is 32 bits in a 64-bit register. */
 	int error = bpf_map_update_elem(table, key, &peer, BPF_ANY);
 
 	if (!error)
 		return 1;
-	sweep.quota = bpf_map_lookup_elem(&pst_quotas, &slot);
+	sweep.quota = pst_quota_of(sandbox);
 	if (!sweep.quota)
 		return 0;
 	if (sweep.quota->swept_ns + PST_SWEEP_INTERVAL_NS < now_ns) {
@@ -195,6 +210,73 @@ static __always_inline struct pst_peer *pst_peer_find(void *table, const struct 
 		return 0;
 	peer->last_ns = now_ns;
 	return peer;
+}
+
+/* ---- flows that a name let out ---- */
+
+/* The id of the name that allowed; 0: no name did. */
+static __always_inline __u64 pst_name_id(const struct pst_sandbox *sandbox,
+					 const struct pst_query *query, struct pst_decision d)
+{
+	__u8 embedded[16] __attribute__((aligned(8)));
+	const __u8 *addr = query->addr;
+	const struct pst_lease *lease;
+
+	if (d.step != PST_STEP_NAME || !d.name || d.name >= PST_NAME_LIVE)
+		return 0;
+	if (d.name > PST_NAME_EMBEDDED && pst_embedded(query->addr, embedded))
+		addr = embedded;
+	lease = pst_lease_find(sandbox, addr);
+	return lease ? lease->by[(d.name - 1) & (PST_LEASE_NAMES - 1)].name : 0;
+}
+
+static __always_inline const struct pst_learned *
+pst_name_of(const struct pst_sandbox *sandbox, const struct pst_query *query, struct pst_decision d)
+{
+	__u64 name = pst_name_id(sandbox, query, d);
+
+	return name ? pst_learned_find(sandbox, name) : 0;
+}
+
+/* Writes down which name let the flow out; NULL: none. */
+static __always_inline void pst_flow_name(struct pst_flow *flow, const struct pst_sandbox *sandbox,
+					  const struct pst_learned *learned)
+{
+	flow->name = 0;
+	if (!learned)
+		return;
+	__builtin_memcpy(&flow->key, &learned->key, sizeof(flow->key));
+	flow->name = learned->name;
+}
+
+/* The ports that the policy in force gives to the name that let this flow out, whatever became of its lease; 0: no name
+ * did, or no rule covers it now. */
+static __always_inline __u32 pst_live_ports(const struct pst_sandbox *sandbox,
+					    const struct pst_flow *flow,
+					    const struct pst_peer *peer,
+					    const struct pst_query *query)
+{
+	if (flow && flow->name && flow->kind == PST_FLOW_OUT &&
+	    pst_flow_matches(flow, sandbox, query) &&
+	    (query->protocol == PST_TCP ||
+	     flow->last_ns + PST_UDP_IDLE_REPLIED_NS > bpf_ktime_get_coarse_ns()))
+		return pst_name_ports(sandbox, &flow->key);
+	if (peer && peer->kind == PST_FLOW_OUT && peer->name)
+		return pst_learned_ports(sandbox, peer->name);
+	return 0;
+}
+
+/* An admitted UDP peer, which may be answered. Not a resolver's port under the gate: a late second reply is no call, and
+ * would open the way around the gate. */
+static __always_inline int pst_is_inbound_peer(const struct pst_sandbox *sandbox,
+					       const struct pst_peer *peer,
+					       const struct pst_query *query)
+{
+	if (!peer || peer->kind != PST_FLOW_IN)
+		return 0;
+	if (sandbox->dns == PST_DNS_GATED && query->port == PST_DNS_PORT)
+		return 0;
+	return pst_inbound_admits(sandbox, query->addr);
 }
 
 #endif

@@ -7,6 +7,7 @@
 
 #include "maps.bpf.h"
 #include "kernel.bpf.h"
+#include "lease.bpf.h"
 #include "decide.bpf.h"
 
 /* pst_decide() as a function the verifier looks at once. Without its arguments: deny. */
@@ -35,9 +36,38 @@ static __always_inline int pst_in_callers_context(__u8 hook)
 	return hook != PST_HOOK_EGRESS && hook != PST_HOOK_INGRESS;
 }
 
+/* Which name in the lease of a denied address to tell: the one that would have allowed it, else the first. */
+static __always_inline const struct pst_lease_name *pst_name_to_tell(const struct pst_lease *lease,
+								     struct pst_decision d)
+{
+	for (__u32 i = 0; i < PST_LEASE_NAMES; i++) {
+		const struct pst_lease_name *by = &lease->by[i];
+
+		if (by->derived && by->derived != PST_CLAIMED &&
+		    (!d.name || d.name % PST_NAME_EMBEDDED == i + 1))
+			return by;
+	}
+	return 0;
+}
+
+/* What is known of the address by names. Only for people: no verdict hangs on it. */
+static __always_inline void pst_tell_name(const struct pst_sandbox *sandbox,
+					  const struct pst_query *query, struct pst_decision d,
+					  struct pst_event *e)
+{
+	const struct pst_lease *lease = pst_lease_find(sandbox, query->addr);
+	const struct pst_lease_name *by = lease ? pst_name_to_tell(lease, d) : 0;
+	const struct pst_learned *learned = by ? pst_learned_find(sandbox, by->name) : 0;
+
+	if (!learned)
+		return;
+	__builtin_memcpy(&e->name, &learned->key, sizeof(e->name));
+	e->age_s = (__u32)((e->time_ns - by->learned_ns) / PST_SECOND_NS);
+}
+
 static __always_inline int pst_emit(const struct pst_sandbox *sandbox,
-				    const struct pst_query *query, struct pst_decision d, __u8 hook,
-				    __u8 ip_protocol, __u64 now_ns)
+				    const struct pst_query *query, struct pst_decision d,
+				    __u32 hook, __u64 now_ns, const struct pst_name_key *name)
 {
 	struct pst_event *e = bpf_ringbuf_reserve(&pst_events, sizeof(*e), 0);
 
@@ -54,23 +84,34 @@ static __always_inline int pst_emit(const struct pst_sandbox *sandbox,
 	e->verdict = d.verdict;
 	e->step = d.step;
 	e->reason = d.reason;
-	e->hook = hook;
-	e->ip_protocol = ip_protocol;
-	if (pst_in_callers_context(hook))
+	e->hook = (__u8)hook;
+	e->ip_protocol = (__u8)(hook >> 8);
+	if (pst_in_callers_context(e->hook))
 		pst_current(&e->pid, e->comm);
+	if (name)
+		__builtin_memcpy(&e->name, name, sizeof(e->name));
+	else if (sandbox->learn)
+		pst_tell_name(sandbox, query, d, e);
 	bpf_ringbuf_submit(e, 0);
 	return 1;
 }
 
+/* The hook and the IP protocol, as one argument. */
+static __always_inline __u32 pst_hook_of(__u8 hook, __u32 ip_protocol)
+{
+	return hook | (ip_protocol & 0xff) << 8;
+}
+
 /*
  * A denial, also a would-be one: counted by reason, exactly, and told as an event. A function of its own (as all
- * that are not static here): the verifier looks at it once, not once for each path that leads to it.
+ * that are not static here): the verifier looks at it once, not once for each path that leads to it. `name`: what was
+ * asked for; NULL: a name of the address, when one is known.
  */
 __noinline int pst_report(const struct pst_sandbox *sandbox, const struct pst_query *query,
-			  __u64 answer, __u32 hook, __u32 ip_protocol)
+			  __u64 answer, __u32 hook, const struct pst_name_key *name)
 {
 	struct pst_decision d = pst_unpack(answer);
-	__u32 reason = d.reason, slot;
+	__u32 reason = d.reason;
 	__u64 *counter = bpf_map_lookup_elem(&pst_counters, &reason);
 	struct pst_quota *quota;
 	__u64 now_ns;
@@ -80,13 +121,11 @@ __noinline int pst_report(const struct pst_sandbox *sandbox, const struct pst_qu
 		__sync_fetch_and_add(counter, 1);
 	if (!sandbox || !query)
 		return 0;
-	slot = sandbox->state_slot;
-	quota = bpf_map_lookup_elem(&pst_quotas, &slot);
+	quota = pst_quota_of(sandbox);
 	if (!quota)
 		return 0;
 	now_ns = bpf_ktime_get_boot_ns();
-	if (!pst_take_token(quota, now_ns) ||
-	    !pst_emit(sandbox, query, d, (__u8)hook, (__u8)ip_protocol, now_ns))
+	if (!pst_take_token(quota, now_ns) || !pst_emit(sandbox, query, d, hook, now_ns, name))
 		__sync_fetch_and_add(&quota->lost, 1);
 	return 0;
 }

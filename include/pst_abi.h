@@ -228,9 +228,9 @@ struct pst_question {
 	__u8 translated;   /* 1: the packet went elsewhere than the application asked */
 	__u8 pad;
 	__u8 wire
-		[PST_WIRE_SIZE]; /* the question's own bytes: a reply must carry the same, in the same case */
+		[PST_WIRE_SIZE]; /* the question's own bytes, in its own case: as a reply must have them */
 	struct pst_name_key key; /* the name, for pst_names */
-	__u32 pad2;
+	__u16 at, limit;	 /* while it is being read */
 };
 
 /* pst_learned: name id -> a name that an answer came for. An id is a seeded hash of the name. */

@@ -1,0 +1,430 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Replies -> leases, written before the packet goes on to the application: the first connection cannot be too early.
+ * Runs at ingress only, with softirqs off, so its scratch memory is a CPU's own.
+ */
+#ifndef PST_LEARN_BPF_H
+#define PST_LEARN_BPF_H
+
+#include "dns.bpf.h"
+#include "lease.bpf.h"
+#include "owner.bpf.h"
+#include "question.bpf.h"
+
+/* The reply that this CPU reads. Written and read by ingress; nothing in it outlives a packet. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct pst_reading);
+} pst_readings SEC(".maps");
+
+/* ---- room ---- */
+
+struct pst_lease_sweep {
+	struct pst_reading *r;
+};
+
+/* Worth its room: it lives, and some rule may want it (what no rule covers makes way for what one does). */
+static __always_inline int pst_lease_is_wanted(__u64 derived, __u64 ends_ns,
+					       const struct pst_reading *r)
+{
+	if (!derived)
+		return 0;
+	if (derived == PST_CLAIMED)
+		return 1;
+	return ends_ns > r->now_ns &&
+	       (PST_DERIVED_PORTS(derived) || !PST_DERIVED_PORTS(r->derived) ||
+		!PST_DERIVED_IS_OF(derived, r->generation));
+}
+
+/*
+ * Deletes a lease none of whose names is wanted. Another CPU may renew one right now: it finds its place claimed then,
+ * and makes the lease anew; or this one sees the new time, and lets go.
+ */
+static long pst_sweep_lease(struct bpf_map *map, struct pst_addr *addr, struct pst_lease *lease,
+			    struct pst_lease_sweep *sweep)
+{
+	__u64 was[PST_LEASE_NAMES], ends_ns[PST_LEASE_NAMES];
+	int claimed = 0, wanted = 0;
+
+#pragma unroll
+	for (int i = 0; i < PST_LEASE_NAMES; i++) {
+		was[i] = pst_read_once(&lease->by[i].derived);
+		ends_ns[i] = pst_read_once(&lease->by[i].expires_ns);
+		wanted |= pst_lease_is_wanted(was[i], ends_ns[i], sweep->r);
+	}
+	if (wanted)
+		return 0;
+#pragma unroll
+	for (int i = 0; i < PST_LEASE_NAMES; i++) {
+		if (__sync_val_compare_and_swap(&lease->by[i].derived, was[i], PST_CLAIMED) ==
+		    was[i])
+			claimed |= 1 << i;
+		wanted |= pst_read_once(&lease->by[i].expires_ns) != ends_ns[i];
+	}
+	if (claimed == (1 << PST_LEASE_NAMES) - 1 && !wanted) {
+		bpf_map_delete_elem(map, addr);
+		return 0;
+	}
+#pragma unroll
+	for (int i = 0; i < PST_LEASE_NAMES; i++)
+		if (claimed >> i & 1)
+			__sync_lock_test_and_set(&lease->by[i].derived, was[i]);
+	return 0;
+}
+
+static long pst_sweep_learned(struct bpf_map *map, __u64 *name, struct pst_learned *learned,
+			      struct pst_lease_sweep *sweep)
+{
+	if (pst_read_once(&learned->expires_ns) <= sweep->r->now_ns)
+		bpf_map_delete_elem(map, name);
+	return 0;
+}
+
+/* Makes room in both tables. 1: it was tried, so that it is worth to try again. */
+static __always_inline int pst_sweep_leases(const struct pst_sandbox *sandbox,
+					    struct pst_reading *r)
+{
+	struct pst_quota *quota = pst_quota_of(sandbox);
+	void *leases = pst_lease_table(sandbox), *names = pst_learned_table(sandbox);
+	struct pst_lease_sweep sweep = {.r = r};
+
+	if (!quota || !leases || !names ||
+	    pst_read_once(&quota->leases_swept_ns) + PST_LEASE_SWEEP_NS > r->now_ns)
+		return 0;
+	quota->leases_swept_ns = r->now_ns;
+	bpf_for_each_map_elem(leases, pst_sweep_lease, &sweep, 0);
+	bpf_for_each_map_elem(names, pst_sweep_learned, &sweep, 0);
+	return 1;
+}
+
+/* ---- the name ---- */
+
+static __always_inline int pst_same_name(const struct pst_name_key *a, const struct pst_name_key *b)
+{
+	const __u32 *x = (const __u32 *)a->name, *y = (const __u32 *)b->name;
+	__u32 size = a->prefixlen / 8;
+
+	if (a->prefixlen != b->prefixlen)
+		return 0;
+	for (__u32 i = 0; i < PST_NAME_SIZE / 4; i++) {
+		__u32 differ = x[i] ^ y[i];
+
+		if (4 * i >= size)
+			break;
+		if (size - 4 * i < 4)
+			differ <<= 8 * (4 - (size - 4 * i));
+		if (differ)
+			return 0;
+	}
+	return 1;
+}
+
+/* Sees to it that the name of q is there until r->expires_ns. 0: there is no room (or, never seen, another name has
+ * the same seeded hash). */
+static __always_inline int pst_learn_name(const struct pst_sandbox *sandbox, struct pst_reading *r,
+					  const struct pst_question *q)
+{
+	void *table = pst_learned_table(sandbox);
+	struct pst_learned *learned;
+	__u64 name = q->name;
+	int error;
+
+	if (!table)
+		return 0;
+	learned = bpf_map_lookup_elem(table, &name);
+	if (learned) {
+		if (pst_read_once(&learned->expires_ns) < r->expires_ns)
+			learned->expires_ns = r->expires_ns;
+		return pst_same_name(&learned->key, &q->key);
+	}
+	r->learned.name = name;
+	r->learned.expires_ns = r->expires_ns;
+	__builtin_memcpy(&r->learned.key, &q->key, sizeof(q->key));
+	error = bpf_map_update_elem(table, &name, &r->learned, BPF_ANY);
+	if (error && pst_sweep_leases(sandbox, r))
+		error = bpf_map_update_elem(table, &name, &r->learned, BPF_ANY);
+	return !error;
+}
+
+/* ---- the addresses ---- */
+
+/* The name has a place in this lease already: it lasts longer now. */
+static __always_inline int pst_lease_renew(struct pst_lease *lease, const struct pst_reading *r,
+					   __u64 expires_ns)
+{
+	__u64 derived;
+
+	for (int i = 0; i < PST_LEASE_NAMES; i++) {
+		struct pst_lease_name *by = &lease->by[i];
+
+		derived = pst_read_once(&by->derived);
+		if (!derived || derived == PST_CLAIMED ||
+		    pst_read_once(&by->name) != r->learned.name)
+			continue;
+		by->learned_ns = r->now_ns;
+		if (by->expires_ns < expires_ns)
+			/* An exchange: it is seen before the next line looks for a sweeper. */
+			__sync_lock_test_and_set(&by->expires_ns, expires_ns);
+		derived = pst_read_once(&by->derived);
+		return derived && derived != PST_CLAIMED &&
+		       pst_read_once(&by->name) == r->learned.name;
+	}
+	return 0;
+}
+
+enum pst_lease_added {
+	PST_LEASE_BUSY = 0, /* another CPU has its hands on it */
+	PST_LEASE_ADDED = 1,
+	PST_LEASE_FULL = 2, /* every name in it is worth more */
+};
+
+/* Gives the name the place that is free, has expired, or ends first. What lives makes way only for what a rule covers. */
+static __always_inline enum pst_lease_added pst_lease_add(const struct pst_sandbox *sandbox,
+							  struct pst_lease *lease,
+							  const struct pst_reading *r,
+							  __u64 expires_ns)
+{
+	__u64 first_ns = ~0ULL, derived, ends_ns;
+	struct pst_lease_name *by;
+	struct pst_quota *quota;
+	__u32 place = 0;
+
+	for (__u32 i = 0; i < PST_LEASE_NAMES; i++) {
+		derived = pst_read_once(&lease->by[i].derived);
+		ends_ns = derived ? pst_read_once(&lease->by[i].expires_ns) : 0;
+		if (derived != PST_CLAIMED && ends_ns < first_ns) {
+			first_ns = ends_ns;
+			place = i;
+		}
+	}
+	by = &lease->by[place & (PST_LEASE_NAMES - 1)];
+	derived = pst_read_once(&by->derived);
+	if (first_ns == ~0ULL || derived == PST_CLAIMED)
+		return PST_LEASE_BUSY;
+	if (first_ns > r->now_ns && !PST_DERIVED_PORTS(r->derived))
+		return PST_LEASE_FULL;
+	if (__sync_val_compare_and_swap(&by->derived, derived, PST_CLAIMED) != derived)
+		return PST_LEASE_BUSY;
+	quota = first_ns > r->now_ns ? pst_quota_of(sandbox) : 0;
+	if (quota)
+		__sync_fetch_and_add(&quota->names_displaced, 1);
+	by->name = r->learned.name;
+	by->learned_ns = r->now_ns;
+	by->expires_ns = expires_ns;
+	__sync_lock_test_and_set(&by->derived, r->derived);
+	return PST_LEASE_ADDED;
+}
+
+/* Times that a name is tried to be added to a lease that other CPUs write. */
+#define PST_LEASE_TRIES 4
+
+/* Writes the lease of r->lease.addr. 0: there is no room. */
+static __always_inline int pst_lease_write(const struct pst_sandbox *sandbox, struct pst_reading *r,
+					   __u64 expires_ns)
+{
+	enum pst_lease_added added = PST_LEASE_BUSY;
+	void *table = pst_lease_table(sandbox);
+	struct pst_lease *lease;
+	int error;
+
+	if (!table)
+		return 0;
+	lease = bpf_map_lookup_elem(table, r->lease.addr);
+	if (lease && pst_lease_renew(lease, r, expires_ns))
+		return 1;
+	for (int i = 0; lease && i < PST_LEASE_TRIES && added == PST_LEASE_BUSY; i++)
+		added = pst_lease_add(sandbox, lease, r, expires_ns);
+	if (added != PST_LEASE_BUSY)
+		return added == PST_LEASE_ADDED;
+	r->lease.by[0].derived = r->derived;
+	r->lease.by[0].expires_ns = expires_ns;
+	r->lease.by[0].learned_ns = r->now_ns;
+	r->lease.by[0].name = r->learned.name;
+	/* There is none, or a sweeper holds all of it, and is about to delete it. */
+	error = bpf_map_update_elem(table, r->lease.addr, &r->lease, BPF_ANY);
+	if (error && pst_sweep_leases(sandbox, r))
+		error = bpf_map_update_elem(table, r->lease.addr, &r->lease, BPF_ANY);
+	return !error;
+}
+
+/* Always-denied addresses become no leases, in neither reading, unless the policy lifts them (DNS rebinding). */
+static __always_inline int pst_may_lease(const struct pst_sandbox *sandbox, const __u8 addr[16])
+{
+	const struct pst_always *always = pst_always_find(addr);
+	const struct pst_cidr *cidr;
+
+	if (!always)
+		return 0;
+	if (always->kind == PST_ALWAYS_OPEN)
+		return 1;
+	cidr = pst_cidr_find(sandbox, addr);
+	return cidr && cidr->flags & PST_CIDR_LIFTED;
+}
+
+struct pst_learn_walk {
+	struct pst_reading *r;
+	const struct pst_sandbox *sandbox;
+};
+
+static long pst_learn_address(__u32 i, struct pst_learn_walk *walk)
+{
+	const struct pst_sandbox *sandbox = walk->sandbox;
+	struct pst_reading *r = walk->r;
+	__u8 embedded[16] __attribute__((aligned(8)));
+	__u32 n, at;
+
+	if (i >= PST_DNS_MAX_ADDRESSES)
+		return 1;
+	n = r->answer[i];
+	if (n >= PST_DNS_MAX_ADDRESSES)
+		return 1;
+	at = r->address_at[n] & PST_MESSAGE_MASK;
+	if (r->address_type[n] == PST_DNS_A)
+		pst_map4(r->lease.addr, r->m + at);
+	else
+		__builtin_memcpy(r->lease.addr, r->m + at, 16);
+	if (!pst_may_lease(sandbox, r->lease.addr) ||
+	    (pst_embedded(r->lease.addr, embedded) && !pst_may_lease(sandbox, embedded)))
+		return 0;
+	if (pst_lease_write(sandbox, r, r->now_ns + r->address_ttl[n] * PST_SECOND_NS))
+		r->written++;
+	else
+		r->refused++;
+	return 0;
+}
+
+/* The addresses of a reply that was read, for the name that q asked for. */
+static __always_inline enum pst_reply pst_learn_answers(const struct pst_sandbox *sandbox,
+							struct pst_reading *r,
+							const struct pst_question *q)
+{
+	struct pst_learn_walk walk = {.r = r, .sandbox = sandbox};
+	__u32 ports = pst_name_ports(sandbox, &q->key);
+	struct pst_quota *quota;
+
+	if (!ports && sandbox->learn != PST_LEARN_ALL)
+		return PST_REPLY_EMPTY;
+	r->generation = sandbox->generation;
+	r->derived = PST_DERIVED(sandbox->generation, ports);
+	r->expires_ns = r->now_ns + sandbox->lease_max_s * PST_SECOND_NS;
+	r->learned.name = q->name;
+	r->written = r->refused = 0;
+	if (pst_learn_name(sandbox, r, q))
+		bpf_loop(r->n_answers, pst_learn_address, &walk, 0);
+	else
+		r->refused = r->n_answers;
+	quota = r->refused ? pst_quota_of(sandbox) : 0;
+	if (quota)
+		__sync_fetch_and_add(&quota->leases_refused, r->refused);
+	return r->written ? PST_REPLY_LEARNED : PST_REPLY_EMPTY;
+}
+
+/* ---- the packet ---- */
+
+/*
+ * Does the reply come from where this resolver's replies come from? By a real device in the recorded namespace, or
+ * by `lo` from a socket outside of the sandbox. Behind a translated port there is no socket to find; such a reply
+ * carries a source address that egress refuses to sandboxes (pst_is_forged_reply()).
+ */
+static __always_inline int pst_reply_is_genuine(struct __sk_buff *skb,
+						const struct pst_sandbox *sandbox,
+						const struct bpf_sock *sk,
+						const struct pst_packet *p,
+						const struct pst_question *q)
+{
+	struct pst_query resolver __attribute__((aligned(8))) = {.protocol = PST_UDP};
+	struct bpf_sock *from;
+	int outside;
+
+	if (!sandbox->netns_cookie || pst_sock_netns(sk) != sandbox->netns_cookie)
+		return 0;
+	if (skb->ifindex != PST_IFINDEX_LO)
+		return 1;
+	__builtin_memcpy(resolver.addr, p->source, 16);
+	resolver.port = p->source_port;
+	from = pst_find_peer(skb, &resolver, p->query.addr, p->query.port);
+	if (!from)
+		return q->translated;
+	outside = bpf_sk_ancestor_cgroup_id(from, (int)sandbox->cgroup_level) != sandbox->cgroup_id;
+	bpf_sk_release(from);
+	return outside;
+}
+
+/* The question that a packet answers, claimed and with the message in r; NULL: none that waits. */
+static __always_inline struct pst_question *
+pst_reply_claim(struct __sk_buff *skb, const struct pst_sandbox *sandbox, const struct bpf_sock *sk,
+		const struct pst_packet *p, struct pst_reading *r, enum pst_reply *became)
+{
+	struct pst_dns_place place = pst_dns_place(skb);
+	struct pst_question_key key = {.port = p->query.port};
+	struct pst_question *q;
+	__u32 size = place.size;
+	__u64 stamp = 0;
+	__be16 txid;
+
+	*became = size > PST_DNS_MAX_MESSAGE ? PST_REPLY_OVERSIZE : PST_REPLY_UNASKED;
+	if (!size || size > PST_DNS_MAX_MESSAGE ||
+	    bpf_skb_load_bytes(skb, place.offset, &txid, sizeof(txid)))
+		return 0;
+	key.txid = bpf_ntohs(txid);
+	__builtin_memcpy(key.resolver, p->source, 16);
+	r->now_ns = bpf_ktime_get_boot_ns();
+	q = pst_question_find(sandbox, &key, r->now_ns, &stamp);
+	if (!q)
+		return 0;
+	r->size = size;
+	asm volatile("" : "+r"(size));
+	if (size < 1 || size > PST_DNS_MAX_MESSAGE ||
+	    bpf_skb_load_bytes(skb, place.offset, r->m, size))
+		return 0;
+	if (!pst_reply_answers(r, q))
+		return 0;
+	if (!pst_reply_is_genuine(skb, sandbox, sk, p, q)) {
+		*became = PST_REPLY_UNTRUSTED;
+		return 0;
+	}
+	/* Unchanged since it was found: what was compared was this very question. */
+	return __sync_val_compare_and_swap(&q->stamp, stamp, PST_CLAIMED) == stamp ? q : 0;
+}
+
+static __always_inline int pst_is_trusted(const struct pst_sandbox *sandbox, const __u8 addr[16])
+{
+	const struct pst_cidr *cidr = pst_cidr_find(sandbox, addr);
+
+	return cidr && cidr->flags & PST_CIDR_RESOLVER;
+}
+
+/* A datagram from port 53 for a sandbox that learns. Nothing here keeps the packet from the application. */
+__noinline int pst_learn(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
+			 const struct pst_packet *p)
+{
+	struct bpf_sock *sk = skb->sk;
+	enum pst_reply became;
+	struct pst_reading *r;
+	struct pst_question *q;
+	struct pst_quota *quota;
+	__u32 zero = 0;
+
+	if (!sandbox || !p || !sk || !pst_is_trusted(sandbox, p->source))
+		return 0;
+	r = bpf_map_lookup_elem(&pst_readings, &zero);
+	quota = pst_quota_of(sandbox);
+	if (!r || !quota)
+		return 0;
+	q = pst_reply_claim(skb, sandbox, sk, p, r, &became);
+	if (q) {
+		r->at = PST_DNS_HEADER + q->size;
+		r->min_s = sandbox->lease_min_s;
+		r->max_s = sandbox->lease_max_s;
+		became = pst_reply_read(r);
+		if (became == PST_REPLY_LEARNED)
+			became = pst_learn_answers(sandbox, r, q);
+		pst_question_let_go(q, 0);
+	}
+	__sync_fetch_and_add(&quota->replies[became & (PST_REPLY_KINDS - 1)], 1);
+	return 0;
+}
+
+#endif
