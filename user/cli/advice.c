@@ -60,16 +60,19 @@ static struct policy_dest dest_of_name(const struct pst_event *event, const char
 	return dest;
 }
 
-static void note_nearest_address(const struct policy_rule *nearest, const struct pst_event *event,
-				 char *note)
+void advise_lack(const struct policy *policy, const struct policy_rule *nearest,
+		 const struct addr *a, const char *name, char note[RECORD_NOTE_MAX])
 {
-	struct addr a = address_of(event);
 	char entry[POLICY_DEST_TEXT_MAX];
 
+	if (*name) {
+		explain_nearest_name(policy, name, note, RECORD_NOTE_MAX);
+		return;
+	}
 	snprintf(note, RECORD_NOTE_MAX, "nearest rule \"%s\" %s",
 		 nearest->text ? nearest->text : policy_dest_print(&nearest->dest, entry),
-		 cidr_contains(&nearest->dest.cidr, &a) ? "covers the address on other ports only"
-							: "is for other addresses");
+		 cidr_contains(&nearest->dest.cidr, a) ? "covers the address on other ports only"
+						       : "is for other addresses");
 }
 
 /* The rule that comes closest, as the number of its place and as a sentence. */
@@ -77,6 +80,7 @@ static void advise_nearest(const struct policy *policy, const struct pst_event *
 			   const char *name, struct record_advice *advice)
 {
 	struct pst_query query = query_of(event);
+	struct addr a = address_of(event);
 	const struct policy_rule *nearest;
 
 	nearest = *name ? explain_nearest_pattern(policy, name) : explain_nearest(policy, &query);
@@ -84,10 +88,7 @@ static void advise_nearest(const struct policy *policy, const struct pst_event *
 		return;
 	policy_rule_label(policy, (unsigned)(nearest - policy->rules) + 1, advice->nearest,
 			  sizeof(advice->nearest));
-	if (*name)
-		explain_nearest_name(policy, name, advice->note, sizeof(advice->note));
-	else
-		note_nearest_address(nearest, event, advice->note);
+	advise_lack(policy, nearest, &a, name, advice->note);
 }
 
 /* The same edit as `explain` proposes for `reason`. */

@@ -13,7 +13,7 @@ const char run_options_help[] =
 	"CMD runs as the user who called sudo.\n"
 	"\n"
 	"  -p, --policy FILE         policy document ('-': standard input)\n"
-	"  -a, --allow DEST          allow an address, range or URL; one makes the default deny\n"
+	"  -a, --allow DEST          allow a name, address, range or URL; one makes the default deny\n"
 	"  -d, --deny CIDR           deny an address or range\n"
 	"      --allow-private CIDR  lift a range from the host's always-denied set\n"
 	"      --resolver IP         trust this DNS resolver too\n"
