@@ -8,7 +8,7 @@ postern=$PWD/${B:-build}/postern
 host=pst-$$-demo-host
 inet=pst-$$-demo-inet
 dir=
-nginx_pid=
+server_pids=
 failures=0
 
 say()
@@ -24,7 +24,8 @@ die()
 
 clean_up()
 {
-	[ -z "$nginx_pid" ] || { kill "$nginx_pid" && wait "$nginx_pid"; } 2>/dev/null
+	# shellcheck disable=SC2086 # words on purpose
+	[ -z "$server_pids" ] || { kill $server_pids && wait $server_pids; } 2>/dev/null
 	ip netns del "$host" 2>/dev/null
 	ip netns del "$inet" 2>/dev/null
 	[ -z "$dir" ] || rm -rf "$dir"
@@ -32,10 +33,13 @@ clean_up()
 trap clean_up EXIT
 trap 'exit 130' INT TERM
 
-# Runs in the host namespace with the caller's mounts (`ip netns exec` would put a new /sys over them).
+# Runs in the host namespace with the caller's mounts (`ip netns exec` would put a new /sys over them) but for the
+# resolver's address.
 on_host()
 {
-	nsenter --net="/run/netns/$host" -- "$@"
+	# shellcheck disable=SC2016 # expanded inside
+	nsenter --net="/run/netns/$host" -- unshare -m sh -c \
+		'mount --bind "$0" /etc/resolv.conf && exec "$@"' "$dir/resolv.conf" "$@"
 }
 
 make_internet()
@@ -57,11 +61,30 @@ make_internet()
 	done
 }
 
+# dnsmasq at 192.0.2.1, which knows two names. What is asked stands in dns.log.
+start_resolver()
+{
+	echo 'nameserver 192.0.2.1' >"$dir/resolv.conf"
+	: >"$dir/dns.log"
+	nsenter --net="/run/netns/$inet" -- dnsmasq --keep-in-foreground --conf-file=/dev/null --user=root \
+		--pid-file="$dir/dns.pid" --no-resolv --no-hosts --local=/example.com/ --log-queries \
+		--log-facility="$dir/dns.log" --host-record=example.com,93.184.216.34 \
+		--host-record=files.example.com,93.184.216.99 &
+	server_pids="$server_pids $!"
+	for ((tries = 0; tries < 500; tries++)); do
+		on_host getent ahostsv4 example.com >/dev/null && return 0
+		kill -0 $! 2>/dev/null || break
+		read -r -t 0.01 <> <(:)
+	done
+	cat "$dir/dns.log" >&2
+	return 1
+}
+
 # nginx on every address of the internet: 80, 443 (TLS) and 5432, where the demo's database would be.
 start_server()
 {
-	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=web.example.com \
-		-addext subjectAltName=DNS:web.example.com -keyout "$dir/key.pem" -out "$dir/cert.pem" \
+	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=example.com \
+		-addext subjectAltName=DNS:example.com,DNS:files.example.com -keyout "$dir/key.pem" -out "$dir/cert.pem" \
 		2>"$dir/openssl.log" || { cat "$dir/openssl.log" >&2; return 1; }
 	cat >"$dir/nginx.conf" <<-END
 		daemon off;
@@ -90,26 +113,30 @@ start_server()
 		}
 	END
 	nsenter --net="/run/netns/$inet" -- nginx -p "$dir" -c "$dir/nginx.conf" -e "$dir/error.log" &
-	nginx_pid=$!
+	server_pids="$server_pids $!"
 	for ((tries = 0; tries < 500; tries++)); do
 		on_host curl -s -o /dev/null --max-time 1 http://93.184.216.34/up && return 0
-		kill -0 "$nginx_pid" 2>/dev/null || break
+		kill -0 $! 2>/dev/null || break
 		read -r -t 0.01 <> <(:)
 	done
 	cat "$dir/error.log" >&2
 	return 1
 }
 
-# What the policy of the demo is: on the command line, and as a document for `explain`.
-policy=(--allow 93.184.216.0/24 --allow 10.9.0.0/24:5432 --allow-private 10.9.0.0/24)
-shown=${policy[*]}
+# The policy of what is shown next: on the command line, then as a document.
+set_policy()
+{
+	policy=("$@")
+	shown=$*
+}
+
 write_policy()
 {
 	cat >"$dir/policy.json" <<-END
 		{
-		  "allowOut": ["93.184.216.0/24", "10.9.0.0/24:5432"],
-		  "denyOut": ["0.0.0.0/0"],
-		  "allowPrivate": ["10.9.0.0/24"]
+		    "denyOut": ["0.0.0.0/0"],
+		    "allowOut": ["example.com", "93.184.216.0/24:80", "10.9.0.0/24:5432"],
+		    "allowPrivate": ["10.9.0.0/24"]
 		}
 	END
 }
@@ -123,7 +150,7 @@ try()
 	echo "\$ postern run $shown -- ${*@Q}" | sed "s/'\([a-z0-9:./>-]*\)'/\1/g"
 	shown=...
 	start=$(date +%s%N)
-	out=$(on_host "$postern" run "${policy[@]}" -- "$@" 2>&1)
+	out=$(cd "$dir" && on_host "$postern" run "${policy[@]}" -- "$@" 2>&1)
 	code=$?
 	took_ms=$((($(date +%s%N) - start) / 1000000))
 	printf '%s\n' "$out" | sed 's/^/    /'
@@ -149,7 +176,6 @@ write_curlrc()
 		max-time = 5
 		noproxy = "*"
 		cacert = "$dir/cert.pem"
-		resolve = "web.example.com:443:93.184.216.34"
 	END
 	export CURL_HOME=$dir
 }
@@ -159,7 +185,7 @@ explain()
 	local code=0
 	say "Why? The same words, without running anything:"
 	echo "\$ postern explain --policy policy.json $1"
-	on_host "$postern" explain --policy "$dir/policy.json" "$1" | sed 's/^/    /'
+	(cd "$dir" && on_host "$postern" explain --policy policy.json "$1") | sed 's/^/    /'
 	code=${PIPESTATUS[0]}
 	[ "$code" -eq 10 ] || {
 		echo "    NOT AS PROMISED: exit $code, expected 10 (denied)"
@@ -167,21 +193,24 @@ explain()
 	}
 }
 
-# The far side's own record: nothing that was denied has arrived there.
-check_server()
+# The far side's own records: nothing that was denied has arrived there.
+check_servers()
 {
-	local expected=$1 found tries
+	local expected=$1 found asked allowed tries
 	# A line is written after its answer has been sent.
 	for ((tries = 0; tries < 200; tries++)); do
 		found=$(wc -l <"$dir/access.log")
 		[ "$found" -lt "$expected" ] || break
 		read -r -t 0.01 <> <(:)
 	done
-	say "The far side's log holds $found requests; $expected were allowed."
-	[ "$found" -eq "$expected" ] || {
-		echo "    NOT AS PROMISED: expected $expected"
+	asked=$(grep -c 'query.* files.example.com from' "$dir/dns.log")
+	allowed=$(grep -c 'query.* example.com from' "$dir/dns.log")
+	say "The web server's log holds $found requests; $expected were allowed."
+	echo "The resolver's log holds $allowed questions for example.com and $asked for files.example.com."
+	if [ "$found" -ne "$expected" ] || [ "$asked" -ne 0 ] || [ "$allowed" -eq 0 ]; then
+		echo "    NOT AS PROMISED: expected $expected requests, and questions for example.com alone"
 		failures=$((failures + 1))
-	}
+	fi
 }
 
 [ "$(id -u)" -eq 0 ] || die "needs root (network namespaces, BPF): sudo make run"
@@ -189,20 +218,31 @@ check_server()
 dir=$(mktemp -d /tmp/pst-demo-XXXXXX) || exit 1
 chmod 755 "$dir"
 make_internet || die "cannot make the network namespaces"
+start_resolver || die "dnsmasq does not answer"
 start_server || die "nginx does not answer"
 write_policy
 write_curlrc
 
-echo "A little internet stands: a web server at 93.184.216.34, a database at 10.9.0.5:5432, others elsewhere."
-echo "The policy allows 93.184.216.0/24 and port 5432 of the private 10.9.0.0/24, and so denies all else."
+echo "A little internet stands: a resolver at 192.0.2.1 that knows example.com (93.184.216.34) and files.example.com,"
+echo "a web server on every address, and a database at 10.9.0.5:5432."
 
-try 0 'hello from 93.184.216.34:443' "Allowed: HTTPS to 93.184.216.34" \
-	curl https://web.example.com/
+set_policy --allow example.com
+try 0 'hello from 93.184.216.34:443' "Allowed: a name" \
+	curl https://example.com/
+try 6 'dns files.example.com .*does not cover subdomains' "Denied: another name. The question does not even leave" \
+	curl https://files.example.com/
+try 7 'default-deny' "Denied: the address of the allowed name, as long as nobody has asked for the name" \
+	curl http://93.184.216.34/
+try 0 'hello from 93.184.216.34:80' "Allowed: the same after the answer. The kernel read it before the command did" \
+	sh -c 'getent ahostsv4 example.com >/dev/null; curl http://93.184.216.34/'
+
+say "More in a document:"
+echo "\$ cat policy.json"
+sed 's/^/    /' "$dir/policy.json"
+set_policy --policy policy.json
 try 0 'hello from 10.9.0.5:5432' "Allowed: port 5432 of a private address that the operator has lifted" \
 	curl http://10.9.0.5:5432/
-try 7 'default-deny' "Denied: another address. connect() fails at once with EPERM" \
-	curl http://1.1.1.1/
-try 7 'default-deny' "Denied: the private address, on another port" \
+try 7 'default-deny' "Denied: the private address, on another port. connect() fails at once with EPERM" \
 	curl http://10.9.0.5/
 try 7 'default-deny' "Denied: IPv6, which no rule allows" \
 	curl -g 'http://[2606:4700::1111]/'
@@ -210,9 +250,9 @@ try 7 'always-denied' "Denied in every policy: the cloud's metadata service" \
 	curl http://169.254.169.254/
 try 1 'untrusted-resolver' "Denied: UDP, here a DNS packet to a resolver of the command's own choice" \
 	bash -c 'echo secret > /dev/udp/1.1.1.1/53'
-explain 1.1.1.1:80
+explain files.example.com
 explain 169.254.169.254:80
-check_server 2
+check_servers 3
 
 if [ "$failures" -gt 0 ]; then
 	say "$failures things were not as promised."

@@ -25,6 +25,7 @@ run   iproute2       the demo's network namespaces
 run   curl           the demo's command that is allowed here and denied there
 run   nginx-light    the demo's server, and a real server with TLS as a peer of the tests
 run   openssl        its certificate
+run   dnsmasq-base   the demo's resolver
 test  libcmocka-dev  unit tests
 test  libjson-c-dev  a second opinion for the tests of the JSON reader
 test  libclang-rt-14-dev  sanitizers and libFuzzer for clang
@@ -39,8 +40,7 @@ test  nftables       the comparison of the benchmarks, NAT on the output path fo
 test  tcpdump        sniffs the far side
 test  procps         process tools of the tests
 test  unbound        a real resolver
-test  bind9          another; its dnssec-signzone signs the tests' zone
-test  dnsmasq-base   another
+test  bind9          another; its dnssec-signzone signs the tests' zone (dnsmasq is the third)
 test  bind9-dnsutils dig
 test  musl-tools     a C library that resolves in its own way
 test  python3-pycares    c-ares, another resolving library

@@ -21,8 +21,10 @@ def test_the_demo_is_as_promised(tmp_path):
     shutil.copy(POSTERN, tmp_path / "postern")
     done = demo(tmp_path)
     assert done.returncode == 0 and done.stdout.endswith("All as promised.\n"), done.stdout + done.stderr
-    for words in ("hello from 93.184.216.34:443", "hello from 10.9.0.5:5432", "default-deny", "always-denied",
-                  "[2606:4700::1111]:80/tcp", "1.1.1.1:53/udp"):
+    for words in ("hello from 93.184.216.34:443", "dns files.example.com (192.0.2.1)", "hello from 93.184.216.34:80",
+                  'nearest rule "example.com" does not cover subdomains', "and 0 for files.example.com",
+                  "hello from 10.9.0.5:5432", "default-deny", "always-denied", "[2606:4700::1111]:80/tcp",
+                  "1.1.1.1:53/udp"):
         assert words in done.stdout, done.stdout
 
 
