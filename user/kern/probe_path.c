@@ -145,7 +145,7 @@ static int nft_has_nat(void)
 static void probe_nat(struct probe *probe)
 {
 	static const char fix[] =
-		"the packet verdict judges the translated address: allow that one, or drop the rule";
+		"the packet verdict judges the translated address: allow that one. A resolver behind another address: trust both (--resolver); behind another port only, as Docker's, it works as it is";
 	int nft = nft_has_nat();
 
 	if (has_legacy_nat("/proc/net/ip_tables_names") ||
