@@ -2,7 +2,7 @@
 /*
  * agree [-s SEED] [-n QUERIES] [-N]: random policies and random queries, answered by the oracle (explain_query(),
  * from the policy), by pst_decide() natively over the compiled rows, and by pst_decide() in the kernel (-N: not).
- * Any difference in verdict, step, reason or rule fails. The seed is printed: -s repeats a run.
+ * Any difference in verdict, step, reason, rule or name fails. The seed is printed: -s repeats a run.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -16,6 +16,7 @@
 #include "tests/agree/agree.h"
 
 #define MAX_SHOWN 5
+#define PLACES	  32
 
 struct options {
 	uint64_t seed;
@@ -29,16 +30,18 @@ struct run {
 	struct agree_case *now;
 	uint64_t seed; /* of the case */
 	uint64_t passed, failed;
-	uint64_t refused;		  /* policies with too many port ranges */
-	uint64_t reasons[PST_REASON_MAX]; /* how often each was the oracle's answer */
+	uint64_t refused; /* policies with too many port ranges */
+	/* How often each was the oracle's answer. */
+	uint64_t reasons[PST_REASON_MAX];
+	uint64_t leased[PLACES], expired[PLACES]; /* by the place of the name */
 };
 
 static const char *const legs[] = {"oracle", "native", "kernel"};
 
 static void show_answer(const char *leg, const struct pst_decision *d)
 {
-	printf("  %s: %s step %u reason %s rule %u\n", leg, words_verdict(d->verdict), d->step,
-	       words_reason(d->reason), d->rule);
+	printf("  %s: %s step %u reason %s rule %u name %u\n", leg, words_verdict(d->verdict),
+	       d->step, words_reason(d->reason), d->rule, d->name);
 }
 
 static void show_difference(const struct run *run, size_t query,
@@ -60,6 +63,8 @@ static void compare(struct run *run, const struct pst_decision *answers[3], size
 		for (size_t leg = 1; leg < n_legs; leg++)
 			same &= memcmp(oracle, &answers[leg][i], sizeof(*oracle)) == 0;
 		run->reasons[oracle->reason % PST_REASON_MAX]++;
+		run->leased[oracle->name % PLACES] += oracle->reason == PST_REASON_LEASE;
+		run->expired[oracle->name % PLACES] += oracle->reason == PST_REASON_LEASE_EXPIRED;
 		if (!same && run->failed < MAX_SHOWN)
 			show_difference(run, i, answers, n_legs);
 		run->passed += same;
@@ -72,12 +77,19 @@ static int judge(struct run *run, const struct agree_tables *tables)
 	static struct pst_decision oracle[AGREE_BATCH], native[AGREE_BATCH], kernel[AGREE_BATCH];
 	const struct pst_decision *answers[3] = {oracle, native, kernel};
 	const struct agree_case *c = run->now;
-	const struct explain_input in = {
-		.policy = &c->policy, .env = &c->env, .always = &c->always};
+	struct explain_lease leases[AGREE_LEASES];
+	struct explain_input in = {.policy = &c->policy,
+				   .env = &c->env,
+				   .always = &c->always,
+				   .leases = leases,
+				   .n_leases = c->n_leases};
 	int r = 0;
 
-	for (size_t i = 0; i < AGREE_BATCH; i++)
+	agree_oracle_leases(c, leases);
+	for (size_t i = 0; i < AGREE_BATCH; i++) {
+		in.live = c->queries[i].live ? c->names[c->queries[i].live - 1] : NULL;
 		oracle[i] = explain_query(&in, &c->queries[i]);
+	}
 	agree_native(tables, c->queries, AGREE_BATCH, native);
 	if (run->kernel)
 		r = agree_kernel(run->kernel, tables, c->queries, kernel);
@@ -92,7 +104,11 @@ static int judge_case(struct run *run)
 {
 	cleanup_free struct table_always_row *always = NULL;
 	cleanup_table struct table *table = NULL;
-	struct agree_tables tables = {.record = {.id = 1, .generation = 1}};
+	static struct agree_rows rows;
+	struct agree_tables tables = {.record = {.id = 1,
+						 .policy_slot = AGREE_POLICY_SLOT,
+						 .state_slot = AGREE_STATE_SLOT},
+				      .now_ns = loop_boot_ns()};
 	struct error err = {{0}};
 	int r;
 
@@ -108,7 +124,10 @@ static int judge_case(struct run *run)
 		return r;
 	tables.table = table;
 	tables.always = always;
+	tables.record.generation = run->now->generation;
 	table_fill_record(table, &tables.record);
+	agree_rows(run->now, table, tables.now_ns, &rows);
+	tables.rows = &rows;
 	return judge(run, &tables);
 }
 
@@ -120,7 +139,8 @@ static bool reached_all(const struct run *run)
 		PST_REASON_DEFAULT_DENY,  PST_REASON_UNTRUSTED_RESOLVER, PST_REASON_NAME_GATE,
 		PST_REASON_DNS_TCP,	  PST_REASON_ALLOW_RULE,	 PST_REASON_ALLOW_DEFAULT,
 		PST_REASON_INBOUND,	  PST_REASON_OWN_LISTENER,	 PST_REASON_RESOLVER,
-		PST_REASON_LOOPBACK_HOST, PST_REASON_MALFORMED,
+		PST_REASON_LOOPBACK_HOST, PST_REASON_MALFORMED,		 PST_REASON_LEASE,
+		PST_REASON_LEASE_EXPIRED,
 	};
 	bool all = true;
 
@@ -130,6 +150,19 @@ static bool reached_all(const struct run *run)
 		printf("agreement: no query had the answer %s\n", words_reason(wanted[i]));
 		all = false;
 	}
+	return all;
+}
+
+/* Likewise of names: each place of a lease, of either form of the address, alive and expired, and a live flow's. */
+static bool reached_all_places(const struct run *run)
+{
+	bool all = run->leased[PST_NAME_LIVE];
+
+	for (unsigned at = 1; at <= PST_LEASE_NAMES; at++)
+		all &= run->leased[at] && run->leased[PST_NAME_EMBEDDED + at] && run->expired[at] &&
+		       run->expired[PST_NAME_EMBEDDED + at];
+	if (!all)
+		printf("agreement: no query was answered by a name at one of the places\n");
 	return all;
 }
 
@@ -186,7 +219,8 @@ int main(int argc, char **argv)
 	if (r)
 		fprintf(stderr, "agree: seed %llu: %s\n", (unsigned long long)run.seed,
 			strerror(-r));
-	reached = run.options.queries < 100000 || reached_all(&run);
+	reached = (run.options.queries < 100000 || reached_all(&run)) &&
+		  (run.options.queries < 1000000 || reached_all_places(&run));
 	printf("agreement: %llu passed, %llu failed\n", (unsigned long long)run.passed,
 	       (unsigned long long)run.failed);
 	agree_kernel_free(run.kernel);

@@ -1,40 +1,81 @@
 /* SPDX-License-Identifier: MIT */
-/* What must deny whatever the query: no policy yet, and rows or port sets that are missing. */
+/* What must deny whatever the query: no policy yet, and rows, port sets or maps that are missing. */
 #include <stdio.h>
 #include <string.h>
 
 #include "events/words.h"
 #include "tests/agree/agree.h"
 
-/* Both legs answer 1.2.3.4, tcp 80, with a denial for this reason. */
-static bool denies(struct agree_kernel *kernel, const struct agree_tables *tables,
-		   enum pst_reason reason, const char *what)
+#define NOW_NS	   1000000000ULL
+#define GENERATION 5
+#define NAME_ID	   77
+
+/* What both legs answer to 1.2.3.4, tcp 80. `hidden`: the inner map that the kernel leg misses; AGREE_MAPS: none. */
+struct expected {
+	enum pst_reason reason;
+	enum agree_map hidden;
+	uint32_t live; /* of the query */
+};
+
+static bool ask(struct agree_kernel *kernel, const struct agree_tables *tables,
+		const struct expected *expected, struct pst_decision ret_last[2])
 {
 	static struct pst_query queries[AGREE_BATCH];
-	static struct pst_decision answers[2][AGREE_BATCH];
-	bool same = true;
+	static struct pst_decision answers[AGREE_BATCH];
+	int r = 0;
 
 	for (size_t i = 0; i < AGREE_BATCH; i++)
-		queries[i] = (struct pst_query){
-			.addr = {[10] = 0xff, 0xff, 1, 2, 3, 4}, .port = 80, .protocol = PST_TCP};
-	agree_native(tables, queries, AGREE_BATCH, answers[0]);
-	memcpy(answers[1], answers[0], sizeof(answers[1]));
-	if (kernel && agree_kernel(kernel, tables, queries, answers[1]) < 0)
-		return false;
-	for (int leg = 0; leg < 2; leg++) {
-		const struct pst_decision *d = &answers[leg][AGREE_BATCH - 1];
+		queries[i] = (struct pst_query){.addr = {[10] = 0xff, 0xff, 1, 2, 3, 4},
+						.port = 80,
+						.protocol = PST_TCP,
+						.live = expected->live};
+	agree_native(tables, queries, AGREE_BATCH, answers);
+	ret_last[0] = ret_last[1] = answers[AGREE_BATCH - 1];
+	if (!kernel)
+		return true;
+	if (expected->hidden != AGREE_MAPS)
+		r = agree_kernel_hide(kernel, expected->hidden, true);
+	if (!r)
+		r = agree_kernel(kernel, tables, queries, answers);
+	if (!r && expected->hidden != AGREE_MAPS)
+		r = agree_kernel_hide(kernel, expected->hidden, false);
+	ret_last[1] = answers[AGREE_BATCH - 1];
+	return r == 0;
+}
 
-		if (d->verdict == PST_VERDICT_DENY && d->reason == (uint8_t)reason)
+/* Reasons below 32 deny. */
+static bool answers(struct agree_kernel *kernel, const struct agree_tables *tables,
+		    struct expected expected, const char *what)
+{
+	uint8_t verdict =
+		expected.reason < PST_REASON_ALLOW_RULE ? PST_VERDICT_DENY : PST_VERDICT_ALLOW;
+	struct pst_decision last[2];
+	bool same = true;
+
+	if (!ask(kernel, tables, &expected, last)) {
+		printf("agreement: %s: the kernel leg failed\n", what);
+		return false;
+	}
+	for (int leg = 0; leg < 2; leg++) {
+		const struct pst_decision *d = &last[leg];
+
+		if (d->verdict == verdict && d->reason == (uint8_t)expected.reason)
 			continue;
-		printf("agreement: %s: %s %s by leg %d, expected a denial for %s\n", what,
+		printf("agreement: %s: %s %s by leg %d, expected %s %s\n", what,
 		       words_verdict(d->verdict), words_reason(d->reason), leg,
-		       words_reason(reason));
+		       words_verdict(verdict), words_reason(expected.reason));
 		same = false;
 	}
 	return same;
 }
 
-bool agree_fails_closed(struct agree_kernel *kernel)
+static bool denies(struct agree_kernel *kernel, const struct agree_tables *tables,
+		   enum pst_reason reason, const char *what)
+{
+	return answers(kernel, tables, (struct expected){reason, AGREE_MAPS, 0}, what);
+}
+
+static bool addresses_fail_closed(struct agree_kernel *kernel)
 {
 	struct table_row4 root = {.value = {.decided = 1, .verdict = PST_VERDICT_ALLOW}};
 	struct table_row4 lost = {.value = {.ports = 1u << 20}};
@@ -45,7 +86,8 @@ bool agree_fails_closed(struct agree_kernel *kernel)
 	struct agree_tables t = {.table = &table, .always = &open, .n_always = 1};
 	bool all = denies(kernel, &t, PST_REASON_NO_POLICY, "a record of zeros");
 
-	t.record = (struct pst_sandbox){.id = 1, .default_verdict = PST_VERDICT_ALLOW};
+	t.record = (struct pst_sandbox){
+		.id = 1, .policy_slot = AGREE_POLICY_SLOT, .default_verdict = PST_VERDICT_ALLOW};
 	all &= denies(kernel, &t, PST_REASON_NO_POLICY, "a record without generation");
 	t.record.generation = 1;
 	t.table = &no_rows;
@@ -60,4 +102,109 @@ bool agree_fails_closed(struct agree_kernel *kernel)
 	t.n_always = 0;
 	all &= denies(kernel, &t, PST_REASON_INTERNAL, "an empty always-denied set");
 	return all;
+}
+
+/* A lease of 1.2.3.4 for a name that a rule allows on port 80, judged under an older policy. */
+struct learned {
+	struct table table;
+	struct pst_ports ports[2];
+	struct table_row4 root;
+	struct table_always_row open;
+	struct table_name_row name;
+	char key[12];
+	struct agree_rows rows;
+	struct agree_tables tables;
+};
+
+static void learn(struct learned *l)
+{
+	*l = (struct learned){
+		.open = {.value = {.kind = PST_ALWAYS_OPEN}},
+		.ports[1] = {.count = 1,
+			     .range[0] = {.rule = 1,
+					  .first = 80,
+					  .last = 80,
+					  .protocols = PST_TCP,
+					  .verdict = PST_VERDICT_ALLOW}},
+		.key = "moc.elpmaxe",
+		.name = {.key = l->key, .key_size = 12, .rule = 1, .ports = 1},
+		.table = {.rows4 = &l->root,
+			  .n_rows4 = 1,
+			  .ports = l->ports,
+			  .n_ports = 2,
+			  .names = &l->name,
+			  .n_names = 1},
+		.tables = {.table = &l->table,
+			   .always = &l->open,
+			   .n_always = 1,
+			   .rows = &l->rows,
+			   .now_ns = NOW_NS,
+			   .record = {.id = 1,
+				      .generation = GENERATION,
+				      .policy_slot = AGREE_POLICY_SLOT,
+				      .state_slot = AGREE_STATE_SLOT,
+				      .default_verdict = PST_VERDICT_DENY,
+				      .learn = PST_LEARN_COVERED}},
+	};
+	l->rows.leases[0].addr = (struct addr){.bytes = {[10] = 0xff, 0xff, 1, 2, 3, 4}};
+	memcpy(l->rows.leases[0].value.addr, l->rows.leases[0].addr.bytes, 16);
+	l->rows.leases[0].value.by[0] =
+		(struct pst_lease_name){.derived = PST_DERIVED(GENERATION - 1ULL, 0ULL),
+					.expires_ns = UINT64_MAX,
+					.name = NAME_ID};
+	l->rows.n_leases = 1;
+	(void)domain_to_key("example.com", &l->rows.names[0]);
+	l->rows.learned[0].id = NAME_ID;
+	l->rows.learned[0].value.name = NAME_ID;
+	l->rows.learned[0].value.key = l->rows.names[0];
+	l->rows.n_learned = 1;
+}
+
+/* Each is allowed when nothing is missing. */
+static bool names_fail_closed(struct agree_kernel *kernel)
+{
+	const struct expected found = {PST_REASON_LEASE, AGREE_MAPS, 0};
+	const struct expected live = {PST_REASON_LEASE, AGREE_MAPS, 1};
+	struct expected lost = {PST_REASON_DEFAULT_DENY, AGREE_NAME_TRIE, 0};
+	struct learned l;
+	bool all;
+
+	learn(&l);
+	all = answers(kernel, &l.tables, found, "a lease");
+	all &= answers(kernel, &l.tables, live, "the name of a live flow");
+	l.table.n_names = 0;
+	all &= answers(kernel, &l.tables, lost, "no name trie");
+	l.rows.n_leases = 0;
+	lost.live = 1;
+	all &= answers(kernel, &l.tables, lost, "no name trie for a live flow");
+	learn(&l);
+	l.rows.n_learned = 0;
+	lost = (struct expected){PST_REASON_DEFAULT_DENY, AGREE_LEARNED_TABLE, 0};
+	all &= answers(kernel, &l.tables, lost, "no table of learned names");
+	learn(&l);
+	l.rows.n_leases = 0;
+	lost.hidden = AGREE_LEASE_TABLE;
+	all &= answers(kernel, &l.tables, lost, "no table of leases");
+	learn(&l);
+	l.table.n_ports = 1;
+	lost.hidden = AGREE_PORTS;
+	all &= answers(kernel, &l.tables, lost, "no port sets");
+	learn(&l);
+	l.rows.n_leases = 0;
+	lost.hidden = AGREE_MAPS;
+	l.tables.record.state_slot = AGREE_SLOTS - 1;
+	all &= answers(kernel, &l.tables, lost, "a state slot without maps");
+	l.tables.record.state_slot = AGREE_SLOTS;
+	all &= answers(kernel, &l.tables, lost, "a state slot that is not there");
+	learn(&l);
+	l.tables.record.learn = PST_LEARN_NONE;
+	all &= answers(kernel, &l.tables, lost, "a policy that has no names");
+	return all;
+}
+
+bool agree_fails_closed(struct agree_kernel *kernel)
+{
+	bool all = addresses_fail_closed(kernel);
+
+	return names_fail_closed(kernel) && all;
 }

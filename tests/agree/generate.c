@@ -139,6 +139,31 @@ static uint16_t random_port(struct dice *d)
 	return known[below(d, sizeof(known) / sizeof(known[0]))];
 }
 
+/* A name of the case or a parent of it, as a pattern. */
+static struct domain random_pattern(struct dice *d, const struct agree_case *c)
+{
+	struct domain out = {.kind = chance(d, 50) ? DOMAIN_EXACT : DOMAIN_WILDCARD};
+	const char *name = c->names[below(d, AGREE_NAMES)], *dot;
+
+	if (chance(d, 5))
+		return (struct domain){.kind = DOMAIN_ANY};
+	for (unsigned drop = below(d, 3); drop && (dot = strchr(name, '.')); drop--)
+		name = dot + 1;
+	memcpy(out.name, name, strlen(name) + 1);
+	return out;
+}
+
+static void make_name_rule(struct dice *d, const struct agree_case *c, struct policy_dest *dest)
+{
+	dest->kind = POLICY_DEST_NAME;
+	dest->domain = random_pattern(d, c);
+	if (chance(d, 60))
+		return;
+	dest->any_port = chance(d, 20);
+	dest->web_ports = !dest->any_port;
+	dest->protocols = dest->web_ports ? PST_TCP : PST_TCP | PST_UDP;
+}
+
 static void random_dest(struct dice *d, const struct agree_case *c, struct policy_dest *dest)
 {
 	uint16_t a = random_port(d), b = chance(d, 40) ? random_port(d) : a;
@@ -154,9 +179,10 @@ static void random_dest(struct dice *d, const struct agree_case *c, struct polic
 	dest->protocols = chance(d, 50) ? PST_TCP | PST_UDP : (uint8_t)(1 + below(d, 7));
 }
 
-/* Allow rules, then deny rules; some allow rules are names, which the CIDR tries do not have. */
+/* Allow rules, then deny rules; of some policies, part of the allow rules are names. */
 static void random_rules(struct dice *d, struct agree_case *c)
 {
+	unsigned names = chance(d, c->policy.default_deny ? 70 : 20) ? 30 + below(d, 70) : 0;
 	size_t n = below(d, AGREE_RULES + 1), n_allow = below(d, (unsigned)n + 1);
 
 	for (size_t i = 0; i < n; i++) {
@@ -166,9 +192,8 @@ static void random_rules(struct dice *d, struct agree_case *c)
 		rule->list = i < n_allow ? "allowOut" : "denyOut";
 		rule->index = (unsigned)(i < n_allow ? i : i - n_allow);
 		random_dest(d, c, &rule->dest);
-		if (i < n_allow && c->policy.default_deny && chance(d, 5)) {
-			rule->dest.kind = POLICY_DEST_NAME;
-			rule->dest.domain.kind = DOMAIN_ANY;
+		if (i < n_allow && chance(d, names)) {
+			make_name_rule(d, c, &rule->dest);
 			c->policy.has_names = true;
 		}
 	}
@@ -194,6 +219,76 @@ static void random_addrs(struct dice *d, const struct agree_case *c, struct addr
 		items[i] = random_addr(d, c);
 }
 
+/* A few tails, and names below them; one as long as names get. */
+static void random_names(struct dice *d, struct agree_case *c)
+{
+	static const char *const tails[] = {"test", "example.com", "b.example.com", "git-hub.io",
+					    "x_1.co.uk"};
+	static const char *const labels[] = {"a", "b", "www", "notexample", "example", "com"};
+	char *name;
+
+	for (size_t i = 0; i < AGREE_NAMES; i++) {
+		name = c->names[i];
+		for (unsigned more = below(d, 4); more; more--)
+			name += sprintf(name, "%s.", labels[below(d, 6)]);
+		strcpy(name, tails[below(d, 5)]);
+	}
+	name = c->names[0];
+	memset(name, 'l', DOMAIN_MAX);
+	for (unsigned dot = 63; dot < DOMAIN_MAX; dot += 64)
+		name[dot] = '.';
+}
+
+static bool has_lease(const struct agree_case *c, const struct addr *a)
+{
+	for (size_t i = 0; i < c->n_leases; i++)
+		if (addr_equal(&c->leases[i].addr, a))
+			return true;
+	return false;
+}
+
+/* 64:ff9b::/96, the one prefix that is looked into. */
+static struct addr translated(const struct addr *v4)
+{
+	struct addr a = {.bytes = {0x00, 0x64, 0xff, 0x9b}};
+
+	memcpy(a.bytes + 12, v4->bytes + 12, 4);
+	return a;
+}
+
+static void random_lease(struct dice *d, struct agree_lease *lease)
+{
+	lease->moved = chance(d, 8);
+	for (unsigned at = 0; at < PST_LEASE_NAMES; at++) {
+		lease->by[at].name = below(d, AGREE_NAMES);
+		lease->by[at].expired = chance(d, 40);
+		lease->by[at].state = chance(d, 80) ? (enum agree_place)below(d, 2)
+						    : (enum agree_place)below(d, AGREE_PLACES);
+	}
+}
+
+static void random_leases(struct dice *d, struct agree_case *c)
+{
+	size_t count = chance(d, 10) ? 0 : below(d, AGREE_LEASES + 1);
+	struct addr a;
+
+	for (size_t i = 0; i < count; i++) {
+		/* Most of what is near the bases is always denied. */
+		a = chance(d, 50) ? ipv4(0x01020300 + below(d, 256)) : random_addr(d, c);
+		if (c->n_leases && chance(d, 25))
+			a = c->leases[c->n_leases - 1].addr;
+		if (addr_is_ipv4(&a) && chance(d, 30))
+			a = translated(&a);
+		if (has_lease(c, &a))
+			continue;
+		c->leases[c->n_leases].addr = a;
+		random_lease(d, &c->leases[c->n_leases++]);
+	}
+	/* Of 64 bits the lower 47 are compared. */
+	c->generation = roll(d);
+	c->old_generation = c->generation ^ (chance(d, 50) ? 1ULL << below(d, 47) : roll(d) | 1);
+}
+
 static void random_query(struct dice *d, const struct agree_case *c, struct pst_query *query)
 {
 	struct addr a = random_addr(d, c);
@@ -203,8 +298,10 @@ static void random_query(struct dice *d, const struct agree_case *c, struct pst_
 
 	if (list->count && chance(d, 20))
 		a = list->items[below(d, (unsigned)list->count)];
-	if (addr_is_ipv4(&a) && chance(d, 10))
-		a = wrap(d, &a);
+	else if (c->n_leases && chance(d, 60))
+		a = c->leases[below(d, (unsigned)c->n_leases)].addr;
+	if (addr_is_ipv4(&a) && chance(d, 25))
+		a = chance(d, 70) ? translated(&a) : wrap(d, &a);
 	*query = (struct pst_query){.protocol = (uint8_t)(1u << below(d, 3))};
 	memcpy(query->addr, a.bytes, sizeof(query->addr));
 	if (query->protocol != PST_ICMP || chance(d, 10))
@@ -212,6 +309,8 @@ static void random_query(struct dice *d, const struct agree_case *c, struct pst_
 	if (chance(d, 2))
 		query->broken = (uint8_t)(1 + below(d, PST_REASON_MULTICAST));
 	query->inbound = chance(d, 2);
+	query->dns = chance(d, 3);
+	query->live = chance(d, 15) ? 1 + below(d, AGREE_NAMES) : 0;
 }
 
 static void random_bases(struct dice *d, struct agree_case *c)
@@ -232,6 +331,8 @@ void agree_generate(struct agree_case *c, uint64_t seed)
 	c->policy.dns_gate = chance(&d, 80);
 	c->policy.loopback = (uint8_t)below(&d, 3);
 	c->policy.inbound = (uint8_t)below(&d, 3);
+	random_names(&d, c);
+	random_leases(&d, c);
 	random_rules(&d, c);
 	random_cidrs(&d, c, c->lifted, &c->policy.allow_private);
 	random_cidrs(&d, c, c->inbound, &c->policy.inbound_from);
@@ -261,6 +362,41 @@ static void print_addrs(const char *what, const struct addr_list *list)
 		printf("  %s %s\n", what, addr_print(&list->items[i], text));
 }
 
+static void print_rules(const struct policy *p)
+{
+	char text[POLICY_DEST_TEXT_MAX];
+
+	for (size_t i = 0; i < p->n_rules; i++) {
+		const struct policy_dest *dest = &p->rules[i].dest;
+
+		printf("  rule %zu: %s %s protocols %u ports %u-%u%s%s\n", i + 1,
+		       words_verdict(p->rules[i].verdict),
+		       dest->kind == POLICY_DEST_NAME ? domain_print(&dest->domain, text)
+						      : cidr_print(&dest->cidr, text),
+		       dest->protocols, dest->first, dest->last, dest->any_port ? " (any)" : "",
+		       dest->web_ports ? " (web)" : "");
+	}
+}
+
+static void print_leases(const struct agree_case *c)
+{
+	static const char *const states[] = {"fresh",	"stale",     "free",
+					     "claimed", "forgotten", "renamed"};
+	char text[CIDR_TEXT_MAX];
+
+	for (size_t i = 0; i < c->n_leases; i++) {
+		const struct agree_lease *lease = &c->leases[i];
+
+		printf("  lease %s%s:", addr_print(&lease->addr, text),
+		       lease->moved ? " (moved)" : "");
+		for (unsigned at = 0; at < PST_LEASE_NAMES; at++)
+			printf(" %s(%s%s)", c->names[lease->by[at].name],
+			       states[lease->by[at].state],
+			       lease->by[at].expired ? ", expired" : "");
+		printf("\n");
+	}
+}
+
 void agree_print(const struct agree_case *c, const struct pst_query *query)
 {
 	const struct policy *p = &c->policy;
@@ -270,14 +406,8 @@ void agree_print(const struct agree_case *c, const struct pst_query *query)
 	printf("  default %s, loopback %u, names %d, gate %d, audit %d\n",
 	       p->default_deny ? "deny" : "allow", p->loopback, p->has_names, p->dns_gate,
 	       p->audit);
-	for (size_t i = 0; i < p->n_rules; i++) {
-		const struct policy_dest *dest = &p->rules[i].dest;
-
-		printf("  rule %zu: %s %s protocols %u ports %u-%u%s%s\n", i + 1,
-		       words_verdict(p->rules[i].verdict), cidr_print(&dest->cidr, text),
-		       dest->protocols, dest->first, dest->last, dest->any_port ? " (any)" : "",
-		       dest->kind == POLICY_DEST_NAME ? " (a name)" : "");
-	}
+	print_rules(p);
+	print_leases(c);
 	print_cidrs("lifted", &p->allow_private);
 	print_cidrs("always denied, added", &c->always.add);
 	print_cidrs("always denied, except", &c->always.except);
@@ -285,6 +415,7 @@ void agree_print(const struct agree_case *c, const struct pst_query *query)
 	print_addrs("resolver of the host", &c->env.resolvers);
 	print_addrs("host address", &c->always.host);
 	memcpy(a.bytes, query->addr, sizeof(a.bytes));
-	printf("  query %s protocol %u port %u broken %u inbound %u\n", addr_print(&a, text),
-	       query->protocol, query->port, query->broken, query->inbound);
+	printf("  query %s protocol %u port %u broken %u inbound %u dns %u live '%s'\n",
+	       addr_print(&a, text), query->protocol, query->port, query->broken, query->inbound,
+	       query->dns, query->live ? c->names[query->live - 1] : "");
 }

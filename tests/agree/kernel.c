@@ -17,66 +17,90 @@
 #include "base/cleanup.h"
 #include "tests/agree/agree.h"
 
-#define SLOT	     0
 #define MAX_PORTSETS 4096
 #define MAX_ROWS     4096
 
-struct agree_kernel {
-	struct agree_bpf *skel;
-	int cidr4, cidr6, ports; /* inner maps; -1: none */
-	struct pst_query *queries;
-	struct pst_decision *answers;
-	/* What is loaded now, to be deleted. */
-	struct pst_key4 *keys4;
-	struct pst_key6 *keys6, *keys_always;
-	size_t n_keys4, n_keys6, n_keys_always;
+/* An inner map, and the keys that are to be deleted from it before the next case. */
+struct inner {
+	struct bpf_map *outer;
+	int fd; /* -1: none */
+	uint32_t key_size;
+	char *keys;
+	size_t n_keys;
 };
 
-static int make_trie(const char *name, uint32_t key_size, struct bpf_map *outer)
-{
-	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_NO_PREALLOC);
-	uint32_t slot = SLOT;
-	int fd, r;
+struct agree_kernel {
+	struct agree_bpf *skel;
+	struct inner inner[AGREE_MAPS];
+	struct inner always; /* no inner map, but loaded like one */
+	struct pst_query *queries;
+	struct pst_decision *answers;
+};
 
-	/* The kernel wants the inner map as the outer one's template has it. */
-	fd = bpf_map_create(BPF_MAP_TYPE_LPM_TRIE, name, key_size, sizeof(struct pst_cidr), 1 << 20,
-			    &opts);
-	if (fd < 0)
-		return -errno;
-	r = bpf_map_update_elem(bpf_map__fd(outer), &slot, &fd, BPF_ANY);
-	if (!r)
-		return fd;
-	r = -errno;
-	close(fd);
-	return r;
+/* As the outer map's template has them. */
+struct shape {
+	const char *name;
+	enum bpf_map_type type;
+	uint32_t key_size, value_size, max_entries, flags;
+	uint32_t slot;
+};
+
+static const struct shape shapes[AGREE_MAPS] = {
+	[AGREE_CIDR4] = {"agree_cidr4", BPF_MAP_TYPE_LPM_TRIE, sizeof(struct pst_key4),
+			 sizeof(struct pst_cidr), MAX_ROWS, BPF_F_NO_PREALLOC, AGREE_POLICY_SLOT},
+	[AGREE_CIDR6] = {"agree_cidr6", BPF_MAP_TYPE_LPM_TRIE, sizeof(struct pst_key6),
+			 sizeof(struct pst_cidr), MAX_ROWS, BPF_F_NO_PREALLOC, AGREE_POLICY_SLOT},
+	[AGREE_PORTS] = {"agree_ports", BPF_MAP_TYPE_ARRAY, sizeof(uint32_t),
+			 sizeof(struct pst_ports), MAX_PORTSETS, BPF_F_INNER_MAP,
+			 AGREE_POLICY_SLOT},
+	[AGREE_NAME_TRIE] = {"agree_names", BPF_MAP_TYPE_LPM_TRIE, sizeof(struct pst_name_key),
+			     sizeof(struct pst_name), MAX_ROWS, BPF_F_NO_PREALLOC,
+			     AGREE_POLICY_SLOT},
+	[AGREE_LEASE_TABLE] = {"agree_leases", BPF_MAP_TYPE_HASH, sizeof(struct pst_addr),
+			       sizeof(struct pst_lease), MAX_ROWS, BPF_F_NO_PREALLOC,
+			       AGREE_STATE_SLOT},
+	[AGREE_LEARNED_TABLE] = {"agree_learned", BPF_MAP_TYPE_HASH, sizeof(struct pst_name_id),
+				 sizeof(struct pst_learned), MAX_ROWS, BPF_F_NO_PREALLOC,
+				 AGREE_STATE_SLOT},
+};
+
+int agree_kernel_hide(struct agree_kernel *k, enum agree_map map, bool hidden)
+{
+	int outer = bpf_map__fd(k->inner[map].outer);
+	uint32_t slot = shapes[map].slot;
+	int r = hidden ? bpf_map_delete_elem(outer, &slot)
+		       : bpf_map_update_elem(outer, &slot, &k->inner[map].fd, BPF_ANY);
+
+	return r ? -errno : 0;
 }
 
-static int make_ports(struct bpf_map *outer)
+static int make_inner(struct agree_kernel *k, enum agree_map map)
 {
-	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_INNER_MAP);
-	uint32_t slot = SLOT;
-	int fd, r;
+	const struct shape *shape = &shapes[map];
+	struct inner *inner = &k->inner[map];
+	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = shape->flags);
 
-	fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "agree_ports", sizeof(uint32_t),
-			    sizeof(struct pst_ports), MAX_PORTSETS, &opts);
-	if (fd < 0)
-		return -errno;
-	r = bpf_map_update_elem(bpf_map__fd(outer), &slot, &fd, BPF_ANY);
-	if (!r)
-		return fd;
-	r = -errno;
-	close(fd);
-	return r;
+	inner->key_size = shape->key_size;
+	inner->keys = calloc(MAX_ROWS, shape->key_size);
+	if (!inner->keys)
+		return -ENOMEM;
+	inner->fd = bpf_map_create(shape->type, shape->name, shape->key_size, shape->value_size,
+				   shape->max_entries, &opts);
+	return inner->fd < 0 ? -errno : agree_kernel_hide(k, map, false);
 }
 
-static int make_inner(struct agree_kernel *k)
+static int make_all(struct agree_kernel *k)
 {
-	k->cidr4 = make_trie("agree_cidr4", sizeof(struct pst_key4), k->skel->maps.pst_cidr4);
-	k->cidr6 = make_trie("agree_cidr6", sizeof(struct pst_key6), k->skel->maps.pst_cidr6);
-	k->ports = make_ports(k->skel->maps.pst_ports);
-	if (k->cidr4 < 0 || k->cidr6 < 0 || k->ports < 0)
-		return k->cidr4 < 0 ? k->cidr4 : k->cidr6 < 0 ? k->cidr6 : k->ports;
-	return 0;
+	int r = 0;
+
+	k->always.fd = bpf_map__fd(k->skel->maps.pst_always);
+	k->always.key_size = sizeof(struct pst_key6);
+	k->always.keys = calloc(MAX_ROWS, sizeof(struct pst_key6));
+	if (!k->always.keys)
+		return -ENOMEM;
+	for (unsigned map = 0; map < AGREE_MAPS && !r; map++)
+		r = make_inner(k, (enum agree_map)map);
+	return r;
 }
 
 static int map_array(struct bpf_map *map, int protection, size_t size, void **ret_array)
@@ -89,19 +113,31 @@ static int map_array(struct bpf_map *map, int protection, size_t size, void **re
 	return 0;
 }
 
+static int load_object(struct agree_kernel *k)
+{
+	int r = 0;
+
+	k->skel = agree_bpf__open();
+	if (!k->skel)
+		return -errno;
+	k->inner[AGREE_CIDR4].outer = k->skel->maps.pst_cidr4;
+	k->inner[AGREE_CIDR6].outer = k->skel->maps.pst_cidr6;
+	k->inner[AGREE_PORTS].outer = k->skel->maps.pst_ports;
+	k->inner[AGREE_NAME_TRIE].outer = k->skel->maps.pst_names;
+	k->inner[AGREE_LEASE_TABLE].outer = k->skel->maps.pst_leases;
+	k->inner[AGREE_LEARNED_TABLE].outer = k->skel->maps.pst_learned;
+	for (unsigned map = 0; map < AGREE_MAPS && !r; map++)
+		r = bpf_map__set_max_entries(k->inner[map].outer, AGREE_SLOTS);
+	return r ? r : agree_bpf__load(k->skel);
+}
+
 static int open_kernel(struct agree_kernel *k)
 {
 	void *queries = NULL, *answers = NULL;
-	int r;
+	int r = load_object(k);
 
-	k->skel = agree_bpf__open_and_load();
-	if (!k->skel)
-		return -errno;
-	k->keys4 = calloc(MAX_ROWS, sizeof(*k->keys4));
-	k->keys6 = calloc(MAX_ROWS, sizeof(*k->keys6));
-	k->keys_always = calloc(MAX_ROWS, sizeof(*k->keys_always));
-	if (!k->keys4 || !k->keys6 || !k->keys_always)
-		return -ENOMEM;
+	if (r)
+		return r;
 	r = map_array(k->skel->maps.agree_queries, PROT_READ | PROT_WRITE,
 		      AGREE_BATCH * sizeof(*k->queries), &queries);
 	if (r)
@@ -112,7 +148,7 @@ static int open_kernel(struct agree_kernel *k)
 	if (r)
 		return r;
 	k->answers = answers;
-	return make_inner(k);
+	return make_all(k);
 }
 
 int agree_kernel_new(struct agree_kernel **ret_kernel)
@@ -122,7 +158,8 @@ int agree_kernel_new(struct agree_kernel **ret_kernel)
 
 	if (!k)
 		return -ENOMEM;
-	k->cidr4 = k->cidr6 = k->ports = -1;
+	for (unsigned map = 0; map < AGREE_MAPS; map++)
+		k->inner[map].fd = -1;
 	r = open_kernel(k);
 	if (r) {
 		agree_kernel_free(k);
@@ -130,12 +167,6 @@ int agree_kernel_new(struct agree_kernel **ret_kernel)
 	}
 	*ret_kernel = k;
 	return 0;
-}
-
-static void close_fd(int fd)
-{
-	if (fd >= 0)
-		close(fd);
 }
 
 void agree_kernel_free(struct agree_kernel *k)
@@ -146,34 +177,32 @@ void agree_kernel_free(struct agree_kernel *k)
 		munmap(k->queries, AGREE_BATCH * sizeof(*k->queries));
 	if (k->answers)
 		munmap(k->answers, AGREE_BATCH * sizeof(*k->answers));
-	close_fd(k->cidr4);
-	close_fd(k->cidr6);
-	close_fd(k->ports);
+	for (unsigned map = 0; map < AGREE_MAPS; map++) {
+		if (k->inner[map].fd >= 0)
+			close(k->inner[map].fd);
+		free(k->inner[map].keys);
+	}
 	agree_bpf__destroy(k->skel);
-	free(k->keys4);
-	free(k->keys6);
-	free(k->keys_always);
+	free(k->always.keys);
 	free(k);
 }
 
 /* One insertion; its key goes to the next place of what is to be deleted. */
-static int insert(int fd, const void *key, size_t key_size, const void *value, void *keys,
-		  size_t *count)
+static int insert(struct inner *inner, const void *key, const void *value)
 {
-	if (*count == MAX_ROWS)
+	if (inner->n_keys == MAX_ROWS)
 		return -E2BIG;
-	if (bpf_map_update_elem(fd, key, value, BPF_ANY))
+	if (bpf_map_update_elem(inner->fd, key, value, BPF_ANY))
 		return -errno;
-	memcpy((char *)keys + *count * key_size, key, key_size);
-	++*count;
+	memcpy(inner->keys + inner->n_keys++ * inner->key_size, key, inner->key_size);
 	return 0;
 }
 
-static int delete_all(int fd, const void *keys, size_t key_size, size_t *count)
+static int delete_all(struct inner *inner)
 {
-	while (*count) {
-		--*count;
-		if (bpf_map_delete_elem(fd, (const char *)keys + *count * key_size))
+	while (inner->n_keys) {
+		inner->n_keys--;
+		if (bpf_map_delete_elem(inner->fd, inner->keys + inner->n_keys * inner->key_size))
 			return -errno;
 	}
 	return 0;
@@ -181,45 +210,81 @@ static int delete_all(int fd, const void *keys, size_t key_size, size_t *count)
 
 static int unload(struct agree_kernel *k)
 {
-	int always = bpf_map__fd(k->skel->maps.pst_always);
-	int r = delete_all(k->cidr4, k->keys4, sizeof(*k->keys4), &k->n_keys4);
+	int r = delete_all(&k->always);
 
-	if (!r)
-		r = delete_all(k->cidr6, k->keys6, sizeof(*k->keys6), &k->n_keys6);
-	if (!r)
-		r = delete_all(always, k->keys_always, sizeof(*k->keys_always), &k->n_keys_always);
+	for (unsigned map = 0; map < AGREE_MAPS && !r; map++)
+		r = delete_all(&k->inner[map]);
+	return r;
+}
+
+static int load_names(struct agree_kernel *k, const struct table *t)
+{
+	int r = 0;
+
+	for (size_t i = 0; !r && i < t->n_names; i++) {
+		const struct table_name_row *row = &t->names[i];
+		struct pst_name value = {.rule = row->rule, .ports = row->ports};
+		struct pst_name_key key = {.prefixlen = 8u * row->key_size};
+
+		memcpy(key.name, row->key, row->key_size);
+		r = insert(&k->inner[AGREE_NAME_TRIE], &key, &value);
+	}
 	return r;
 }
 
 static int load_rows(struct agree_kernel *k, const struct table *t)
 {
-	int r = 0;
+	int r = load_names(k, t);
 
 	for (size_t i = 0; !r && i < t->n_rows4; i++)
-		r = insert(k->cidr4, &t->rows4[i].key, sizeof(*k->keys4), &t->rows4[i].value,
-			   k->keys4, &k->n_keys4);
+		r = insert(&k->inner[AGREE_CIDR4], &t->rows4[i].key, &t->rows4[i].value);
 	for (size_t i = 0; !r && i < t->n_rows6; i++)
-		r = insert(k->cidr6, &t->rows6[i].key, sizeof(*k->keys6), &t->rows6[i].value,
-			   k->keys6, &k->n_keys6);
+		r = insert(&k->inner[AGREE_CIDR6], &t->rows6[i].key, &t->rows6[i].value);
 	for (uint32_t i = 1; !r && i < t->n_ports; i++)
-		if (bpf_map_update_elem(k->ports, &i, &t->ports[i], BPF_ANY))
+		if (bpf_map_update_elem(k->inner[AGREE_PORTS].fd, &i, &t->ports[i], BPF_ANY))
 			r = -errno;
+	return r;
+}
+
+static int load_learned(struct agree_kernel *k, const struct agree_rows *rows)
+{
+	int names = bpf_map__fd(k->skel->maps.agree_names), r = 0;
+
+	for (size_t i = 0; !r && i < rows->n_leases; i++)
+		r = insert(&k->inner[AGREE_LEASE_TABLE], &rows->leases[i].addr,
+			   &rows->leases[i].value);
+	for (size_t i = 0; !r && i < rows->n_learned; i++)
+		r = insert(&k->inner[AGREE_LEARNED_TABLE], &rows->learned[i].id,
+			   &rows->learned[i].value);
+	for (uint32_t i = 0; !r && i < AGREE_NAMES; i++)
+		if (bpf_map_update_elem(names, &i, &rows->names[i], BPF_ANY))
+			r = -errno;
+	return r;
+}
+
+static int load_always(struct agree_kernel *k, const struct agree_tables *tables)
+{
+	struct pst_open open;
+	uint32_t zero = 0;
+	int r = 0;
+
+	for (size_t i = 0; !r && i < tables->n_always; i++)
+		r = insert(&k->always, &tables->always[i].key, &tables->always[i].value);
+	table_always_open(tables->always, tables->n_always, &open);
+	if (!r && bpf_map_update_elem(bpf_map__fd(k->skel->maps.pst_open), &zero, &open, BPF_ANY))
+		r = -errno;
 	return r;
 }
 
 static int load(struct agree_kernel *k, const struct agree_tables *tables)
 {
-	int always = bpf_map__fd(k->skel->maps.pst_always);
-	struct pst_open open;
 	uint32_t zero = 0;
 	int r = load_rows(k, tables->table);
 
-	for (size_t i = 0; !r && i < tables->n_always; i++)
-		r = insert(always, &tables->always[i].key, sizeof(*k->keys_always),
-			   &tables->always[i].value, k->keys_always, &k->n_keys_always);
-	table_always_open(tables->always, tables->n_always, &open);
-	if (!r && bpf_map_update_elem(bpf_map__fd(k->skel->maps.pst_open), &zero, &open, BPF_ANY))
-		r = -errno;
+	if (!r && tables->rows)
+		r = load_learned(k, tables->rows);
+	if (!r)
+		r = load_always(k, tables);
 	if (!r && bpf_map_update_elem(bpf_map__fd(k->skel->maps.agree_record), &zero,
 				      &tables->record, BPF_ANY))
 		r = -errno;

@@ -1,64 +1,124 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# Proves that the agreement test can fail: plants one mistake at a time in a copy of the decider or of the table
-# compiler, builds the oracle and native legs from it, and expects a difference. One line each, one closing line.
+# Proves that the agreement test can fail: plants one mistake at a time in a copy of the decider, of what it looks up in
+# or of the table compiler, builds the legs that see it, and expects a difference. One line each, one closing line.
 set -eu
 cd "$(dirname "$0")/../.."
 cc=${CC:-gcc}
+clang=${CLANG:-$(command -v clang-14 || command -v clang)}
+bpftool=${BPFTOOL:-$(command -v bpftool || echo /usr/sbin/bpftool)}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 caught=0 missed=0
+flags=(-std=gnu11 -O1 -Iinclude -Iuser -I. -D_GNU_SOURCE=)
+multiarch=$("$cc" -print-multiarch 2>/dev/null || true)
+bpf_flags=(-g -O2 -target bpf -mcpu=v3 -fno-strict-aliasing -Iinclude
+	${multiarch:+-idirafter "/usr/include/$multiarch"})
+read -ra libs <<<"$(pkg-config --libs json-c libidn2 libpsl)"
 
-# What every mutant shares. The kernel leg is left out: it is the same text.
-mkdir "$work/common"
-cat >"$work/common/no_kernel.c" <<'C'
+# What every mutant shares. Most leave the kernel leg out: it is the same text.
+mkdir "$work/common" "$work/native"
+cat >"$work/no_kernel.c" <<'C'
 #include <errno.h>
 #include "tests/agree/agree.h"
 int agree_kernel_new(struct agree_kernel **k) { (void)k; return -ENOTSUP; }
 void agree_kernel_free(struct agree_kernel *k) { (void)k; }
+int agree_kernel_hide(struct agree_kernel *k, enum agree_map map, bool hidden)
+{ (void)k; (void)map; (void)hidden; return -ENOTSUP; }
 int agree_kernel(struct agree_kernel *k, const struct agree_tables *t, const struct pst_query *q,
 		 struct pst_decision *d) { (void)k; (void)t; (void)q; (void)d; return -ENOTSUP; }
 C
-flags=(-std=gnu11 -O1 -Iinclude -Iuser -I. -D_GNU_SOURCE=)
 for source in user/base/*.c user/policy/*.c user/table/*.c user/events/words.c \
-	tests/agree/agree.c tests/agree/closed.c tests/agree/generate.c "$work/common/no_kernel.c"; do
+	tests/agree/agree.c tests/agree/closed.c tests/agree/generate.c tests/agree/rows.c; do
 	"$cc" "${flags[@]}" -c "$source" -o "$work/common/$(tr / _ <<<"$source").o"
 done
-libs=$(pkg-config --libs json-c libidn2 libpsl)
+"$cc" "${flags[@]}" -c "$work/no_kernel.c" -o "$work/native/no_kernel.o"
+
+# copy NAME FILE SED-EXPRESSION: the mistake, in a copy beside copies of all that includes it.
+copy()
+{
+	dir=$work/mutant
+	rm -rf "$dir" && mkdir -p "$dir/common"
+	cp "$work"/common/*.o "$dir/common"
+	cp bpf/agree.bpf.c bpf/maps.bpf.h bpf/lease.bpf.h bpf/decide.bpf.h tests/agree/native.c "$dir"
+	cp "$2" "$dir/$(basename "$2")"
+	sed -i -E "$3" "$dir/$(basename "$2")"
+	if [ -n "$3" ] && cmp -s "$2" "$dir/$(basename "$2")"; then
+		echo "FAIL $1: the mistake does not apply to $2"
+		missed=$((missed + 1))
+		return 1
+	fi
+}
+
+build_native()
+{
+	local object
+	case $1 in
+	*.c)
+		object=$dir/common/$(tr / _ <<<"$1").o
+		"$cc" "${flags[@]}" -c "$dir/$(basename "$1")" -o "$object"
+		;;
+	esac
+	"$cc" "${flags[@]}" -I"$dir" "$dir/native.c" "$dir"/common/*.o "$work/native/no_kernel.o" \
+		"${libs[@]}" -o "$dir/agree"
+}
+
+build_kernel()
+{
+	"$clang" "${bpf_flags[@]}" -c "$dir/agree.bpf.c" -o "$dir/agree.bpf.o"
+	"$bpftool" gen skeleton "$dir/agree.bpf.o" name agree_bpf >"$dir/agree.skel.h"
+	"$cc" "${flags[@]}" -I"$dir" tests/agree/kernel.c "$dir/native.c" "$dir"/common/*.o \
+		"${libs[@]}" -lbpf -o "$dir/agree"
+}
+
+# expect_difference NAME COMMAND...
+expect_difference()
+{
+	local name=$1
+	shift
+	if "$@" >"$dir/log" 2>&1; then
+		echo "FAIL $name: not noticed"
+		missed=$((missed + 1))
+	elif grep -q -e '^difference' -e ', expected ' "$dir/log"; then
+		echo "ok   $name: $(tail -n 1 "$dir/log")"
+		caught=$((caught + 1))
+	else
+		echo "FAIL $name: $(tail -n 1 "$dir/log")"
+		missed=$((missed + 1))
+	fi
+}
+
+# control NAME COMMAND...: without a mistake there is no difference.
+control()
+{
+	local name=$1
+	shift
+	"$@" >"$dir/log" 2>&1 && return
+	echo "FAIL $name without a mistake: $(tail -n 1 "$dir/log")"
+	missed=$((missed + 1))
+}
 
 # mutant NAME FILE SED-EXPRESSION
 mutant()
 {
-	local dir=$work/mutant object
-	rm -rf "$dir" && mkdir -p "$dir/common"
-	cp "$work"/common/*.o "$dir/common"
-	cp bpf/decide.bpf.h tests/agree/native.c "$dir"
-	cp "$2" "$dir/$(basename "$2")"
-	sed -i -E "$3" "$dir/$(basename "$2")"
-	if cmp -s "$2" "$dir/$(basename "$2")"; then
-		echo "FAIL $1: the mistake does not apply to $2"
-		missed=$((missed + 1))
-		return
-	fi
-	case $2 in
-	*.c)
-		object=$dir/common/$(tr / _ <<<"$2").o
-		"$cc" "${flags[@]}" -c "$dir/$(basename "$2")" -o "$object"
-		;;
-	esac
-	# shellcheck disable=SC2086 # $libs is a list
-	"$cc" "${flags[@]}" -I"$dir" "$dir/native.c" "$dir"/common/*.o $libs -o "$dir/agree"
-	if "$dir/agree" -N -s 1 -n 300000 >"$dir/log" 2>&1; then
-		echo "FAIL $1: not noticed"
-		missed=$((missed + 1))
-	elif grep -q -e '^difference' -e 'expected a denial' "$dir/log"; then
-		echo "ok   $1: $(tail -n 1 "$dir/log")"
-		caught=$((caught + 1))
-	else
-		echo "FAIL $1: $(tail -n 1 "$dir/log")"
-		missed=$((missed + 1))
-	fi
+	copy "$@" || return 0
+	build_native "$2"
+	expect_difference "$1" "$dir/agree" -N -s 1 -n 300000
 }
+
+# The same for what only the kernel leg has.
+kernel_mutant()
+{
+	copy "$@" || return 0
+	build_kernel
+	expect_difference "$1" "$dir/agree" -s 1 -n 300000
+}
+
+copy control bpf/decide.bpf.h ''
+build_native bpf/decide.bpf.h
+control native "$dir/agree" -N -s 1 -n 300000
+build_kernel
+control kernel "$dir/agree" -s 1 -n 300000
 
 decide=bpf/decide.bpf.h
 mutant "lifts are ignored" $decide 's/ && !\(cidr->flags & PST_CIDR_LIFTED\)//'
@@ -69,8 +129,8 @@ mutant "::1 alone is loopback, not ::" $decide 's/pst_word\(addr, 3\) <= 1/pst_w
 mutant "0.0.0.0 is not loopback" $decide 's/addr\[12\] == 127 \|\| !pst_word\(addr, 3\)/addr[12] == 127/'
 mutant "host addresses are not loopback" $decide 's/always->kind == PST_ALWAYS_HOST \|\| pst_is_loopback/pst_is_loopback/'
 mutant "a resolver on loopback is judged as loopback" $decide 's/if \(!resolver \&\& \(/if ((/'
-mutant "a resolver is trusted on every port" $decide 's/return query->port == PST_DNS_PORT \&\& /return /'
-mutant "ICMP is DNS" $decide 's/ \&\& query->protocol != PST_ICMP;/;/'
+mutant "a resolver is trusted on every port" $decide 's/\(query->port == PST_DNS_PORT \&\& /(/'
+mutant "ICMP is DNS" $decide 's/ \&\& query->protocol != PST_ICMP\)/)/'
 mutant "the gate lets TCP in" $decide 's/if \(query->protocol == PST_UDP\)/if (query->protocol)/'
 mutant "ports: the first of a range is outside" $decide 's/query->port >= r->first/query->port > r->first/'
 mutant "ports: the last of a range is outside" $decide 's/query->port <= r->last/query->port < r->last/'
@@ -83,6 +143,27 @@ mutant "no policy is no obstacle" $decide 's/if \(!sandbox->id \|\| !sandbox->ge
 mutant "a missing port set says nothing" $decide '/pst_cidr_says/,/^}/s/return pst_failed\(\);/return nothing;/'
 mutant "an always-denied row of zeros is open" $decide 's/always->kind != PST_ALWAYS_OPEN \&\&/always->kind != PST_ALWAYS_OPEN \&\& always->kind \&\&/'
 mutant "untrusted resolver is not named" $decide 's/!\(cidr->flags \& PST_CIDR_RESOLVER\)\)$/0)/'
+mutant "a translated resolver is no resolver" $decide 's/ \|\| query->dns;/;/'
+mutant "names: an expired lease counts" $decide '/pst_judge_lease/,/^}/s/if \(expired\) \{/if (0) {/'
+mutant "names: an expired lease hides a live one" $decide 's/d->verdict != PST_VERDICT_ALLOW; i\+\+/d->step == PST_STEP_NONE; i++/'
+mutant "names: the last expired lease is named" $decide 's/ \|\| \(expired \&\& d->step != PST_STEP_NONE\)/ || (expired \&\& d->verdict == PST_VERDICT_ALLOW)/'
+mutant "names: counted from 0" $decide 's/place \+ i \+ 1, query/place + i, query/'
+mutant "names: the first of a lease alone" $decide 's/i < PST_LEASE_NAMES \&\&/i < 1 \&\&/'
+mutant "names: the last of a lease is ignored" $decide 's/i < PST_LEASE_NAMES \&\&/i < PST_LEASE_NAMES - 1 \&\&/'
+mutant "names: a live flow's is ignored" $decide 's/if \(query->live\)/if (0)/'
+mutant "names: a live flow's is placed in the lease" $decide 's/query->live, PST_NAME_LIVE, query/query->live, 1, query/'
+mutant "names: a translated address has no lease" $decide '/^PST_FUNCTION __u64 pst_judge_names/,/^}/s/if \(pst_embedded\(query->addr, embedded\)\)/if (0)/'
+mutant "names: the address as sent has no lease" $decide 's/^\tpst_judge_lease\(sandbox, query->addr, 0, query, \&d\);//'
+mutant "names: a translated address's place is not told" $decide 's/embedded, PST_NAME_EMBEDDED, query/embedded, 0, query/'
+mutant "names: above the always-denied set" $decide 's/if \(d.step == PST_STEP_ALWAYS_DENIED \|\| d.step == PST_STEP_CIDR_ALLOW\)/if (d.step == PST_STEP_CIDR_ALLOW)/'
+mutant "names: above an address that is allowed" $decide 's/if \(d.step == PST_STEP_ALWAYS_DENIED \|\| d.step == PST_STEP_CIDR_ALLOW\)/if (d.step == PST_STEP_ALWAYS_DENIED)/'
+mutant "names: below a deny rule" $decide 's/if \(named.verdict == PST_VERDICT_ALLOW \|\|/if ((named.verdict == PST_VERDICT_ALLOW \&\& d.step == PST_STEP_NONE) ||/'
+mutant "names: an expired lease denies where the default allows" $decide 's/named.step == PST_STEP_NAME \&\& sandbox->default_verdict != PST_VERDICT_ALLOW/named.step == PST_STEP_NAME/'
+mutant "names: an expired lease is never the reason" $decide 's/named.step == PST_STEP_NAME \&\& sandbox->default_verdict/0 \&\& sandbox->default_verdict/'
+mutant "names: looked up though the policy learns none" $decide 's/if \(sandbox->learn\)/if (1)/'
+mutant "names: a missing port set allows" $decide '/pst_name_says/,/^}/s/ports \? pst_port_line\(ports, query\) : 0;/ports ? pst_port_line(ports, query) : 1;/; /pst_name_says/,/^}/s/ports->range\[line\].rule/ports ? ports->range[line].rule : 1/'
+mutant "names: the rule is the first of the set" $decide '/pst_name_says/,/^}/s/ports->range\[line\].rule/ports->range[0].rule/'
+mutant "audit: an expired lease still denies" $decide 's/ \|\|( *)d.reason == PST_REASON_LEASE_EXPIRED;/;/; s/^\t\t   d.reason == PST_REASON_LEASE_EXPIRED;/0;/'
 rows=user/table/rows.c
 mutant "compile: deny lines before allow lines" $rows 's/(add_lines\(walk, group, parent, PST_VERDICT_)ALLOW/\1SWAP/; s/(add_lines\(walk, group, parent, PST_VERDICT_)DENY/\1ALLOW/; s/(add_lines\(walk, group, parent, PST_VERDICT_)SWAP/\1DENY/'
 mutant "compile: nothing is inherited" $rows 's/return parent \? table_ports_add_lines.* : 0;/return 0;/'
@@ -95,6 +176,29 @@ mutant "ports: covered across protocols" user/table/ports.c 's/if \(!\(r->protoc
 mutant "always: an exception ends at the next range" user/table/always.c 's/frame->excepted = parent \&\& parent->excepted;/frame->excepted = false;/'
 mutant "always: host addresses are only ranges" user/table/always.c 's/frame->kind = PST_ALWAYS_HOST;/frame->kind = PST_ALWAYS_RANGE;/'
 mutant "always: IPv6 ranges hold for mapped addresses" user/table/always.c 's/^\twalk->depth = 0;//'
+names=user/table/names.c
+mutant "patterns: nothing is inherited" $names 's/if \(!failed \&\& parent\)/if (0)/'
+mutant "patterns: siblings inherit" $names 's/while \(walk->depth \&\& !covers/if (walk->depth \&\& !covers/'
+mutant "patterns: a wildcard covers its apex" $names 's/\(d->kind == DOMAIN_ANY \? 0 : n \+ 1\)/(d->kind == DOMAIN_ANY ? 0 : n + (d->kind == DOMAIN_EXACT))/'
+mutant "patterns: a name covers what is below it" $names "s/d->kind == DOMAIN_WILDCARD \? '.' : '.0'/'.'/"
+mutant "patterns: keys are not reversed" $names 's/d->name\[n - 1 - i\]/d->name[i]/'
+mutant "patterns: the last of equal ones is named" $names 's/\(a->rule > b->rule\) - \(a->rule < b->rule\)/(a->rule < b->rule) - (a->rule > b->rule)/'
+mutant "ports: names cover ICMP" user/table/ports.c 's/line.protocols \&= PST_TCP \| PST_UDP;/;/'
+mutant "ports: names without a port are tcp 80 alone" user/table/ports.c 's/second.first = second.last = 443;/second.first = second.last = 80;/'
+lease=bpf/lease.bpf.h
+kernel_mutant "lease: nothing expires" $lease 's/\*expired = expires_ns <= .*;/*expired = 0;/'
+kernel_mutant "lease: everything has expired" $lease 's/\*expired = expires_ns <= .*;/*expired = 1;/'
+kernel_mutant "lease: what an older policy said still holds" $lease 's/if \(!PST_DERIVED_IS_OF\(derived, sandbox->generation\)\)/if (0)/'
+kernel_mutant "lease: written back without its ports" $lease 's/derived = PST_DERIVED\(sandbox->generation, ports\);/derived = PST_DERIVED(sandbox->generation, 0ULL);/'
+kernel_mutant "lease: a place that is being written counts" $lease 's/if \(!derived \|\| derived == PST_CLAIMED\)/if (!derived)/'
+kernel_mutant "lease: a free place counts" $lease 's/if \(!derived \|\| derived == PST_CLAIMED\)/if (derived == PST_CLAIMED)/'
+kernel_mutant "lease: given to another address" $lease 's/ \|\| !pst_same_words\(lease->addr, addr\)//'
+kernel_mutant "lease: an id that is another name's" $lease 's/return pst_read_once\(\&learned->name\) == name \? ports : 0;/return ports;/'
+kernel_mutant "lease: the first place for all" $lease 's/lease->by\[i \& \(PST_LEASE_NAMES - 1\)\]/lease->by[0]/'
+kernel_mutant "lease: the rule's number for its port set" $lease 's/row \? row->ports : 0/row ? row->rule : 0/'
+kernel_mutant "lease: looked up in the policy's slot" $lease '/pst_lease_table/,/^}/s/sandbox->state_slot/sandbox->policy_slot/'
+kernel_mutant "lease: names looked up in the policy's slot" $lease '/pst_learned_table/,/^}/s/sandbox->state_slot/sandbox->policy_slot/'
+kernel_mutant "names: looked up in the state's slot" bpf/maps.bpf.h '/pst_name_find/,/^}/s/sandbox->policy_slot/sandbox->state_slot/'
 
 echo "mutants: $caught passed, $missed failed"
 [ $missed -eq 0 ]

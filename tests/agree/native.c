@@ -67,20 +67,41 @@ static const struct pst_ports *pst_ports_find(const struct pst_sandbox *sandbox,
 
 static struct pst_lease *pst_lease_find(const struct pst_sandbox *sandbox, const __u8 addr[16])
 {
+	static struct pst_lease found; /* of a caller who may write to it */
+
 	(void)sandbox;
-	(void)addr;
+	for (size_t i = 0; current->rows && i < current->rows->n_leases; i++) {
+		if (memcmp(current->rows->leases[i].addr.bytes, addr, 16) != 0)
+			continue;
+		found = current->rows->leases[i].value;
+		return &found;
+	}
 	return NULL;
+}
+
+static __u32 learned_ports(__u64 id)
+{
+	for (size_t i = 0; i < current->rows->n_learned; i++) {
+		const struct pst_learned *learned = &current->rows->learned[i].value;
+
+		if (current->rows->learned[i].id == id)
+			return learned->name == id ? agree_name_ports(current->table, &learned->key)
+						   : 0;
+	}
+	return 0;
 }
 
 static __u32 pst_lease_ports(const struct pst_sandbox *sandbox, struct pst_lease *lease,
 			     const __u8 addr[16], __u32 i, __u32 *expired)
 {
-	(void)sandbox;
-	(void)lease;
-	(void)addr;
-	(void)i;
-	(void)expired;
-	return 0;
+	const struct pst_lease_name *by = &lease->by[i];
+
+	if (!by->derived || by->derived == PST_CLAIMED || memcmp(lease->addr, addr, 16) != 0)
+		return 0;
+	*expired = by->expires_ns <= current->now_ns;
+	if (PST_DERIVED_IS_OF(by->derived, sandbox->generation))
+		return PST_DERIVED_PORTS(by->derived);
+	return learned_ports(by->name);
 }
 
 #include "decide.bpf.h"
@@ -88,7 +109,14 @@ static __u32 pst_lease_ports(const struct pst_sandbox *sandbox, struct pst_lease
 void agree_native(const struct agree_tables *tables, const struct pst_query *queries, size_t count,
 		  struct pst_decision *ret_answers)
 {
+	struct pst_query query;
+
 	current = tables;
-	for (size_t i = 0; i < count; i++)
-		ret_answers[i] = pst_decide(&tables->record, &queries[i]);
+	for (size_t i = 0; i < count; i++) {
+		query = queries[i];
+		if (query.live)
+			query.live = agree_name_ports(tables->table,
+						      &tables->rows->names[query.live - 1]);
+		ret_answers[i] = pst_decide(&tables->record, &query);
+	}
 }

@@ -40,46 +40,6 @@ static int make_query(const struct policy_dest *dest, struct pst_query *ret_quer
 	return 0;
 }
 
-static bool says_port(const struct policy_dest *dest, const struct pst_query *query)
-{
-	if (dest->web_ports)
-		return query->protocol == PST_TCP && (query->port == 80 || query->port == 443);
-	if (!(dest->protocols & query->protocol))
-		return false;
-	return dest->any_port || query->protocol == PST_ICMP ||
-	       (query->port >= dest->first && query->port <= dest->last);
-}
-
-/* Exact beats any wildcard, and the longer wildcard the shorter one. */
-static int pattern_rank(const struct domain *d)
-{
-	if (d->kind == DOMAIN_EXACT)
-		return DOMAIN_MAX + 1;
-	return d->kind == DOMAIN_ANY ? 0 : (int)strlen(d->name);
-}
-
-/* The allow rule whose pattern covers the name and port: most exact, then first in the document. 0: none. */
-static uint32_t find_name_rule(const struct policy *policy, const char *name,
-			       const struct pst_query *query)
-{
-	uint32_t found = 0;
-	int best = -1, rank;
-
-	for (size_t i = 0; i < policy->n_rules; i++) {
-		const struct policy_rule *rule = &policy->rules[i];
-
-		if (rule->verdict != PST_VERDICT_ALLOW || rule->dest.kind != POLICY_DEST_NAME)
-			continue;
-		rank = pattern_rank(&rule->dest.domain);
-		if (rank <= best || !domain_matches(&rule->dest.domain, name) ||
-		    !says_port(&rule->dest, query))
-			continue;
-		best = rank;
-		found = (uint32_t)i + 1;
-	}
-	return found;
-}
-
 /* The first rule with this verdict that speaks for every address, whatever the name resolves to. 0: none. */
 static uint32_t find_all_rule(const struct policy *policy, uint8_t verdict,
 			      const struct pst_query *query)
@@ -88,7 +48,7 @@ static uint32_t find_all_rule(const struct policy *policy, uint8_t verdict,
 		const struct policy_rule *rule = &policy->rules[i];
 
 		if (rule->verdict == verdict && rule->dest.kind == POLICY_DEST_CIDR &&
-		    rule->dest.cidr.family == CIDR_ALL && says_port(&rule->dest, query))
+		    rule->dest.cidr.family == CIDR_ALL && explain_covers_port(&rule->dest, query))
 			return (uint32_t)i + 1;
 	}
 	return 0;
@@ -106,7 +66,7 @@ static struct pst_decision judge_name(const struct policy *policy, const char *n
 		d.reason = PST_REASON_ALLOW_RULE;
 		return d;
 	}
-	d.rule = find_name_rule(policy, name, query);
+	d.rule = explain_name_rule(policy, name, query);
 	if (d.rule) {
 		d.step = PST_STEP_NAME;
 		d.reason = PST_REASON_LEASE;

@@ -12,15 +12,36 @@
 
 #define EXPLAIN_TEXT_MAX 1024
 
+/* The names that an address was the answer for, each at its place. */
+struct explain_lease_name {
+	const char *name; /* as in struct domain; NULL: nothing is at this place */
+	bool expired;
+};
+
+struct explain_lease {
+	struct addr addr;
+	struct explain_lease_name by[PST_LEASE_NAMES];
+};
+
 struct explain_input {
 	const struct policy *policy;
 	const struct table_env *env;		 /* NULL: no resolvers of the host */
 	const struct table_always_input *always; /* NULL: the documented ranges alone */
+	const struct explain_lease *leases;	 /* what the sandbox has learned, one an address */
+	size_t n_leases;
+	/* The name that let the query's flow out before; NULL: none did. Instead of pst_query.live, a number that means
+	 * nothing without a table. */
+	const char *live;
 };
 
 /* The oracle: what pst_decide() must answer to `query`. Uses no table. */
 struct pst_decision explain_query(const struct explain_input *in, const struct pst_query *query);
 
+/* Whether a rule for this destination speaks of the query's protocol and port. */
+bool explain_covers_port(const struct policy_dest *dest, const struct pst_query *query);
+/* The allow rule whose pattern covers `name` and the query's port: most exact, then first in the document. 0: none. */
+uint32_t explain_name_rule(const struct policy *policy, const char *name,
+			   const struct pst_query *query);
 /* Whether `a` is one of the policy's or the host's trusted resolvers. */
 bool explain_is_trusted(const struct explain_input *in, const struct addr *a);
 /* Whether this very address is in the always-denied set and the policy does not lift it. */
@@ -43,9 +64,9 @@ int explain_dest(const struct explain_input *in, const struct policy_dest *dest,
 		 struct explain_report *ret_report, struct error *err);
 
 /*
- * What to tell of a name that was denied: `nearest rule "github.com" does not cover subdomains`; "" when no rule comes
- * near. name: lower-case A-labels without trailing dot. Returns 0; text that does not fit is cut. A sentence about ports
- * means that a rule covers the name: a question for it passes the gate.
+ * What to tell of a name that was denied: `nearest rule "github.com" does not cover subdomains`; "" when no rule
+ * comes near. name: lower-case A-labels without trailing dot. Returns 0; text that does not fit is cut. A sentence
+ * about ports means that a rule covers the name: a question for it passes the gate.
  */
 int explain_nearest_name(const struct policy *policy, const char *name, char *text, size_t size);
 

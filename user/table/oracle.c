@@ -96,8 +96,10 @@ static struct readings readings_of(const struct addr *a)
 	return r;
 }
 
-static bool covers_port(const struct policy_dest *dest, const struct pst_query *query)
+bool explain_covers_port(const struct policy_dest *dest, const struct pst_query *query)
 {
+	if (dest->web_ports)
+		return query->protocol == PST_TCP && (query->port == 80 || query->port == 443);
 	if (!(dest->protocols & query->protocol))
 		return false;
 	if (dest->any_port || query->protocol == PST_ICMP)
@@ -117,9 +119,40 @@ static uint32_t find_rule(const struct policy *policy, enum pst_verdict verdict,
 
 		if (rule->verdict != verdict || rule->dest.kind != POLICY_DEST_CIDR ||
 		    rule->dest.cidr.len <= longest || !cidr_contains(&rule->dest.cidr, a) ||
-		    !covers_port(&rule->dest, query))
+		    !explain_covers_port(&rule->dest, query))
 			continue;
 		longest = rule->dest.cidr.len;
+		found = (uint32_t)i + 1;
+	}
+	return found;
+}
+
+/* Exact beats any wildcard, and the longer wildcard the shorter one. */
+static int pattern_rank(const struct domain *d)
+{
+	if (d->kind == DOMAIN_EXACT)
+		return DOMAIN_MAX + 1;
+	return d->kind == DOMAIN_ANY ? 0 : (int)strlen(d->name);
+}
+
+uint32_t explain_name_rule(const struct policy *policy, const char *name,
+			   const struct pst_query *query)
+{
+	uint32_t found = 0;
+	int best = -1, rank;
+
+	if (query->protocol == PST_ICMP) /* names never cover it */
+		return 0;
+	for (size_t i = 0; i < policy->n_rules; i++) {
+		const struct policy_rule *rule = &policy->rules[i];
+
+		if (rule->verdict != PST_VERDICT_ALLOW || rule->dest.kind != POLICY_DEST_NAME)
+			continue;
+		rank = pattern_rank(&rule->dest.domain);
+		if (rank <= best || !domain_matches(&rule->dest.domain, name) ||
+		    !explain_covers_port(&rule->dest, query))
+			continue;
+		best = rank;
 		found = (uint32_t)i + 1;
 	}
 	return found;
@@ -170,25 +203,58 @@ static uint32_t find_in_readings(const struct policy *policy, enum pst_verdict v
 	return rule;
 }
 
-/* Steps 7, 8 and 10: always denied in any reading, then allowed in any, then denied in any. */
-static bool judge_readings(const struct explain_input *in, const struct pst_query *query,
-			   const struct readings *r, struct pst_decision *ret_decision)
+static const struct explain_lease *find_lease(const struct explain_input *in, const struct addr *a)
 {
-	uint32_t allow = find_in_readings(in->policy, PST_VERDICT_ALLOW, r, query);
-	uint32_t deny = find_in_readings(in->policy, PST_VERDICT_DENY, r, query);
+	for (size_t i = 0; i < in->n_leases; i++)
+		if (addr_equal(&in->leases[i].addr, a))
+			return &in->leases[i];
+	return NULL;
+}
 
-	if (find_always_denied(in, r) >= 0)
-		*ret_decision = answer(PST_VERDICT_DENY, PST_STEP_ALWAYS_DENIED,
-				       PST_REASON_ALWAYS_DENIED, 0);
-	else if (allow)
-		*ret_decision = answer(PST_VERDICT_ALLOW, PST_STEP_CIDR_ALLOW,
-				       PST_REASON_ALLOW_RULE, allow);
-	else if (deny)
-		*ret_decision =
-			answer(PST_VERDICT_DENY, PST_STEP_CIDR_DENY, PST_REASON_DENY_RULE, deny);
+static struct pst_decision answer_name(uint32_t rule, unsigned place, bool expired)
+{
+	struct pst_decision d;
+
+	if (expired)
+		d = answer(PST_VERDICT_DENY, PST_STEP_NAME, PST_REASON_LEASE_EXPIRED, rule);
 	else
-		return false;
-	return true;
+		d = answer(PST_VERDICT_ALLOW, PST_STEP_NAME, PST_REASON_LEASE, rule);
+	d.name = (uint8_t)place;
+	return d;
+}
+
+/* The first name of this age, reading by reading and place by place, that a rule covers. False: there is none. */
+static bool judge_leases(const struct explain_input *in, const struct pst_query *query,
+			 const struct readings *r, bool expired, struct pst_decision *ret_decision)
+{
+	for (unsigned at = 0; at < (unsigned)r->count * PST_LEASE_NAMES; at++) {
+		unsigned reading = at / PST_LEASE_NAMES, place = at % PST_LEASE_NAMES;
+		const struct explain_lease *lease = find_lease(in, &r->addr[reading]);
+		uint32_t rule = 0;
+
+		if (lease && lease->by[place].name && lease->by[place].expired == expired)
+			rule = explain_name_rule(in->policy, lease->by[place].name, query);
+		if (!rule)
+			continue;
+		*ret_decision =
+			answer_name(rule, 1 + place + (reading ? PST_NAME_EMBEDDED : 0), expired);
+		return true;
+	}
+	return false;
+}
+
+/* Step 9. An expired lease is the reason only where the default denies. False: no name says anything. */
+static bool judge_names(const struct explain_input *in, const struct pst_query *query,
+			const struct readings *r, struct pst_decision *ret_decision)
+{
+	uint32_t rule = in->live ? explain_name_rule(in->policy, in->live, query) : 0;
+
+	if (rule) {
+		*ret_decision = answer_name(rule, PST_NAME_LIVE, false);
+		return true;
+	}
+	return judge_leases(in, query, r, false, ret_decision) ||
+	       (in->policy->default_deny && judge_leases(in, query, r, true, ret_decision));
 }
 
 /* Step 6, for port 53 of a trusted resolver. False: judged like everything else. */
@@ -217,11 +283,32 @@ static struct pst_decision judge_default(const struct policy *policy, bool untru
 		      untrusted_dns ? PST_REASON_UNTRUSTED_RESOLVER : PST_REASON_DEFAULT_DENY, 0);
 }
 
-/* audit: steps 6, 10 and 11 let through what they deny, and report it. */
+/* Steps 7 to 11: always denied in any reading, then allowed in any, then by name, then denied in any. */
+static struct pst_decision judge_readings(const struct explain_input *in,
+					  const struct pst_query *query, const struct readings *r,
+					  bool untrusted_dns)
+{
+	uint32_t allow = find_in_readings(in->policy, PST_VERDICT_ALLOW, r, query);
+	uint32_t deny = find_in_readings(in->policy, PST_VERDICT_DENY, r, query);
+	struct pst_decision d;
+
+	if (find_always_denied(in, r) >= 0)
+		return answer(PST_VERDICT_DENY, PST_STEP_ALWAYS_DENIED, PST_REASON_ALWAYS_DENIED,
+			      0);
+	if (allow)
+		return answer(PST_VERDICT_ALLOW, PST_STEP_CIDR_ALLOW, PST_REASON_ALLOW_RULE, allow);
+	if (judge_names(in, query, r, &d))
+		return d;
+	if (deny)
+		return answer(PST_VERDICT_DENY, PST_STEP_CIDR_DENY, PST_REASON_DENY_RULE, deny);
+	return judge_default(in->policy, untrusted_dns);
+}
+
+/* audit: steps 6, 9, 10 and 11 let through what they deny, and report it. */
 static struct pst_decision soften(const struct policy *policy, struct pst_decision d)
 {
-	bool soft = d.step == PST_STEP_RESOLVER || d.step == PST_STEP_CIDR_DENY ||
-		    d.step == PST_STEP_DEFAULT;
+	bool soft = d.step == PST_STEP_RESOLVER || d.step == PST_STEP_NAME ||
+		    d.step == PST_STEP_CIDR_DENY || d.step == PST_STEP_DEFAULT;
 
 	if (policy->audit && soft && d.verdict == PST_VERDICT_DENY)
 		d.verdict = PST_VERDICT_WOULD_DENY;
@@ -230,12 +317,14 @@ static struct pst_decision soften(const struct policy *policy, struct pst_decisi
 
 struct pst_decision explain_query(const struct explain_input *in, const struct pst_query *query)
 {
-	bool dns = query->port == DNS_PORT && query->protocol != PST_ICMP;
+	bool dns = (query->port == DNS_PORT && query->protocol != PST_ICMP) || query->dns;
 	struct readings r;
 	struct pst_decision d;
 	struct addr a;
 	bool trusted;
 
+	if (query->broken == PST_REASON_SPOOFED)
+		return answer(PST_VERDICT_DENY, PST_STEP_SPOOFED, PST_REASON_SPOOFED, 0);
 	if (query->broken)
 		return answer(PST_VERDICT_DENY, PST_STEP_PARSE, query->broken, 0);
 	if (query->inbound)
@@ -247,7 +336,5 @@ struct pst_decision explain_query(const struct explain_input *in, const struct p
 	if (trusted && judge_resolver(in->policy, query, &d))
 		return soften(in->policy, d);
 	r = readings_of(&a);
-	if (judge_readings(in, query, &r, &d))
-		return soften(in->policy, d);
-	return soften(in->policy, judge_default(in->policy, dns && !trusted));
+	return soften(in->policy, judge_readings(in, query, &r, dns && !trusted));
 }
