@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from internet import ALLOWED4, ALLOWED6, Sniffer, canary, send_from_cpu
+from internet import ALLOWED4, ALLOWED6, PRIVATE4, Sniffer, canary, send_from_cpu
 from netns import Namespace, shell
 from postern import execute, postern_run
 from wait import until
@@ -52,7 +52,7 @@ EXAMPLE = ZONE + "\n".join([
     *(f"chain{n} CNAME chain{n - 1}" for n in range(1, CHAINS + 1)), f"*.wild A {WILD}",
     *(f"robin A {a}" for a in ROBIN), *(f"sixty A {a}" for a in SIXTY), *(f"hundred A {a}" for a in HUNDRED),
     f"ttl0 0 A {TTL0}", f"big 2147483647 A {TTL_BIG}", 'nodata TXT "no address"',
-    f"svc HTTPS 1 . alpn=h2 ipv4hint={HINT}", f"svc SVCB 1 . alpn=h2 ipv4hint={HINT}", f"inside A {WILD}", ""])
+    f"svc HTTPS 1 . alpn=h2 ipv4hint={HINT}", f"svc SVCB 1 . alpn=h2 ipv4hint={HINT}", f"private A {PRIVATE4}", ""])
 OTHER = ZONE + f"* A {OFF_LIST}\n"
 SECURE = ZONE + f"www A {SIGNED}\nalias CNAME www\n*.wild A {SIGNED}\n"
 
@@ -112,7 +112,7 @@ host-record=web.example.com,{web4},{web6}
 host-record=v4.example.com,{v4}
 host-record=v6.example.com,{v6}
 host-record=chain0.example.com,{chain}
-host-record=inside.example.com,{wild}
+host-record=private.example.com,{private}
 host-record=ttl0.example.com,{ttl0},0
 host-record=big.example.com,{big},2147483647
 txt-record=nodata.example.com,no address
@@ -187,7 +187,7 @@ class Resolver:
 
     def dnsmasq(self):
         lines = DNSMASQ.format(dir=self.dir, off_list=OFF_LIST, wild=WILD, web4=ALLOWED4, web6=ALLOWED6, v4=V4, v6=V6,
-                               chain=CHAIN, ttl0=TTL0, big=TTL_BIG, svc=_svc()).splitlines()
+                               chain=CHAIN, ttl0=TTL0, big=TTL_BIG, svc=_svc(), private=PRIVATE4).splitlines()
         lines += [f"cname=chain{n}.example.com,chain{n - 1}.example.com" for n in range(1, CHAINS + 1)]
         for name, addresses in (("robin", ROBIN), ("sixty", SIXTY), ("hundred", HUNDRED)):
             lines += [f"host-record={name}.example.com,{address}" for address in addresses]
@@ -264,6 +264,7 @@ class Resolvers:
             namespace.ip("addr", "add", f"{v6}/64", "dev", device, "nodad")
             namespace.ip("link", "set", device, "up")
         dns.ip("addr", "add", f"{LINK_LOCAL}/64", "dev", "dn0", "nodad")
+        dns.ip("route", "add", "default", "via", OWN_HOST4)
         for address in (a for each in ADDRESSES.values() for a in each.values()):
             v6 = ":" in address
             dns.ip("addr", "add", f"{address}/{128 if v6 else 32}", "dev", "dn0", *(["nodad"] if v6 else []))
