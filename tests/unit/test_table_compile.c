@@ -190,6 +190,58 @@ static void dns_is_open_gated_or_by_rules(void **state)
 	assert_int_equal(dns_of("allow 1.2.3.4; deny 0.0.0.0/0", false), PST_DNS_OPEN);
 }
 
+struct learn_case {
+	const char *entries;
+	bool gate, audit;
+	uint8_t learn;
+};
+
+static void replies_are_learned_where_names_matter(void **state)
+{
+	static const struct learn_case cases[] = {
+		{"allow 1.2.3.4", true, false, PST_LEARN_NONE},
+		{"allow 1.2.3.4; deny 0.0.0.0/0", true, false, PST_LEARN_NONE},
+		{"allow 1.2.3.4; deny 0.0.0.0/0", false, false, PST_LEARN_NONE},
+		{"allow example.com; deny 0.0.0.0/0", true, false, PST_LEARN_COVERED},
+		{"allow example.com; deny 0.0.0.0/0", false, false, PST_LEARN_ALL},
+		{"allow example.com; deny 0.0.0.0/0", true, true, PST_LEARN_ALL},
+		{"allow 1.2.3.4; deny 0.0.0.0/0", true, true, PST_LEARN_ALL},
+		{"deny 1.2.3.4", true, true, PST_LEARN_ALL},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		cleanup_policy struct policy *policy = fixture_policy(cases[i].entries);
+		cleanup_table struct table *table = NULL;
+		struct pst_sandbox record = {0};
+
+		policy->dns_gate = cases[i].gate;
+		policy->audit = cases[i].audit;
+		assert_int_equal(table_compile(policy, NULL, &table, NULL), 0);
+		assert_int_equal(table->learn, cases[i].learn);
+		table_fill_record(table, &record);
+		assert_int_equal(record.learn, cases[i].learn);
+	}
+}
+
+static void lease_times_are_the_policys(void **state)
+{
+	cleanup_policy struct policy *policy = fixture_policy("allow example.com; deny 0.0.0.0/0");
+	struct pst_sandbox record = {0};
+
+	(void)state;
+	for (uint32_t minimum = 300; minimum; minimum = minimum == 300 ? 1 : 0) {
+		cleanup_table struct table *table = NULL;
+
+		assert_int_equal(table_compile(policy, NULL, &table, NULL), 0);
+		table_fill_record(table, &record);
+		assert_int_equal(record.lease_min_s, minimum);
+		assert_int_equal(record.lease_max_s, minimum == 300 ? 3600 : 604800);
+		policy->dns_min_ttl_s = 1;
+		policy->dns_max_ttl_s = 604800;
+	}
+}
+
 static void record_takes_the_policys_fields_and_no_others(void **state)
 {
 	cleanup_policy struct policy *policy = fixture_policy("allow 1.2.3.4; deny 0.0.0.0/0");
@@ -277,6 +329,44 @@ static void hundred_thousand_entries_compile_at_once(void **state)
 	assert_in_range(table->n_rows4, 50000, 100001);
 }
 
+/* Names, each with ports of its own. */
+static void fill_port_sets(struct policy *policy, size_t count)
+{
+	policy->rules = calloc(count, sizeof(*policy->rules));
+	assert_non_null(policy->rules);
+	policy->n_rules = count;
+	policy->default_deny = policy->has_names = true;
+	for (size_t i = 0; i < count; i++) {
+		struct policy_rule *rule = &policy->rules[i];
+
+		rule->verdict = PST_VERDICT_ALLOW;
+		rule->list = "allowOut";
+		rule->dest.kind = POLICY_DEST_NAME;
+		snprintf(rule->dest.domain.name, sizeof(rule->dest.domain.name), "n%zu.test", i);
+		rule->dest.protocols = (uint8_t)(1 + i / 65536);
+		rule->dest.first = rule->dest.last = (uint16_t)i;
+	}
+}
+
+/* A lease's word for "what the rules say" has 17 bits for the set: one more would be read as another. */
+static void more_port_sets_than_a_lease_can_tell_apart_are_refused(void **state)
+{
+	cleanup_policy struct policy *policy = fixture_policy("");
+	struct table *table = NULL;
+	struct error err = {{0}};
+
+	(void)state;
+	fill_port_sets(policy, 131072);
+	assert_int_equal(table_compile(policy, NULL, &table, &err), -EINVAL);
+	assert_string_equal(err.text, "more than 131071 different sets of ports");
+	assert_null(table);
+	policy->n_rules--;
+	assert_int_equal(table_compile(policy, NULL, &table, &err), 0);
+	assert_int_equal(table->n_ports, 131072);
+	assert_int_equal(PST_DERIVED_PORTS(PST_DERIVED(~0ULL, 131071ULL)), 131071);
+	table_free(table);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -293,6 +383,9 @@ int main(void)
 		cmocka_unit_test(lifted_and_inbound_are_inherited_and_resolver_is_not),
 		cmocka_unit_test(resolvers_of_the_host_count_too),
 		cmocka_unit_test(dns_is_open_gated_or_by_rules),
+		cmocka_unit_test(replies_are_learned_where_names_matter),
+		cmocka_unit_test(lease_times_are_the_policys),
+		cmocka_unit_test(more_port_sets_than_a_lease_can_tell_apart_are_refused),
 		cmocka_unit_test(record_takes_the_policys_fields_and_no_others),
 		cmocka_unit_test(deepest_nesting_compiles),
 		cmocka_unit_test(hundred_thousand_entries_compile_at_once),

@@ -168,6 +168,48 @@ static void deepest_name_compiles(void **state)
 	assert_int_equal(table->n_names, 128);
 }
 
+/* 63 + 1 + 63 + 1 + 63 + 1 + 61 = 253 characters, the longest name there is. */
+static void longest_name_has_a_key(void **state)
+{
+	cleanup_policy struct policy *policy = fixture_policy("deny 0.0.0.0/0");
+	cleanup_table struct table *table = NULL;
+	char text[DOMAIN_MAX + 3] = "*.", *name = text + 2;
+	struct pst_name_key key;
+
+	(void)state;
+	memset(name, 'a', DOMAIN_MAX);
+	name[63] = name[127] = name[191] = '.';
+	name[DOMAIN_MAX - 1] = 'z';
+	fixture_entry(policy, "allow", name);
+	fixture_entry(policy, "allow", text); /* covers nothing, and is no error */
+	assert_int_equal(table_compile(policy, NULL, &table, NULL), 0);
+	assert_int_equal(table->n_names, 2);
+	assert_int_equal(domain_to_key(name, &key), 0);
+	for (size_t i = 0; i < 2; i++) {
+		const struct table_name_row *row = &table->names[i];
+
+		assert_int_equal(row->key_size, DOMAIN_MAX + 1);
+		assert_in_range(row->key_size, 1, PST_NAME_SIZE);
+		assert_memory_equal(row->key, key.name, DOMAIN_MAX);
+		assert_int_equal(row->key[DOMAIN_MAX], i ? '.' : '\0');
+	}
+	assert_int_equal(key.prefixlen, 8 * (DOMAIN_MAX + 1));
+}
+
+static void name_of_254_characters_is_an_error(void **state)
+{
+	cleanup_policy struct policy *policy = fixture_policy("deny 0.0.0.0/0");
+	char text[DOMAIN_MAX + 2];
+	struct error err = {{0}};
+
+	(void)state;
+	memset(text, 'a', sizeof(text) - 1);
+	text[DOMAIN_MAX + 1] = '\0';
+	text[63] = text[127] = text[191] = '.';
+	assert_int_equal(policy_add(policy, PST_VERDICT_ALLOW, text, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "name longer than 253 characters"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -181,6 +223,8 @@ int main(void)
 		cmocka_unit_test(rows_are_sorted_by_key),
 		cmocka_unit_test(too_many_ranges_name_the_pattern),
 		cmocka_unit_test(deepest_name_compiles),
+		cmocka_unit_test(longest_name_has_a_key),
+		cmocka_unit_test(name_of_254_characters_is_an_error),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -95,6 +95,10 @@ static int compile_all(struct table *table, struct table_ports *ports, const str
 		r = table_names(policy, ports, &table->names, &table->n_names, err);
 	if (r)
 		return r;
+	/* A lease keeps the index of its name's set in PST_DERIVED_BITS bits. */
+	if (ports->count - 1 > TABLE_MAX_PORT_SETS)
+		return error_set(err, -EINVAL, "more than %u different sets of ports",
+				 TABLE_MAX_PORT_SETS);
 	table->n_rules = (uint32_t)policy->n_rules;
 	table->flags = policy->audit ? PST_SANDBOX_AUDIT : 0;
 	table->default_verdict = policy->default_deny ? PST_VERDICT_DENY : PST_VERDICT_ALLOW;

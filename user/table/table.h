@@ -13,6 +13,9 @@
 #include "policy/policy.h"
 #include "pst_abi.h"
 
+/* Different port sets in one table: what an index of PST_DERIVED_BITS tells apart; 0 is none. */
+#define TABLE_MAX_PORT_SETS ((1u << PST_DERIVED_BITS) - 1)
+
 struct table_row4 {
 	struct pst_key4 key;
 	struct pst_cidr value;
