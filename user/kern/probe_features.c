@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "kern/probe_lines.h"
+#include "kern/sockets.h"
 
 /* Newer than the oldest headers that we build with. */
 #define ATTACH_TCX_INGRESS  46
@@ -76,31 +77,14 @@ static int find_function(const struct btf *btf, const char *name, __u32 *ret_id)
 	return 0;
 }
 
-/* A TCP iterator that would destroy what it is shown; it is never run. */
-static int load_destroyer(__u32 destroy, __u32 iterator)
+/* A TCP iterator; it is never run. */
+static int try_walk(const struct btf *btf)
 {
-	const struct bpf_insn insns[] = {
-		/* bpf_iter__tcp.sk_common */
-		{.code = BPF_LDX | BPF_MEM | BPF_DW, .dst_reg = 1, .src_reg = 1, .off = 8},
-		{.code = BPF_JMP | BPF_JEQ | BPF_K, .dst_reg = 1, .imm = 0, .off = 1},
-		{.code = BPF_JMP | BPF_CALL,
-		 .src_reg = BPF_PSEUDO_KFUNC_CALL,
-		 .imm = (__s32)destroy},
-		MOV_R0(0),
-		EXIT,
-	};
+	const struct bpf_insn nothing[] = {MOV_R0(0), EXIT};
+	__u32 iterator;
+	int r = find_function(btf, "bpf_iter_tcp", &iterator);
 
-	return load(BPF_PROG_TYPE_TRACING, BPF_TRACE_ITER, iterator, insns, 5);
-}
-
-static int try_sock_destroy(const struct btf *btf)
-{
-	__u32 destroy, iterator;
-	int r = find_function(btf, "bpf_sock_destroy", &destroy);
-
-	if (!r)
-		r = find_function(btf, "bpf_iter_tcp", &iterator);
-	return r < 0 ? r : load_destroyer(destroy, iterator);
+	return r < 0 ? r : load(BPF_PROG_TYPE_TRACING, BPF_TRACE_ITER, iterator, nothing, 2);
 }
 
 static int try_lsm(const struct btf *btf)
@@ -119,8 +103,10 @@ void probe_features(struct probe *probe)
 	report(probe, "cgroup/connect_unix", try_connect_unix(),
 	       "Linux 6.7 or newer: without it host unix sockets stay reachable");
 	report(probe, "TCX", try_tcx(), "Linux 6.6 or newer: without it clsact is used");
-	report(probe, "bpf_sock_destroy", btf ? try_sock_destroy(btf) : -ENOENT,
-	       "Linux 6.5 or newer: without it a denied live connection hangs instead of failing");
+	report(probe, "iter/tcp", btf ? try_walk(btf) : -ENOENT,
+	       "allow BPF iterators: without them a denied live connection hangs instead of failing");
+	report(probe, "SOCK_DESTROY", kern_sockets_try(),
+	       "load the module tcp_diag: without it a denied live connection hangs instead of failing");
 	report(probe, "BPF LSM", btf ? try_lsm(btf) : -ENOENT,
 	       "boot with lsm=...,bpf: without it sockets made before the attach are not judged");
 	btf__free(btf);

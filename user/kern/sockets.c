@@ -72,7 +72,17 @@ static void fill_address(__be32 out[4], int family, const __u8 addr[16])
 		memcpy(out, addr, 16);
 }
 
-/* 0 also when it is gone already. */
+static int open_diag(void)
+{
+	const struct timeval limit = {.tv_sec = 5};
+	cleanup_close int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)))
+		return -errno;
+	return TAKE_FD(fd);
+}
+
+/* -ENOENT: it is gone already. */
 static int destroy(int netlink, const struct pst_socket *socket)
 {
 	struct {
@@ -104,23 +114,22 @@ static int destroy(int netlink, const struct pst_socket *socket)
 		return -errno;
 	if (answer.header.nlmsg_type != NLMSG_ERROR)
 		return -EBADMSG;
-	return answer.error.error == -ENOENT ? 0 : answer.error.error;
+	return answer.error.error;
 }
 
 static int destroy_all(struct walk *walk, const struct buf *denied)
 {
-	cleanup_close int netlink = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
-	const struct timeval limit = {.tv_sec = 5};
+	cleanup_close int netlink = open_diag();
 	struct pst_socket one;
 
-	if (netlink < 0 || setsockopt(netlink, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)))
-		return failed(walk, -errno, "open a socket to NETLINK_SOCK_DIAG");
+	if (netlink < 0)
+		return failed(walk, netlink, "open a socket to NETLINK_SOCK_DIAG");
 	for (size_t at = 0; at < denied->size; at += sizeof(one)) {
 		int r;
 
 		memcpy(&one, denied->data + at, sizeof(one));
 		r = destroy(netlink, &one);
-		if (r < 0)
+		if (r < 0 && r != -ENOENT)
 			return failed(walk, r, "end a connection by SOCK_DESTROY");
 	}
 	return 0;
@@ -179,4 +188,23 @@ int kern_sockets_end_denied(const struct kern_object *object, const struct pst_s
 				 strerror(-walk.status));
 	*ret_ended = walk.ended;
 	return 0;
+}
+
+int kern_sockets_try(void)
+{
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	cleanup_close int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	cleanup_close int netlink = open_diag();
+	struct pst_socket own = {.local = {[10] = 0xff, 0xff}, .remote = {[10] = 0xff, 0xff}};
+	socklen_t size = sizeof(at), cookie_size = sizeof(own.cookie);
+
+	if (fd < 0 || bind(fd, (struct sockaddr *)&at, size) || listen(fd, 1) ||
+	    getsockname(fd, (struct sockaddr *)&at, &size) ||
+	    getsockopt(fd, SOL_SOCKET, SO_COOKIE, &own.cookie, &cookie_size))
+		return -errno;
+	if (netlink < 0)
+		return netlink;
+	memcpy(own.local + 12, &at.sin_addr, 4);
+	own.local_port = ntohs(at.sin_port);
+	return destroy(netlink, &own);
 }

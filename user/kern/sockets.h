@@ -13,5 +13,7 @@ struct kern_object;
 /* See kern_sandbox_end_denied(). */
 int kern_sockets_end_denied(const struct kern_object *object, const struct pst_sandbox *record,
 			    int netns_fd, size_t *ret_ended, struct error *err);
+/* Does this kernel end sockets? Tries it on a listener of its own, on loopback. 0 or -errno. */
+int kern_sockets_try(void);
 
 #endif
