@@ -53,6 +53,8 @@ TOOLS = $(patsubst tests/lib/%.c,$(B)/tests/%,$(wildcard tests/lib/tools/*.c)) \
 	$(patsubst tests/lib/musl/%.c,$(B)/tests/tools/musl/%,$(wildcard tests/lib/musl/*.c))
 BENCH = $(patsubst tests/bench/%.c,$(B)/bench/%,$(filter-out %.bpf.c,$(wildcard tests/bench/*.c)))
 BENCH_BPF = $(patsubst tests/bench/%.bpf.c,$(B)/bench/%.bpf.o,$(wildcard tests/bench/*.bpf.c))
+# The rival of the race for the first connection.
+RACE = $(B)/tests/race/snoop $(B)/tests/race/snoop.bpf.o
 SKELETONS = $(patsubst %.bpf.c,$(B)/%.skel.h,$(notdir $(wildcard bpf/*.bpf.c tests/bpf/*.bpf.c)))
 AGREE = $(if $(wildcard tests/agree/agree.c),$(B)/tests/agree/agree)
 
@@ -124,10 +126,15 @@ $(B)/tests/tools/%: tests/lib/tools/%.c tests/lib/tools/tool.h
 $(B)/tests/tools/musl/%: tests/lib/musl/%.c
 	$(call say,LINK) musl-gcc -std=gnu11 $(WARN) $(CFLAGS) -static -o $@ $<
 
+$(B)/tests/race/snoop: $(call obj,tests/race/snoop.c $(call room,$(PURE) kern))
+	$(call say,LINK) $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(LIBS)
+$(B)/tests/race/%.bpf.o: tests/race/%.bpf.c
+	$(call say,BPF ) $(CLANG) $(BPF_CFLAGS) -MMD -MP -MF $(B)/race-$*.bpf.d -c $< -o $@
+
 UNIT_PROGRAMS = $(addprefix $(B)/,$(UNIT)) $(addprefix $(B)/asan/,$(UNIT_ASAN))
 BPF_PROGRAMS = $(addprefix $(B)/,$(BPFTESTS))
 # `plain` is what a second compiler builds; `programs` is everything that `make test` runs.
-plain: all $(TOOLS) $(addprefix $(B)/,$(UNIT)) $(BPF_PROGRAMS) $(AGREE)
+plain: all $(TOOLS) $(RACE) $(addprefix $(B)/,$(UNIT)) $(BPF_PROGRAMS) $(AGREE)
 programs: plain $(UNIT_PROGRAMS) $(addprefix $(B)/asan/,$(FUZZERS))
 
 run:
@@ -147,7 +154,7 @@ agree: $(AGREE)
 	@tests/run.sh agree $^ tests/agree/mutants.sh
 replay: $(addprefix $(B)/asan/,$(FUZZERS))
 	@tests/run.sh --corpus replay $^
-e2e: all $(TOOLS)
+e2e: all $(TOOLS) $(RACE)
 	@tests/run.sh --pytest e2e tests/e2e tests/bypass
 fuzz: $(addprefix $(B)/fuzz/,$(FUZZERS))
 	@tests/run.sh --fuzz $(FUZZ_SECONDS) fuzz $^
