@@ -103,7 +103,7 @@ static __always_inline int pst_call_asks(struct bpf_sock_addr *ctx,
 {
 	struct bpf_sock *sk = ctx->sk;
 
-	if (d.step != PST_STEP_RESOLVER || !sandbox->learn || query->protocol != PST_UDP)
+	if (d.step != PST_STEP_RESOLVER || query->protocol != PST_UDP)
 		return 0;
 	if (hook == PST_HOOK_SENDMSG && sk)
 		pst_note_asked(sandbox, sk, query);
@@ -195,8 +195,8 @@ static __always_inline int pst_released(struct bpf_sock *ctx)
 
 /* ---- packets out ---- */
 
-/* A TCP flow is worth a cache entry once it is not short; of connected UDP, which counts nothing, one packet in 16. What
- * a name let out is remembered from its first packet: its lease may end before its second. */
+/* A TCP flow is worth a cache entry once it is not short; of connected UDP, which counts nothing, one packet in 16.
+ * What a name let out is remembered from its first packet: its lease may end before its second. */
 static __always_inline int pst_worth_caching(const struct pst_sandbox *sandbox, struct bpf_sock *sk,
 					     const struct pst_packet *p, struct pst_decision d)
 {
@@ -287,10 +287,10 @@ __noinline int pst_open_peer(const struct pst_sandbox *sandbox, const struct pst
  * translated; did a name let this flow out before? 1: ask again.
  */
 __noinline int pst_knows_more(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
-			      const struct pst_flow *flow, const struct pst_peer *peer,
-			      struct pst_packet *p)
+			      const struct pst_peer *peer, struct pst_packet *p)
 {
 	struct bpf_sock *sk = skb->sk;
+	struct pst_flow *flow = 0;
 
 	if (sk)
 		sk = bpf_sk_fullsock(sk);
@@ -298,6 +298,8 @@ __noinline int pst_knows_more(struct __sk_buff *skb, const struct pst_sandbox *s
 		return 0;
 	if (p->query.protocol == PST_UDP && p->query.port != PST_DNS_PORT)
 		p->query.dns = (__u8)pst_asks_translated(sandbox, sk, p);
+	if (p->query.protocol != PST_UDP || sk->state == PST_STATE_ESTABLISHED)
+		flow = bpf_sk_storage_get(&pst_sockets, sk, 0, 0);
 	if (!pst_is_first_syn(p))
 		p->query.live = pst_live_ports(sandbox, flow, peer, &p->query);
 	return p->query.dns || p->query.live;
@@ -336,8 +338,8 @@ __noinline int pst_judge_packet(struct __sk_buff *skb, const struct pst_sandbox 
 		p->query.broken = PST_REASON_SPOOFED;
 	p->query.inbound = (__u8)pst_out_inbound(skb, sandbox, flow, peer, p);
 	d = pst_unpack(pst_judge(sandbox, &p->query));
-	if (sandbox->learn && !pst_passes(d) && !p->query.broken &&
-	    pst_knows_more(skb, sandbox, flow, peer, p))
+	if (sandbox->dns != PST_DNS_RULES && !pst_passes(d) && !p->query.broken &&
+	    pst_knows_more(skb, sandbox, peer, p))
 		d = pst_unpack(pst_judge(sandbox, &p->query));
 	asks = d.step == PST_STEP_RESOLVER && sandbox->learn && p->query.protocol == PST_UDP;
 	if (asks)
@@ -454,11 +456,16 @@ static __always_inline int pst_may_be_called(struct __sk_buff *skb,
 
 /* Keeps away the calls of peers that the policy does not admit, and makes the state that lets answers to the others
  * out. */
-static __always_inline int pst_called(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
-				      struct bpf_sock *sk, struct pst_packet *p)
+__noinline int pst_called(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
+			  struct pst_packet *p)
 {
+	struct bpf_sock *sk = skb->sk;
 	int admitted = 1;
 
+	if (sk)
+		sk = bpf_sk_fullsock(sk);
+	if (!sk || !sandbox || !p)
+		return 0;
 	if (p->query.broken)
 		/* IP options and extension headers must not be a way around `inbound`. */
 		admitted = sandbox->inbound == PST_INBOUND_ALLOW;
@@ -491,7 +498,7 @@ static __always_inline int pst_packet_in(struct __sk_buff *skb)
 	if (!learns && !called)
 		return 1;
 	pst_parse(skb, &p);
-	if (called && !pst_called(skb, sandbox, sk, &p))
+	if (called && !pst_called(skb, sandbox, &p))
 		return 0;
 	if (learns && !p.query.broken && p.source_port == PST_DNS_PORT)
 		pst_learn(skb, sandbox, &p);

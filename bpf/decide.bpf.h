@@ -278,27 +278,19 @@ static __always_inline struct pst_decision pst_judge_loopback(const struct pst_s
 	return pst_answer(PST_VERDICT_DENY, PST_STEP_LOOPBACK, PST_REASON_LOOPBACK, 0);
 }
 
-/* Steps 7 to 11; `always` and `cidr` are the rows of the destination as sent. */
+/* Steps 7, 8, 10 and 11; `always` and `cidr` are the rows of the destination as sent. */
 static __always_inline struct pst_decision pst_judge_address(const struct pst_sandbox *sandbox,
 							     const struct pst_query *query,
 							     const struct pst_always *always,
 							     const struct pst_cidr *cidr)
 {
-	struct pst_decision d = {}, named = {};
+	struct pst_decision d = {};
 	__u8 embedded[16];
 
 	pst_judge_form(sandbox, always, cidr, query, &d);
 	if (pst_embedded(query->addr, embedded))
 		pst_judge_form(sandbox, pst_always_find(embedded), pst_cidr_find(sandbox, embedded),
 			       query, &d);
-	if (d.step == PST_STEP_ALWAYS_DENIED || d.step == PST_STEP_CIDR_ALLOW)
-		return d;
-	if (sandbox->learn)
-		named = pst_unpack(pst_judge_names(sandbox, query));
-	/* An expired lease is the reason only for what would be denied without it. */
-	if (named.verdict == PST_VERDICT_ALLOW ||
-	    (named.step == PST_STEP_NAME && sandbox->default_verdict != PST_VERDICT_ALLOW))
-		return named;
 	if (d.step != PST_STEP_NONE)
 		return d;
 	if (sandbox->default_verdict == PST_VERDICT_ALLOW)
@@ -324,6 +316,28 @@ static __always_inline struct pst_decision pst_soften(const struct pst_sandbox *
 	return d;
 }
 
+/* All steps but the ninth, packed. */
+PST_FUNCTION __u64 pst_judge_steps(const struct pst_sandbox *sandbox, const struct pst_query *query)
+{
+	const struct pst_always *always;
+	const struct pst_cidr *cidr;
+	struct pst_decision d;
+	int resolver;
+
+	if (!sandbox || !query)
+		return 0;
+	always = pst_always_find(query->addr);
+	cidr = pst_cidr_find(sandbox, query->addr);
+	if (!always || !cidr)
+		return pst_pack(pst_failed());
+	resolver = pst_is_dns(query) && cidr->flags & PST_CIDR_RESOLVER;
+	if (!resolver && (always->kind == PST_ALWAYS_HOST || pst_is_loopback(query->addr)))
+		return pst_pack(pst_judge_loopback(sandbox));
+	if (resolver && pst_judge_dns(sandbox, query, &d))
+		return pst_pack(d);
+	return pst_pack(pst_judge_address(sandbox, query, always, cidr));
+}
+
 /*
  * The verdict order (docs/DESIGN.md; `postern explain` prints the same numbers):
  *   1 the packet is not understood: deny, in every mode
@@ -334,17 +348,15 @@ static __always_inline struct pst_decision pst_soften(const struct pst_sandbox *
  *   6 a trusted resolver, port 53: (a) open, (b) gated, (c) like everything else
  *   7 always denied, in any reading of the address, and not lifted: deny
  *   8 a prefix allows: allow
- *   9 a name allows: the one that let this flow out before, or a lease; an expired lease: deny, when 10 and 11 would
+ *   9 a name allows: the one that let this flow out before, or a lease; an expired lease: deny
  *  10 a prefix denies: deny
  *  11 the default
+ * Names are asked last, because it costs most, for what 10 and 11 would deny: with the same result.
  */
 static __always_inline struct pst_decision pst_decide(const struct pst_sandbox *sandbox,
 						      const struct pst_query *query)
 {
-	const struct pst_always *always;
-	const struct pst_cidr *cidr;
-	struct pst_decision d;
-	int resolver;
+	struct pst_decision d, named;
 
 	if (!sandbox->id || !sandbox->generation)
 		return pst_answer(PST_VERDICT_DENY, PST_STEP_NONE, PST_REASON_NO_POLICY, 0);
@@ -355,16 +367,14 @@ static __always_inline struct pst_decision pst_decide(const struct pst_sandbox *
 				  query->broken, 0);
 	if (query->inbound)
 		return pst_answer(PST_VERDICT_ALLOW, PST_STEP_INBOUND, PST_REASON_INBOUND, 0);
-	always = pst_always_find(query->addr);
-	cidr = pst_cidr_find(sandbox, query->addr);
-	if (!always || !cidr)
-		return pst_failed();
-	resolver = pst_is_dns(query) && cidr->flags & PST_CIDR_RESOLVER;
-	if (!resolver && (always->kind == PST_ALWAYS_HOST || pst_is_loopback(query->addr)))
-		return pst_judge_loopback(sandbox);
-	if (resolver && pst_judge_dns(sandbox, query, &d))
-		return pst_soften(sandbox, d);
-	return pst_soften(sandbox, pst_judge_address(sandbox, query, always, cidr));
+	d = pst_unpack(pst_judge_steps(sandbox, query));
+	if (sandbox->learn && d.verdict == PST_VERDICT_DENY &&
+	    (d.step == PST_STEP_CIDR_DENY || d.step == PST_STEP_DEFAULT)) {
+		named = pst_unpack(pst_judge_names(sandbox, query));
+		if (named.step == PST_STEP_NAME)
+			d = named;
+	}
+	return pst_soften(sandbox, d);
 }
 
 #endif

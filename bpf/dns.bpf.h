@@ -61,6 +61,21 @@ static __always_inline struct pst_dns_place pst_dns_place(struct __sk_buff *skb)
 	return place;
 }
 
+/* An index below `count`, a power of two. 6.1's verifier forgets what a comparison said once a register is spilled, so
+ * the mask must stand where it is used; clang would find it needless. */
+static __always_inline __u32 pst_index(__u32 i, __u32 count)
+{
+	asm volatile("" : "+r"(i));
+	return i & (count - 1);
+}
+
+/* A size of 1 to `most`, a power of two, in words that every verifier understands: 6.1's learns nothing from a
+ * comparison with 0. */
+static __always_inline __u32 pst_at_most(__u32 size, __u32 most)
+{
+	return pst_index(size - 1, most) + 1;
+}
+
 /* ---- the question ---- */
 
 struct pst_question_walk {
@@ -163,24 +178,26 @@ static __always_inline int pst_is_type_asked(__u32 type)
 }
 
 /*
- * Reads the question of a DNS message (its header is read, and in `h`) into q, which is the caller's alone: wire, size,
+ * Reads the question of a DNS message (at offset << 32 | size; its header is in `h`) into q, which is the caller's alone: wire, size,
  * key, and the name's id, whose hash begins with q->name. 0: a question that must not leave.
  */
-static __always_inline int pst_question_read(struct __sk_buff *skb, struct pst_dns_place place,
-					     const struct pst_dns_header *h, struct pst_question *q)
+__noinline int pst_question_read(struct __sk_buff *skb, __u64 where, const struct pst_dns_header *h,
+				 struct pst_question *q)
 {
+	struct pst_dns_place place = {.offset = (__u32)(where >> 32), .size = (__u32)where};
 	struct pst_question_walk walk = {.q = q};
 	__u32 tail = place.size - PST_DNS_HEADER, size, n;
 	__u8 *end;
 
+	if (!h || !q)
+		return 0;
 	if (place.size < PST_DNS_HEADER + PST_DNS_MIN_TAIL || place.size > PST_DNS_MAX_QUERY ||
 	    !pst_is_question_header(h))
 		return 0;
 	if (tail > PST_WIRE_SIZE - 8)
 		tail = PST_WIRE_SIZE - 8;
-	asm volatile("" : "+r"(tail));
-	if (tail < 1 || tail > PST_WIRE_SIZE - 8 ||
-	    bpf_skb_load_bytes(skb, place.offset + PST_DNS_HEADER, q->wire, tail))
+	tail = pst_at_most(tail, PST_WIRE_SIZE - 8);
+	if (bpf_skb_load_bytes(skb, place.offset + PST_DNS_HEADER, q->wire, tail))
 		return 0;
 	q->at = q->size = 0;
 	q->limit = (__u16)tail;
@@ -323,6 +340,7 @@ static __always_inline int pst_reply_cname(struct pst_reading *r, struct pst_rea
 
 	if (n >= PST_DNS_MAX_CNAMES || owner == ~0U || pst_reply_skip(r, walk, data) != end)
 		return 0;
+	n = pst_index(n, PST_DNS_MAX_CNAMES);
 	r->cname_owner[n] = owner;
 	r->cname_target[n] = data;
 	r->cname_ttl[n] = pst_reply_ttl(r, fields + 4);
@@ -341,6 +359,7 @@ static __always_inline int pst_reply_address(struct pst_reading *r, __u32 owner,
 		return 1;
 	if (owner == ~0U)
 		return 0;
+	n = pst_index(n, PST_DNS_MAX_ADDRESSES);
 	r->address_owner[n] = owner;
 	r->address_type[n] = type;
 	r->address_at[n] = data;
@@ -454,6 +473,7 @@ static long pst_reply_link(__u32 i, struct pst_reading_walk *walk)
 	r->cname = n + 1;
 	if (r->used >> n & 1 || !pst_reply_is_target(r, walk, r->cname_owner[n]))
 		return 0;
+	n = pst_index(n, PST_DNS_MAX_CNAMES);
 	r->target = r->cname_target[n];
 	if (r->cname_ttl[n] < r->ttl)
 		r->ttl = r->cname_ttl[n];
@@ -472,6 +492,8 @@ static long pst_reply_answer(__u32 i, struct pst_reading_walk *walk)
 		return 1;
 	if (!pst_reply_is_target(r, walk, r->address_owner[i]))
 		return 0;
+	i = pst_index(i, PST_DNS_MAX_ADDRESSES);
+	n = pst_index(n, PST_DNS_MAX_ADDRESSES);
 	ttl = r->address_ttl[i] < r->ttl ? r->address_ttl[i] : r->ttl;
 	ttl = ttl < r->min_s ? r->min_s : ttl;
 	r->address_ttl[i] = ttl > r->max_s ? r->max_s : ttl;
@@ -523,7 +545,7 @@ static __always_inline int pst_reply_answers(const struct pst_reading *r,
 
 		if (8 * i >= size)
 			break;
-		/* The last word: only the bytes that are of the question (little-endian, as all that Postern runs on). */
+		/* The last word: only the bytes that are of the question (words are little-endian here). */
 		if (size - 8 * i < 8)
 			differ <<= 8 * (8 - (size - 8 * i));
 		if (differ)

@@ -266,8 +266,8 @@ static __always_inline __u32 pst_live_ports(const struct pst_sandbox *sandbox,
 	return 0;
 }
 
-/* An admitted UDP peer, which may be answered. Not a resolver's port under the gate: a late second reply is no call, and
- * would open the way around the gate. */
+/* An admitted UDP peer, which may be answered. Not a resolver's port under the gate: a late second reply is no call,
+ * and would open the way around the gate. */
 static __always_inline int pst_is_inbound_peer(const struct pst_sandbox *sandbox,
 					       const struct pst_peer *peer,
 					       const struct pst_query *query)

@@ -180,7 +180,8 @@ enum pst_lease_added {
 	PST_LEASE_FULL = 2, /* every name in it is worth more */
 };
 
-/* Gives the name the place that is free, has expired, or ends first. What lives makes way only for what a rule covers. */
+/* Gives the name the place that is free, has expired, or ends first. What lives makes way only for what a rule
+ * covers. */
 static __always_inline enum pst_lease_added pst_lease_add(const struct pst_sandbox *sandbox,
 							  struct pst_lease *lease,
 							  const struct pst_reading *r,
@@ -273,14 +274,13 @@ static long pst_learn_address(__u32 i, struct pst_learn_walk *walk)
 	const struct pst_sandbox *sandbox = walk->sandbox;
 	struct pst_reading *r = walk->r;
 	__u8 embedded[16] __attribute__((aligned(8)));
-	__u32 n, at;
+	__u32 n, at, ttl_s;
 
 	if (i >= PST_DNS_MAX_ADDRESSES)
 		return 1;
-	n = r->answer[i];
-	if (n >= PST_DNS_MAX_ADDRESSES)
-		return 1;
+	n = pst_index(r->answer[i], PST_DNS_MAX_ADDRESSES);
 	at = r->address_at[n] & PST_MESSAGE_MASK;
+	ttl_s = r->address_ttl[n];
 	if (r->address_type[n] == PST_DNS_A)
 		pst_map4(r->lease.addr, r->m + at);
 	else
@@ -288,7 +288,7 @@ static long pst_learn_address(__u32 i, struct pst_learn_walk *walk)
 	if (!pst_may_lease(sandbox, r->lease.addr) ||
 	    (pst_embedded(r->lease.addr, embedded) && !pst_may_lease(sandbox, embedded)))
 		return 0;
-	if (pst_lease_write(sandbox, r, r->now_ns + r->address_ttl[n] * PST_SECOND_NS))
+	if (pst_lease_write(sandbox, r, r->now_ns + ttl_s * PST_SECOND_NS))
 		r->written++;
 	else
 		r->refused++;
@@ -375,9 +375,7 @@ pst_reply_claim(struct __sk_buff *skb, const struct pst_sandbox *sandbox, const 
 	if (!q)
 		return 0;
 	r->size = size;
-	asm volatile("" : "+r"(size));
-	if (size < 1 || size > PST_DNS_MAX_MESSAGE ||
-	    bpf_skb_load_bytes(skb, place.offset, r->m, size))
+	if (bpf_skb_load_bytes(skb, place.offset, r->m, pst_at_most(size, PST_DNS_MAX_MESSAGE)))
 		return 0;
 	if (!pst_reply_answers(r, q))
 		return 0;

@@ -78,8 +78,11 @@ static __always_inline struct pst_lease *pst_lease_find(const struct pst_sandbox
 							const __u8 addr[16])
 {
 	void *table = pst_lease_table(sandbox);
+	struct pst_addr key;
 
-	return table ? bpf_map_lookup_elem(table, addr) : 0;
+	/* On 6.1 a function's argument is no key. */
+	__builtin_memcpy(key.addr, addr, 16);
+	return table ? bpf_map_lookup_elem(table, &key) : 0;
 }
 
 /*

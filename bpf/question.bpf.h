@@ -204,7 +204,7 @@ static __always_inline __u8 pst_question_judge(struct __sk_buff *skb, struct pst
 
 	q->key.prefixlen = 0;
 	q->name = sandbox->seed;
-	if (!pst_question_read(skb, place, h, q)) {
+	if (!pst_question_read(skb, (__u64)place.offset << 32 | place.size, h, q)) {
 		q->key.prefixlen = 0;
 		return PST_REASON_NAME_GATE;
 	}
@@ -231,7 +231,8 @@ static __always_inline struct pst_decision pst_gate_answer(const struct pst_sand
 
 /*
  * A question for a trusted resolver: judged by the gate where `answer` (pst_decide()'s, packed) says so, and
- * recorded, so that its reply is learned from. Returns the answer, settled, and reports a denial itself: it knows the name.
+ * recorded, so that its reply is learned from. Returns the answer, settled, and reports a denial itself: it knows the
+ * name.
  */
 __noinline __u64 pst_ask(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
 			 const struct pst_packet *p, __u64 answer)
