@@ -3,6 +3,9 @@
 
 import pytest
 
+from captive import Captive, PacketCaptive
+from crafted import Crafted
+from dnsrows import NAMED
 from postern import PacketOnly
 from rows import POLICY
 
@@ -19,3 +22,41 @@ def packet_only_open(net):
     """The same under the policy that denies nothing."""
     with PacketOnly(net, []) as box:
         yield box
+
+
+@pytest.fixture(scope="session")
+def dns(net):
+    """The resolver whose answers the tests write."""
+    crafted = Crafted(net)
+    yield crafted
+    crafted.close()
+
+
+@pytest.fixture(autouse=True)
+def _silent_resolver(request):
+    yield
+    if "dns" in request.fixturenames:
+        dns = request.getfixturevalue("dns")
+        failed, dns.failed, dns.answer = dns.failed, None, lambda asked: ()
+        assert failed is None, failed
+
+
+@pytest.fixture
+def free(net):
+    """Somebody beside the sandbox: the control."""
+    with Captive(net, None) as captive:
+        yield captive
+
+
+@pytest.fixture
+def named(net):
+    """Somebody in a sandbox under a policy by names."""
+    with Captive(net, NAMED) as captive:
+        yield captive
+
+
+@pytest.fixture
+def named_packets(net):
+    """The same with privileges, without the socket hooks."""
+    with PacketCaptive(net, NAMED) as captive:
+        yield captive
