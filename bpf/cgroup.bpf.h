@@ -305,11 +305,12 @@ __noinline int pst_knows_more(struct __sk_buff *skb, const struct pst_sandbox *s
 	return p->query.dns || p->query.live;
 }
 
-/* A reply from a resolver that leaves a sandbox is a forged one, on its way to somebody who would learn from it. */
+/* A reply from a resolver that leaves a sandbox is a forged one, on its way to somebody who would learn from
+ * it: to this sandbox, or to another. */
 static __always_inline int pst_is_forged_reply(const struct pst_sandbox *sandbox,
 					       const struct pst_packet *p)
 {
-	return p->source_port == PST_DNS_PORT && sandbox->learn && p->query.protocol == PST_UDP &&
+	return p->source_port == PST_DNS_PORT && p->query.protocol == PST_UDP &&
 	       pst_is_trusted(sandbox, p->source);
 }
 

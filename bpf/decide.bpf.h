@@ -279,10 +279,9 @@ static __always_inline struct pst_decision pst_judge_loopback(const struct pst_s
 }
 
 /* Steps 7, 8, 10 and 11; `always` and `cidr` are the rows of the destination as sent. */
-static __always_inline struct pst_decision pst_judge_address(const struct pst_sandbox *sandbox,
-							     const struct pst_query *query,
-							     const struct pst_always *always,
-							     const struct pst_cidr *cidr)
+static __always_inline struct pst_decision
+pst_judge_address(const struct pst_sandbox *sandbox, const struct pst_query *query,
+		  const struct pst_always *always, const struct pst_cidr *cidr, int resolver)
 {
 	struct pst_decision d = {};
 	__u8 embedded[16];
@@ -295,7 +294,7 @@ static __always_inline struct pst_decision pst_judge_address(const struct pst_sa
 		return d;
 	if (sandbox->default_verdict == PST_VERDICT_ALLOW)
 		return pst_answer(PST_VERDICT_ALLOW, PST_STEP_DEFAULT, PST_REASON_ALLOW_DEFAULT, 0);
-	if (pst_is_dns(query) && !(cidr->flags & PST_CIDR_RESOLVER))
+	if (pst_is_dns(query) && !resolver)
 		return pst_answer(PST_VERDICT_DENY, PST_STEP_DEFAULT, PST_REASON_UNTRUSTED_RESOLVER,
 				  0);
 	return pst_answer(PST_VERDICT_DENY, PST_STEP_DEFAULT, PST_REASON_DEFAULT_DENY, 0);
@@ -316,6 +315,23 @@ static __always_inline struct pst_decision pst_soften(const struct pst_sandbox *
 	return d;
 }
 
+/* Port 53 of a trusted resolver, also one that is reached through a translator. */
+static __always_inline int pst_is_resolver(const struct pst_sandbox *sandbox,
+					   const struct pst_cidr *cidr,
+					   const struct pst_query *query)
+{
+	__u8 embedded[16];
+
+	if (!pst_is_dns(query))
+		return 0;
+	if (cidr->flags & PST_CIDR_RESOLVER)
+		return 1;
+	if (!pst_embedded(query->addr, embedded))
+		return 0;
+	cidr = pst_cidr_find(sandbox, embedded);
+	return cidr && cidr->flags & PST_CIDR_RESOLVER;
+}
+
 /* All steps but the ninth, packed. */
 PST_FUNCTION __u64 pst_judge_steps(const struct pst_sandbox *sandbox, const struct pst_query *query)
 {
@@ -330,12 +346,12 @@ PST_FUNCTION __u64 pst_judge_steps(const struct pst_sandbox *sandbox, const stru
 	cidr = pst_cidr_find(sandbox, query->addr);
 	if (!always || !cidr)
 		return pst_pack(pst_failed());
-	resolver = pst_is_dns(query) && cidr->flags & PST_CIDR_RESOLVER;
+	resolver = pst_is_resolver(sandbox, cidr, query);
 	if (!resolver && (always->kind == PST_ALWAYS_HOST || pst_is_loopback(query->addr)))
 		return pst_pack(pst_judge_loopback(sandbox));
 	if (resolver && pst_judge_dns(sandbox, query, &d))
 		return pst_pack(d);
-	return pst_pack(pst_judge_address(sandbox, query, always, cidr));
+	return pst_pack(pst_judge_address(sandbox, query, always, cidr, resolver));
 }
 
 /*

@@ -69,7 +69,7 @@ static __always_inline __u32 pst_index(__u32 i, __u32 count)
 	return i & (count - 1);
 }
 
-/* A size of 1 to `most`, a power of two, in words that every verifier understands: 6.1's learns nothing from a
+/* A size of 1 to `most`, which is a power of two, in words that every verifier understands: 6.1's learns nothing from a
  * comparison with 0. */
 static __always_inline __u32 pst_at_most(__u32 size, __u32 most)
 {
@@ -177,9 +177,26 @@ static __always_inline int pst_is_type_asked(__u32 type)
 	       type != PST_DNS_ANY;
 }
 
+#define PST_WIRE_HEAD 256 /* a power of two */
+#define PST_WIRE_TAIL (PST_WIRE_SIZE - PST_WIRE_HEAD)
+PST_ASSERT("PST_WIRE_TAIL is a power of two", (PST_WIRE_TAIL & (PST_WIRE_TAIL - 1)) == 0);
+
+/* 1 to PST_WIRE_SIZE bytes of a question, in two pieces whose sizes are bounded by masks. 0: they are not there. */
+static __always_inline int pst_wire_load(struct __sk_buff *skb, __u32 offset, __u32 size,
+					 __u8 wire[PST_WIRE_SIZE])
+{
+	__u32 head = size < PST_WIRE_HEAD ? size : PST_WIRE_HEAD;
+
+	if (bpf_skb_load_bytes(skb, offset, wire, pst_at_most(head, PST_WIRE_HEAD)))
+		return 0;
+	return size <= PST_WIRE_HEAD ||
+	       !bpf_skb_load_bytes(skb, offset + PST_WIRE_HEAD, wire + PST_WIRE_HEAD,
+				   pst_at_most(size - PST_WIRE_HEAD, PST_WIRE_TAIL));
+}
+
 /*
- * Reads the question of a DNS message (at offset << 32 | size; its header is in `h`) into q, which is the caller's alone: wire, size,
- * key, and the name's id, whose hash begins with q->name. 0: a question that must not leave.
+ * Reads the question of a DNS message (at offset << 32 | size; its header is in `h`) into q, which is the caller's
+ * alone: wire, size, key, and the name's id, whose hash begins with q->name. 0: a question that must not leave.
  */
 __noinline int pst_question_read(struct __sk_buff *skb, __u64 where, const struct pst_dns_header *h,
 				 struct pst_question *q)
@@ -194,9 +211,9 @@ __noinline int pst_question_read(struct __sk_buff *skb, __u64 where, const struc
 	if (place.size < PST_DNS_HEADER + PST_DNS_MIN_TAIL || place.size > PST_DNS_MAX_QUERY ||
 	    !pst_is_question_header(h))
 		return 0;
-	if (tail > PST_WIRE_SIZE - 8)
-		tail = PST_WIRE_SIZE - 8;
-	tail = pst_at_most(tail, PST_WIRE_SIZE - 8);
+	tail = pst_at_most(tail, PST_DNS_MAX_QUERY);
+	if (tail > PST_WIRE_SIZE)
+		tail = PST_WIRE_SIZE;
 	if (bpf_skb_load_bytes(skb, place.offset + PST_DNS_HEADER, q->wire, tail))
 		return 0;
 	q->at = q->size = 0;

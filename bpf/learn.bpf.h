@@ -387,11 +387,14 @@ pst_reply_claim(struct __sk_buff *skb, const struct pst_sandbox *sandbox, const 
 	return __sync_val_compare_and_swap(&q->stamp, stamp, PST_CLAIMED) == stamp ? q : 0;
 }
 
+/* Also what a translator makes of it. */
 static __always_inline int pst_is_trusted(const struct pst_sandbox *sandbox, const __u8 addr[16])
 {
+	struct pst_query query __attribute__((aligned(8))) = {.dns = 1};
 	const struct pst_cidr *cidr = pst_cidr_find(sandbox, addr);
 
-	return cidr && cidr->flags & PST_CIDR_RESOLVER;
+	__builtin_memcpy(query.addr, addr, 16);
+	return cidr && pst_is_resolver(sandbox, cidr, &query);
 }
 
 /* A datagram from port 53 for a sandbox that learns. Nothing here keeps the packet from the application. */
