@@ -182,7 +182,7 @@ static void random_dest(struct dice *d, const struct agree_case *c, struct polic
 /* Allow rules, then deny rules; of some policies, part of the allow rules are names. */
 static void random_rules(struct dice *d, struct agree_case *c)
 {
-	unsigned names = chance(d, c->policy.default_deny ? 70 : 20) ? 30 + below(d, 70) : 0;
+	unsigned names = c->policy.default_deny && chance(d, 70) ? 30 + below(d, 70) : 0;
 	size_t n = below(d, AGREE_RULES + 1), n_allow = below(d, (unsigned)n + 1);
 
 	for (size_t i = 0; i < n; i++) {

@@ -223,6 +223,180 @@ static void audit_reports_what_rules_deny_and_keeps_the_rest_denied(void **state
 	policy_free(a.policy);
 }
 
+static void assert_named(struct pst_decision d, int verdict, int reason, uint32_t rule, int place)
+{
+	assert_decision(d, verdict, PST_STEP_NAME, reason, rule);
+	assert_int_equal(d.name, place);
+}
+
+#define ALLOWED(d, rule, place) assert_named(d, PST_VERDICT_ALLOW, PST_REASON_LEASE, rule, place)
+#define EXPIRED(d, rule, place)                                                                    \
+	assert_named(d, PST_VERDICT_DENY, PST_REASON_LEASE_EXPIRED, rule, place)
+
+/* The sandbox has one lease. */
+static void lease(struct asked *a, struct explain_lease *lease, const char *addr)
+{
+	lease->addr = fixture_addr(addr);
+	a->in.leases = lease;
+	a->in.n_leases = 1;
+}
+
+static void lease_allows_at_its_address_what_a_rule_covers(void **state)
+{
+	struct explain_lease one = {.by = {{"git.example.com", false}}};
+	struct asked a;
+
+	(void)state;
+	begin(&a, "allow git.example.com:22; allow *.example.com; deny 0.0.0.0/0");
+	lease(&a, &one, "1.2.3.4");
+	ALLOWED(ASK(&a, "1.2.3.4", 22, PST_TCP), 1, 1);
+	ALLOWED(ASK(&a, "1.2.3.4", 443, PST_TCP), 2, 1); /* the wider pattern's ports are its too */
+	assert_decision(ASK(&a, "1.2.3.4", 443, PST_UDP), PST_VERDICT_DENY, PST_STEP_DEFAULT,
+			PST_REASON_DEFAULT_DENY, 0);
+	assert_decision(ASK(&a, "1.2.3.4", 0, PST_ICMP), PST_VERDICT_DENY, PST_STEP_DEFAULT,
+			PST_REASON_DEFAULT_DENY, 0);
+	assert_decision(ASK(&a, "1.2.3.5", 22, PST_TCP), PST_VERDICT_DENY, PST_STEP_DEFAULT,
+			PST_REASON_DEFAULT_DENY, 0);
+	policy_free(a.policy);
+}
+
+static void longest_pattern_is_the_rule_of_a_lease(void **state)
+{
+	struct explain_lease one = {.by = {{"a.b.test", false}}};
+	struct asked a;
+
+	(void)state;
+	begin(&a, "allow *; allow *.test; allow *.b.test; allow a.b.test:22; deny 0.0.0.0/0");
+	lease(&a, &one, "1.2.3.4");
+	ALLOWED(ASK(&a, "1.2.3.4", 443, PST_TCP), 3, 1);
+	ALLOWED(ASK(&a, "1.2.3.4", 22, PST_TCP), 4, 1);
+	policy_free(a.policy);
+}
+
+static void names_of_one_address_have_their_own_ports(void **state)
+{
+	struct explain_lease one = {
+		.by = {{"other.test", false}, {"a.test", false}, {NULL, false}, {"b.test", false}}};
+	struct asked a;
+
+	(void)state;
+	begin(&a, "allow a.test:22; allow b.test:25; deny 0.0.0.0/0");
+	lease(&a, &one, "1.2.3.4");
+	ALLOWED(ASK(&a, "1.2.3.4", 22, PST_TCP), 1, 2);
+	ALLOWED(ASK(&a, "1.2.3.4", 25, PST_TCP), 2, 4);
+	policy_free(a.policy);
+}
+
+static void expired_lease_denies_unless_another_lives(void **state)
+{
+	struct explain_lease one = {.by = {{"other.test", true},
+					   {"a.test", true},
+					   {"b.test", true},
+					   {"c.test", false}}};
+	struct asked a;
+
+	(void)state;
+	begin(&a, "allow a.test; allow b.test:443/tcp; allow c.test:22; deny 0.0.0.0/0");
+	lease(&a, &one, "1.2.3.4");
+	EXPIRED(ASK(&a, "1.2.3.4", 443, PST_TCP), 1, 2);
+	ALLOWED(ASK(&a, "1.2.3.4", 22, PST_TCP), 3, 4);
+	assert_decision(ASK(&a, "1.2.3.4", 25, PST_TCP), PST_VERDICT_DENY, PST_STEP_DEFAULT,
+			PST_REASON_DEFAULT_DENY, 0);
+	a.policy->audit = true;
+	assert_named(ASK(&a, "1.2.3.4", 443, PST_TCP), PST_VERDICT_WOULD_DENY,
+		     PST_REASON_LEASE_EXPIRED, 1, 2);
+	policy_free(a.policy);
+}
+
+static void expired_lease_is_no_reason_where_the_default_allows(void **state)
+{
+	struct explain_lease one = {.by = {{"a.test", true}}};
+	struct asked a;
+
+	(void)state;
+	begin(&a, "allow a.test; deny 1.2.3.4:443");
+	lease(&a, &one, "1.2.3.4");
+	assert_decision(ASK(&a, "1.2.3.4", 443, PST_TCP), PST_VERDICT_DENY, PST_STEP_CIDR_DENY,
+			PST_REASON_DENY_RULE, 2);
+	assert_decision(ASK(&a, "1.2.3.4", 80, PST_TCP), PST_VERDICT_ALLOW, PST_STEP_DEFAULT,
+			PST_REASON_ALLOW_DEFAULT, 0);
+	policy_free(a.policy);
+}
+
+static void lease_of_the_address_inside_comes_after_its_own(void **state)
+{
+	struct explain_lease two[2] = {{.by = {{"a.test", false}}}, {.by = {{"b.test", false}}}};
+	struct asked a;
+
+	(void)state;
+	begin(&a, "allow a.test:*; allow b.test:22; deny 0.0.0.0/0");
+	two[1].addr = fixture_addr("64:ff9b::1.2.3.4");
+	lease(&a, two, "1.2.3.4");
+	ALLOWED(ASK(&a, "64:ff9b::1.2.3.4", 22, PST_TCP), 1, PST_NAME_EMBEDDED + 1);
+	a.in.n_leases = 2;
+	ALLOWED(ASK(&a, "64:ff9b::1.2.3.4", 22, PST_TCP), 2, 1);
+	ALLOWED(ASK(&a, "64:ff9b::1.2.3.4", 23, PST_TCP), 1, PST_NAME_EMBEDDED + 1);
+	ALLOWED(ASK(&a, "1.2.3.4", 22, PST_TCP), 1, 1);
+	policy_free(a.policy);
+}
+
+static void live_flow_keeps_its_name_while_a_rule_covers_it(void **state)
+{
+	struct explain_lease one = {.by = {{"a.test", true}}};
+	struct asked a;
+
+	(void)state;
+	begin(&a, "allow a.test; allow b.test:80/tcp; deny 1.2.3.4; deny 0.0.0.0/0");
+	lease(&a, &one, "1.2.3.4");
+	a.in.live = "a.test";
+	ALLOWED(ASK(&a, "1.2.3.4", 80, PST_TCP), 1, PST_NAME_LIVE); /* above a deny rule */
+	ALLOWED(ASK(&a, "9.9.9.9", 80, PST_TCP), 1, PST_NAME_LIVE);
+	a.in.live = "b.test";
+	EXPIRED(ASK(&a, "1.2.3.4", 443, PST_TCP), 1, 1);
+	assert_decision(ASK(&a, "10.0.0.1", 80, PST_TCP), PST_VERDICT_DENY, PST_STEP_ALWAYS_DENIED,
+			PST_REASON_ALWAYS_DENIED, 0);
+	a.in.live = "gone.test";
+	assert_decision(ASK(&a, "9.9.9.9", 80, PST_TCP), PST_VERDICT_DENY, PST_STEP_DEFAULT,
+			PST_REASON_DEFAULT_DENY, 0);
+	policy_free(a.policy);
+}
+
+static void allowed_address_needs_no_lease_and_always_denied_has_none(void **state)
+{
+	struct explain_lease one = {.by = {{"a.test", false}}};
+	struct asked a;
+
+	(void)state;
+	begin(&a, "allow a.test; allow 1.2.3.4; deny 0.0.0.0/0");
+	lease(&a, &one, "1.2.3.4");
+	assert_decision(ASK(&a, "1.2.3.4", 80, PST_TCP), PST_VERDICT_ALLOW, PST_STEP_CIDR_ALLOW,
+			PST_REASON_ALLOW_RULE, 2);
+	lease(&a, &one, "10.0.0.1");
+	assert_decision(ASK(&a, "10.0.0.1", 80, PST_TCP), PST_VERDICT_DENY, PST_STEP_ALWAYS_DENIED,
+			PST_REASON_ALWAYS_DENIED, 0);
+	fixture_entry(a.policy, "private", "10.0.0.1");
+	ALLOWED(ASK(&a, "10.0.0.1", 80, PST_TCP), 1, 1);
+	policy_free(a.policy);
+}
+
+static void translated_port_of_a_resolver_is_port_53(void **state)
+{
+	struct pst_query query = query_of("192.0.2.53", 41234, PST_UDP);
+	struct asked a;
+
+	(void)state;
+	begin(&a, "allow example.com; deny 0.0.0.0/0");
+	assert_decision(explain_query(&a.in, &query), PST_VERDICT_DENY, PST_STEP_DEFAULT,
+			PST_REASON_DEFAULT_DENY, 0);
+	query.dns = 1;
+	assert_decision(explain_query(&a.in, &query), PST_VERDICT_GATE, PST_STEP_RESOLVER,
+			PST_REASON_NAME_GATE, 0);
+	query.addr[15]++;
+	assert_decision(explain_query(&a.in, &query), PST_VERDICT_DENY, PST_STEP_DEFAULT,
+			PST_REASON_UNTRUSTED_RESOLVER, 0);
+	policy_free(a.policy);
+}
+
 /* What explain_dest() says of `dest`; "" instead of no rule. */
 static void assert_report(struct asked *a, const char *dest, const char *reason,
 			  const char *nearest, const char *fix)
@@ -387,13 +561,39 @@ static void denied_name_has_the_nearest_pattern(void **state)
 
 	(void)state;
 	begin(&a, "allow api.example.com; allow example.org:22; deny 0.0.0.0/0");
-	assert_report(&a, "www.example.com", "default-deny", "api.example.com",
+	assert_report(&a, "www.example.com", "name-gate", "api.example.com",
 		      "add \"www.example.com\" to allowOut");
 	assert_report(&a, "example.org", "default-deny", "example.org:22",
 		      "add \"example.org\" to allowOut");
-	assert_report(&a, "example.net", "default-deny", "", "add \"example.net\" to allowOut");
-	assert_report(&a, "notexample.com", "default-deny", "",
-		      "add \"notexample.com\" to allowOut");
+	assert_report(&a, "example.net", "name-gate", "", "add \"example.net\" to allowOut");
+	assert_report(&a, "notexample.com", "name-gate", "", "add \"notexample.com\" to allowOut");
+	policy_free(a.policy);
+}
+
+/* A name that cannot be resolved goes nowhere, whatever addresses are allowed. */
+static void name_that_no_rule_covers_ends_at_the_gate(void **state)
+{
+	struct explain_report report;
+	struct policy_dest dest;
+	struct asked a;
+
+	(void)state;
+	begin(&a, "allow 0.0.0.0/0; allow example.com:22; deny 0.0.0.0/0");
+	assert_int_equal(policy_dest_parse("www.example.com", true, &dest, NULL), 0);
+	assert_int_equal(explain_dest(&a.in, &dest, &report, NULL), 0);
+	assert_decision(report.decision, PST_VERDICT_DENY, PST_STEP_RESOLVER, PST_REASON_NAME_GATE,
+			0);
+	a.policy->audit = true;
+	assert_int_equal(explain_dest(&a.in, &dest, &report, NULL), 0);
+	assert_decision(report.decision, PST_VERDICT_WOULD_DENY, PST_STEP_RESOLVER,
+			PST_REASON_NAME_GATE, 0);
+	assert_report(&a, "example.com", "allow-rule", "", "");
+	a.policy->dns_gate = false;
+	assert_report(&a, "www.example.com", "allow-rule", "", "");
+	policy_free(a.policy);
+	begin(&a, "allow 1.2.3.4; deny 0.0.0.0/0"); /* no names, no gate */
+	assert_report(&a, "www.example.com", "default-deny", "",
+		      "add \"www.example.com\" to allowOut");
 	policy_free(a.policy);
 }
 
@@ -460,6 +660,35 @@ static void rules_for_all_addresses_hold_for_names(void **state)
 	policy_free(a.policy);
 }
 
+static void report_of_a_leased_address_names_the_name(void **state)
+{
+	struct explain_lease one = {.by = {{NULL, false}, {"a.test", true}}};
+	struct explain_report report;
+	struct policy_dest dest;
+	struct asked a;
+
+	(void)state;
+	begin(&a, "allow a.test; deny 0.0.0.0/0");
+	lease(&a, &one, "1.2.3.4");
+	assert_report(
+		&a, "1.2.3.4:443/tcp", "lease-expired", "",
+		"your program keeps DNS answers longer than 300 s: have it resolve the name again, or raise \"dns\": {\"minTtl\", \"maxTtl\"}");
+	assert_int_equal(policy_dest_parse("64:ff9b::1.2.3.4", true, &dest, NULL), 0);
+	for (int live = 0; live < 2; live++) {
+		one.by[1].expired = !live;
+		a.in.live = live ? "b.test" : NULL;
+		assert_int_equal(explain_dest(&a.in, &dest, &report, NULL), 0);
+		assert_string_equal(report.name, "a.test");
+		assert_ptr_equal(report.rule, &a.policy->rules[0]);
+	}
+	a.in.live = "a.test";
+	a.in.n_leases = 0;
+	assert_int_equal(explain_dest(&a.in, &dest, &report, NULL), 0);
+	assert_string_equal(report.name, "a.test");
+	assert_string_equal(report.fix, "");
+	policy_free(a.policy);
+}
+
 static void many_destinations_at_once_are_refused(void **state)
 {
 	static const char *const cases[][2] = {
@@ -499,6 +728,15 @@ int main(void)
 		cmocka_unit_test(nat64_forms_are_judged_as_ipv4_too),
 		cmocka_unit_test(allow_beats_deny_and_the_longest_prefix_is_named),
 		cmocka_unit_test(audit_reports_what_rules_deny_and_keeps_the_rest_denied),
+		cmocka_unit_test(lease_allows_at_its_address_what_a_rule_covers),
+		cmocka_unit_test(longest_pattern_is_the_rule_of_a_lease),
+		cmocka_unit_test(names_of_one_address_have_their_own_ports),
+		cmocka_unit_test(expired_lease_denies_unless_another_lives),
+		cmocka_unit_test(expired_lease_is_no_reason_where_the_default_allows),
+		cmocka_unit_test(lease_of_the_address_inside_comes_after_its_own),
+		cmocka_unit_test(live_flow_keeps_its_name_while_a_rule_covers_it),
+		cmocka_unit_test(allowed_address_needs_no_lease_and_always_denied_has_none),
+		cmocka_unit_test(translated_port_of_a_resolver_is_port_53),
 		cmocka_unit_test(report_of_an_allowed_address_has_no_fix),
 		cmocka_unit_test(default_denial_names_the_nearest_rule_and_the_entry_to_add),
 		cmocka_unit_test(rule_for_another_port_is_the_nearest),
@@ -509,9 +747,11 @@ int main(void)
 		cmocka_unit_test(gate_and_loopback_say_what_opens_them),
 		cmocka_unit_test(name_is_judged_by_the_most_exact_pattern),
 		cmocka_unit_test(denied_name_has_the_nearest_pattern),
+		cmocka_unit_test(name_that_no_rule_covers_ends_at_the_gate),
 		cmocka_unit_test(nearest_name_says_what_the_rule_lacks),
 		cmocka_unit_test(nearest_name_is_cut_to_the_size),
 		cmocka_unit_test(rules_for_all_addresses_hold_for_names),
+		cmocka_unit_test(report_of_a_leased_address_names_the_name),
 		cmocka_unit_test(many_destinations_at_once_are_refused),
 	};
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A destination that somebody asks about -> verdict, rule, nearest rule, and the edit that would change it. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "table/explain.h"
@@ -54,12 +55,21 @@ static uint32_t find_all_rule(const struct policy *policy, uint8_t verdict,
 	return 0;
 }
 
-/* Steps 8 to 11 for a name: what holds whatever address a trusted resolver gives for it. */
+/* The gate, then steps 8 to 11 for a name: what holds whatever address a trusted resolver gives for it. */
 static struct pst_decision judge_name(const struct policy *policy, const char *name,
 				      const struct pst_query *query)
 {
+	uint8_t denial = policy->audit ? PST_VERDICT_WOULD_DENY : PST_VERDICT_DENY;
 	struct pst_decision d = {.verdict = PST_VERDICT_ALLOW};
 
+	/* Its address is never learned, not even where every address is allowed. */
+	if (policy->default_deny && policy->has_names && policy->dns_gate &&
+	    !explain_covers_name(policy, name)) {
+		d.verdict = denial;
+		d.step = PST_STEP_RESOLVER;
+		d.reason = PST_REASON_NAME_GATE;
+		return d;
+	}
 	d.rule = find_all_rule(policy, PST_VERDICT_ALLOW, query);
 	if (d.rule) {
 		d.step = PST_STEP_CIDR_ALLOW;
@@ -78,7 +88,7 @@ static struct pst_decision judge_name(const struct policy *policy, const char *n
 		d.reason = PST_REASON_ALLOW_DEFAULT;
 		return d;
 	}
-	d.verdict = policy->audit ? PST_VERDICT_WOULD_DENY : PST_VERDICT_DENY;
+	d.verdict = denial;
 	d.step = d.rule ? PST_STEP_CIDR_DENY : PST_STEP_DEFAULT;
 	d.reason = d.rule ? PST_REASON_DENY_RULE : PST_REASON_DEFAULT_DENY;
 	return d;
@@ -92,6 +102,20 @@ static bool is_localhost(const char *name)
 
 	return n >= tail && strcmp(name + n - tail, localhost) == 0 &&
 	       (n == tail || name[n - tail - 1] == '.');
+}
+
+/* The name that an address was judged by, at the place that the decision tells. */
+static const char *leased_name(const struct explain_input *in, const struct pst_query *query,
+			       unsigned place)
+{
+	const struct explain_lease *lease;
+	struct addr a;
+
+	if (place == PST_NAME_NONE || place >= PST_NAME_LIVE)
+		return place == PST_NAME_LIVE && in->live ? in->live : "";
+	memcpy(a.bytes, query->addr, sizeof(a.bytes));
+	lease = explain_find_lease(in, &a, place > PST_NAME_EMBEDDED);
+	return lease ? lease->by[(place - 1) % PST_NAME_EMBEDDED].name : "";
 }
 
 int explain_dest(const struct explain_input *in, const struct policy_dest *dest,
@@ -114,6 +138,9 @@ int explain_dest(const struct explain_input *in, const struct policy_dest *dest,
 	}
 	report.decision =
 		by_name ? judge_name(policy, report.name, &query) : explain_query(in, &query);
+	if (report.decision.name)
+		snprintf(report.name, sizeof(report.name), "%s",
+			 leased_name(in, &query, report.decision.name));
 	if (report.decision.rule)
 		report.rule = &policy->rules[report.decision.rule - 1];
 	if (report.decision.verdict != PST_VERDICT_ALLOW) {

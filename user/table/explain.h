@@ -42,6 +42,9 @@ bool explain_covers_port(const struct policy_dest *dest, const struct pst_query 
 /* The allow rule whose pattern covers `name` and the query's port: most exact, then first in the document. 0: none. */
 uint32_t explain_name_rule(const struct policy *policy, const char *name,
 			   const struct pst_query *query);
+/* The lease of `a` as it is, or of the IPv4 address inside it. NULL: none. */
+const struct explain_lease *explain_find_lease(const struct explain_input *in, const struct addr *a,
+					       bool embedded);
 /* Whether `a` is one of the policy's or the host's trusted resolvers. */
 bool explain_is_trusted(const struct explain_input *in, const struct addr *a);
 /* Whether this very address is in the always-denied set and the policy does not lift it. */
@@ -55,7 +58,7 @@ struct explain_report {
 	struct pst_decision decision;
 	const struct policy_rule *rule;	   /* behind the verdict; NULL: none */
 	const struct policy_rule *nearest; /* closest rule that does not decide; NULL: none */
-	char name[DOMAIN_MAX + 1];	   /* asked by name; "" otherwise */
+	char name[DOMAIN_MAX + 1];	   /* asked for, or judged by; "" otherwise */
 	char fix[EXPLAIN_TEXT_MAX];	   /* what edit would change the verdict; "" when allowed */
 };
 

@@ -66,6 +66,15 @@ static void fix_gate(bool udp, char *text)
 		udp ? "" : ", over UDP");
 }
 
+static void fix_expired(const struct policy *policy, char *text)
+{
+	snprintf(
+		text, EXPLAIN_TEXT_MAX,
+		"your program keeps DNS answers longer than %u s: have it resolve the name again%s",
+		policy->dns_min_ttl_s,
+		policy->brimble ? "" : ", or raise \"dns\": {\"minTtl\", \"maxTtl\"}");
+}
+
 static void fix_deny_rule(const struct policy *policy, const struct policy_dest *dest,
 			  uint32_t rule, char *text)
 {
@@ -104,8 +113,17 @@ void explain_fix(const struct explain_input *in, const struct pst_query *query,
 		fix_loopback(report->decision.reason == PST_REASON_OWN_LISTENER, report->fix);
 		break;
 	case PST_REASON_NAME_GATE:
+		if (dest->kind == POLICY_DEST_NAME &&
+		    !explain_covers_name(in->policy, dest->domain.name))
+			fix_default(in->policy, dest, false, report->fix);
+		else
+			fix_gate(true, report->fix);
+		break;
 	case PST_REASON_DNS_TCP:
-		fix_gate(query->protocol == PST_UDP, report->fix);
+		fix_gate(false, report->fix);
+		break;
+	case PST_REASON_LEASE_EXPIRED:
+		fix_expired(in->policy, report->fix);
 		break;
 	case PST_REASON_ALWAYS_DENIED:
 		fix_always_denied(in, &a, report->fix);

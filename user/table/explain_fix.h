@@ -13,6 +13,9 @@ const struct policy_rule *explain_nearest(const struct policy *policy,
  * at least two and more than a public suffix. NULL: none comes close. */
 const struct policy_rule *explain_nearest_pattern(const struct policy *policy, const char *name);
 
+/* Whether an allow rule covers the name, on whatever ports: a plain question for it passes the gate. */
+bool explain_covers_name(const struct policy *policy, const char *name);
+
 /* Fills report->fix from the rest of it, for the destination as it was asked about. */
 void explain_fix(const struct explain_input *in, const struct pst_query *query,
 		 const struct policy_dest *dest, struct explain_report *report);

@@ -114,6 +114,13 @@ const struct policy_rule *explain_nearest_pattern(const struct policy *policy, c
 	return nearest;
 }
 
+bool explain_covers_name(const struct policy *policy, const char *name)
+{
+	const struct policy_rule *nearest = explain_nearest_pattern(policy, name);
+
+	return nearest && domain_matches(&nearest->dest.domain, name);
+}
+
 /* What keeps the pattern from allowing what was asked. */
 static const char *describe_lack(const struct policy_dest *dest, const char *name)
 {

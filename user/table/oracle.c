@@ -211,6 +211,16 @@ static const struct explain_lease *find_lease(const struct explain_input *in, co
 	return NULL;
 }
 
+const struct explain_lease *explain_find_lease(const struct explain_input *in, const struct addr *a,
+					       bool embedded)
+{
+	struct readings r = readings_of(a);
+
+	if (!embedded)
+		return find_lease(in, a);
+	return r.count > 1 ? find_lease(in, &r.addr[1]) : NULL;
+}
+
 static struct pst_decision answer_name(uint32_t rule, unsigned place, bool expired)
 {
 	struct pst_decision d;
@@ -330,11 +340,12 @@ struct pst_decision explain_query(const struct explain_input *in, const struct p
 	if (query->inbound)
 		return answer(PST_VERDICT_ALLOW, PST_STEP_INBOUND, PST_REASON_INBOUND, 0);
 	memcpy(a.bytes, query->addr, sizeof(a.bytes));
-	trusted = dns && explain_is_trusted(in, &a);
+	r = readings_of(&a);
+	trusted = dns && (explain_is_trusted(in, &r.addr[0]) ||
+			  (r.count > 1 && explain_is_trusted(in, &r.addr[1])));
 	if (!trusted && (is_loopback(&a) || is_host(in, &a)))
 		return judge_loopback(in->policy);
 	if (trusted && judge_resolver(in->policy, query, &d))
 		return soften(in->policy, d);
-	r = readings_of(&a);
 	return soften(in->policy, judge_readings(in, query, &r, dns && !trusted));
 }
