@@ -177,23 +177,6 @@ static __always_inline int pst_is_type_asked(__u32 type)
 	       type != PST_DNS_ANY;
 }
 
-#define PST_WIRE_HEAD 256 /* a power of two */
-#define PST_WIRE_TAIL (PST_WIRE_SIZE - PST_WIRE_HEAD)
-PST_ASSERT("PST_WIRE_TAIL is a power of two", (PST_WIRE_TAIL & (PST_WIRE_TAIL - 1)) == 0);
-
-/* 1 to PST_WIRE_SIZE bytes of a question, in two pieces whose sizes are bounded by masks. 0: they are not there. */
-static __always_inline int pst_wire_load(struct __sk_buff *skb, __u32 offset, __u32 size,
-					 __u8 wire[PST_WIRE_SIZE])
-{
-	__u32 head = size < PST_WIRE_HEAD ? size : PST_WIRE_HEAD;
-
-	if (bpf_skb_load_bytes(skb, offset, wire, pst_at_most(head, PST_WIRE_HEAD)))
-		return 0;
-	return size <= PST_WIRE_HEAD ||
-	       !bpf_skb_load_bytes(skb, offset + PST_WIRE_HEAD, wire + PST_WIRE_HEAD,
-				   pst_at_most(size - PST_WIRE_HEAD, PST_WIRE_TAIL));
-}
-
 /*
  * Reads the question of a DNS message (at offset << 32 | size; its header is in `h`) into q, which is the caller's
  * alone: wire, size, key, and the name's id, whose hash begins with q->name. 0: a question that must not leave.
