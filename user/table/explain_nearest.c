@@ -79,20 +79,24 @@ static int count_labels(const char *name)
 }
 
 /* How near a pattern is: by the labels at the end that are the same; the whole of the pattern's name beats a part of
- * another's. What strangers share (com, co.uk, github.io) is nothing. */
+ * another's. */
 static int nearness(const struct domain *pattern, const char *name)
 {
 	const char *shared = shared_end(pattern->name, name);
-	struct domain below = {.kind = DOMAIN_WILDCARD};
+	int labels = count_labels(shared);
 
 	if (domain_matches(pattern, name))
 		return MATCHES + count_labels(pattern->name);
-	if (count_labels(shared) < 2)
-		return 0;
-	snprintf(below.name, sizeof(below.name), "%s", shared);
-	if (domain_is_above_public_suffix(&below))
-		return 0;
-	return 2 * count_labels(shared) + (shared == pattern->name);
+	return labels < 2 ? 0 : 2 * labels + (shared == pattern->name);
+}
+
+/* Whether they share no more than strangers do: com, co.uk, github.io. */
+static bool are_strangers(const struct domain *pattern, const char *name)
+{
+	struct domain below = {.kind = DOMAIN_WILDCARD};
+
+	snprintf(below.name, sizeof(below.name), "%s", shared_end(pattern->name, name));
+	return domain_is_above_public_suffix(&below);
 }
 
 const struct policy_rule *explain_nearest_pattern(const struct policy *policy, const char *name)
@@ -106,7 +110,8 @@ const struct policy_rule *explain_nearest_pattern(const struct policy *policy, c
 		if (rule->verdict != PST_VERDICT_ALLOW || rule->dest.kind != POLICY_DEST_NAME)
 			continue;
 		score = nearness(&rule->dest.domain, name);
-		if (score <= best)
+		/* The list of public suffixes is asked last: it costs more than the rest. */
+		if (score <= best || (score < MATCHES && are_strangers(&rule->dest.domain, name)))
 			continue;
 		best = score;
 		nearest = rule;
