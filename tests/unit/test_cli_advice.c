@@ -90,8 +90,10 @@ static void name_in_brimbles_words(void **state)
 	(void)state;
 	assert_advice(document, &gate, "allow[0] github.com", "add \"api.github.com\" to allow",
 		      "nearest rule \"github.com\" does not cover subdomains");
-	assert_advice(document, &old, "", "",
-		      "your program keeps DNS answers longer than 300 s (this one is 0 s old)");
+	assert_advice(
+		document, &old, "",
+		"your program keeps DNS answers longer than 300 s: have it resolve the name again",
+		"your program keeps DNS answers longer than 300 s (this one is 0 s old)");
 }
 
 /* No rule covers ICMP to a name: what can be allowed is the address. */
@@ -143,13 +145,12 @@ static void expired_lease_says_how_long_answers_hold(void **state)
 					"github.com"};
 	static const struct {
 		uint32_t age_s;
-		const char *fix, *note;
+		const char *note;
 	} cases[] = {
-		{412, "set \"dns\": {\"minTtl\": 3600, \"maxTtl\": 3600}",
-		 "your program keeps DNS answers longer than 300 s (this one is 412 s old)"},
-		{3600, "set \"dns\": {\"minTtl\": 86400, \"maxTtl\": 86400}",
+		{412, "your program keeps DNS answers longer than 300 s (this one is 412 s old)"},
+		{3600,
 		 "your program keeps DNS answers longer than 3600 s (this one is 3600 s old)"},
-		{4000000, "set \"dns\": {\"minTtl\": 604800, \"maxTtl\": 604800}",
+		{4000000,
 		 "your program keeps DNS answers longer than 3600 s (this one is 4000000 s old)"},
 	};
 	cleanup_policy struct policy *policy = parse(NAMES);
@@ -161,8 +162,8 @@ static void expired_lease_says_how_long_answers_hold(void **state)
 
 		event.age_s = cases[i].age_s;
 		advice = advice_of(policy, &event);
-		assert_string_equal(advice.fix, cases[i].fix);
 		assert_string_equal(advice.note, cases[i].note);
+		assert_non_null(strstr(advice.fix, "raise \"dns\": {\"minTtl\""));
 	}
 }
 

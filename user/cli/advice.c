@@ -6,10 +6,6 @@
 #include "cli/advice.h"
 #include "table/explain_fix.h"
 
-#define HOUR_S 3600u
-#define DAY_S  86400u
-#define WEEK_S 604800u /* the most that dns.minTtl takes */
-
 static struct addr address_of(const struct pst_event *event)
 {
 	struct addr a;
@@ -75,15 +71,20 @@ void advise_lack(const struct policy *policy, const struct policy_rule *nearest,
 						       : "is for other addresses");
 }
 
-/* The rule that comes closest, as the number of its place and as a sentence. */
-static void advise_nearest(const struct policy *policy, const struct pst_event *event,
-			   const char *name, struct record_advice *advice)
+static const struct policy_rule *find_nearest(const struct policy *policy,
+					      const struct pst_event *event, const char *name)
 {
 	struct pst_query query = query_of(event);
-	struct addr a = address_of(event);
-	const struct policy_rule *nearest;
 
-	nearest = *name ? explain_nearest_pattern(policy, name) : explain_nearest(policy, &query);
+	return *name ? explain_nearest_pattern(policy, name) : explain_nearest(policy, &query);
+}
+
+static void advise_nearest(const struct policy *policy, const struct policy_rule *nearest,
+			   const struct pst_event *event, const char *name,
+			   struct record_advice *advice)
+{
+	struct addr a = address_of(event);
+
 	if (!nearest)
 		return;
 	policy_rule_label(policy, (unsigned)(nearest - policy->rules) + 1, advice->nearest,
@@ -91,56 +92,44 @@ static void advise_nearest(const struct policy *policy, const struct pst_event *
 	advise_lack(policy, nearest, &a, name, advice->note);
 }
 
-/* The same edit as `explain` proposes for `reason`. */
+/* The same edit as `explain` proposes. */
 static void advise_fix(const struct explain_input *in, const struct pst_event *event,
-		       const char *name, uint8_t reason, struct record_advice *advice)
+		       const char *name, struct record_advice *advice)
 {
 	bool by_name = *name && event->protocol != PST_ICMP;
 	struct policy_dest dest = by_name ? dest_of_name(event, name) : dest_of_address(event);
 	struct pst_query query = query_of(event);
 	struct explain_report report = {0};
 
-	report.decision.reason = reason;
+	report.decision.reason = event->reason;
 	report.decision.rule = event->rule;
 	explain_fix(in, &query, &dest, &report);
 	snprintf(advice->fix, sizeof(advice->fix), "%s", report.fix);
 }
 
-static bool is_covered(const struct policy *policy, const char *name)
-{
-	const struct policy_rule *nearest = explain_nearest_pattern(policy, name);
-
-	return nearest && domain_matches(&nearest->dest.domain, name);
-}
-
-static void advise_gate(const struct explain_input *in, const struct pst_event *event,
+static void advise_gate(const struct policy *policy, const struct pst_event *event,
 			const char *name, struct record_advice *advice)
 {
-	if (*name && !is_covered(in->policy, name)) {
-		advise_nearest(in->policy, event, name, advice);
-		advise_fix(in, event, name, PST_REASON_DEFAULT_DENY, advice);
-		return;
-	}
-	snprintf(advice->note, sizeof(advice->note), "%s",
-		 *name ? "a rule allows the name, but this kind of question does not pass"
-		       : "or it is no plain question for one name");
-	advise_fix(in, event, name, PST_REASON_NAME_GATE, advice);
+	const struct policy_rule *nearest = find_nearest(policy, event, name);
+
+	if (!*name)
+		snprintf(advice->note, sizeof(advice->note),
+			 "or it is no plain question for one name");
+	else if (nearest && domain_matches(&nearest->dest.domain, name))
+		snprintf(advice->note, sizeof(advice->note),
+			 "a rule allows the name, but this kind of question does not pass");
+	else
+		advise_nearest(policy, nearest, event, name, advice);
 }
 
 /* The lower bound is what a lease has had at least; who is beyond the upper one has passed that. */
-static void advise_expired(const struct policy *policy, const struct pst_event *event,
-			   struct record_advice *advice)
+static void note_expired(const struct policy *policy, const struct pst_event *event, char *note)
 {
 	uint32_t min_s = policy->dns_min_ttl_s, max_s = policy->dns_max_ttl_s;
-	uint32_t enough_s = event->age_s < HOUR_S ? HOUR_S : event->age_s < DAY_S ? DAY_S : WEEK_S;
 
-	snprintf(advice->note, sizeof(advice->note),
+	snprintf(note, RECORD_NOTE_MAX,
 		 "your program keeps DNS answers longer than %u s (this one is %u s old)",
 		 event->age_s >= max_s ? max_s : min_s, event->age_s);
-	if (!policy->brimble) /* which has no such key */
-		snprintf(advice->fix, sizeof(advice->fix),
-			 "set \"dns\": {\"minTtl\": %u, \"maxTtl\": %u}", enough_s,
-			 enough_s > max_s ? enough_s : max_s);
 }
 
 static void note_always_denied(const struct explain_input *in, const struct pst_event *event,
@@ -177,13 +166,14 @@ void advise(const struct explain_input *in, const struct pst_event *event, const
 {
 	switch (event->reason) {
 	case PST_REASON_NAME_GATE:
-		advise_gate(in, event, name, ret_advice);
-		return;
+		advise_gate(in->policy, event, name, ret_advice);
+		break;
 	case PST_REASON_LEASE_EXPIRED:
-		advise_expired(in->policy, event, ret_advice);
-		return;
+		note_expired(in->policy, event, ret_advice->note);
+		break;
 	case PST_REASON_DEFAULT_DENY:
-		advise_nearest(in->policy, event, name, ret_advice);
+		advise_nearest(in->policy, find_nearest(in->policy, event, name), event, name,
+			       ret_advice);
 		note_closed_dns(in, event, ret_advice->note);
 		break;
 	case PST_REASON_ALWAYS_DENIED:
@@ -196,5 +186,5 @@ void advise(const struct explain_input *in, const struct pst_event *event, const
 		snprintf(ret_advice->note, sizeof(ret_advice->note), "ask over UDP");
 		break;
 	}
-	advise_fix(in, event, name, event->reason, ret_advice);
+	advise_fix(in, event, name, ret_advice);
 }
