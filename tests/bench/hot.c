@@ -6,9 +6,7 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <net/ethernet.h>
@@ -17,8 +15,7 @@
 #include <netinet/udp.h>
 
 #include "base/cleanup.h"
-#include "kern/cgroup.h"
-#include "tests/bench/lib/bench.h"
+#include "tests/bench/lib/object.h"
 
 #define PACKETS	    32
 #define REPETITIONS 5000
@@ -78,7 +75,7 @@ static double run(int program, struct packet *packet)
 static double time_packets(const struct bpf_object *object, const char *name,
 			   unsigned char protocol, const struct bench_cidr *cidrs)
 {
-	int program = bpf_program__fd(bpf_object__find_program_by_name(object, name));
+	int program = bench_program(object, name);
 	double ns[PACKETS];
 
 	for (int i = 0; i < PACKETS; i++) {
@@ -89,52 +86,6 @@ static double time_packets(const struct bpf_object *object, const char *name,
 		ns[i] = run(program, &packet);
 	}
 	return bench_median(ns, PACKETS);
-}
-
-/* The maps of the sandbox, by their pins. */
-static void share_maps(struct bpf_object *object, const struct bench_sandbox *sandbox)
-{
-	struct bpf_map *map;
-
-	bpf_object__for_each_map(map, object)
-	{
-		char path[256];
-		int fd;
-
-		if (strncmp(bpf_map__name(map), "pst_", 4) != 0)
-			continue;
-		snprintf(path, sizeof(path), "%s/maps/%s", sandbox->pin_dir, bpf_map__name(map));
-		fd = bpf_obj_get(path);
-		if (fd < 0 || bpf_map__reuse_fd(map, fd))
-			bench_fail(path, errno);
-		close(fd);
-	}
-}
-
-static void copy_record(const struct bpf_object *object, const struct bench_sandbox *sandbox)
-{
-	int from = bpf_object__find_map_fd_by_name(object, "pst_sandbox");
-	int to = bpf_object__find_map_fd_by_name(object, "bench_record");
-	struct pst_sandbox record;
-	uint32_t zero = 0;
-	uint64_t cgroup;
-
-	if (cgroup_id(sandbox->cgroup_fd, &cgroup) || bpf_map_lookup_elem(from, &cgroup, &record) ||
-	    bpf_map_update_elem(to, &zero, &record, BPF_ANY))
-		bench_fail("the sandbox record", errno);
-}
-
-static struct bpf_object *load(const char *path, const struct bench_sandbox *sandbox)
-{
-	struct bpf_object *object = bpf_object__open_file(path, NULL);
-
-	if (!object)
-		bench_fail(path, errno);
-	share_maps(object, sandbox);
-	if (bpf_object__load(object))
-		bench_fail(path, errno);
-	copy_record(object, sandbox);
-	return object;
 }
 
 int main(int argc, char **argv)
@@ -151,7 +102,7 @@ int main(int argc, char **argv)
 	cidrs = bench_cidrs(count);
 	bench_enter_netns(argv[2]);
 	bench_sandbox_make(&sandbox, argv[1], "hot", cidrs, count);
-	object = load(argv[3], &sandbox);
+	object = bench_object(argv[3], &sandbox);
 	bench_own_cpu();
 	while (rounds--) {
 		for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {

@@ -9,7 +9,9 @@ cd "$(dirname "$0")/../.."
 B=${B:-build}
 ROUNDS=${ROUNDS:-21}
 CIDRS=1000
-MANY=99999 # with the entry that denies the rest: as many as a policy may have
+MANY=99999  # with the entry that denies the rest: as many as a policy may have
+NAMES=99997 # with that entry, one address and a resolver: likewise
+FEW=100
 run=pst-bench-$$
 samples=$B/bench/samples.txt
 results=$B/bench/results.txt
@@ -58,9 +60,15 @@ measure()
 	nft_root=${cgroups#/sys/fs/cgroup}
 	"$B/bench/cidrs" $CIDRS "${nft_root#/}${nft_root:+/}$run-rates/nft" >"$scratch/ruleset.nft"
 	"$B/bench/cidrs" $MANY >"$scratch/100k.json"
+	"$B/bench/cidrs" 10 names >"$scratch/10-names.json"
+	"$B/bench/cidrs" $NAMES names >"$scratch/100k-names.json"
 	host_load
 	echo "egress in a loop, $ROUNDS rounds" >&2
 	"$B/bench/hot" "$run-hot" "$run-client" "$B/bench/egress.bpf.o" $CIDRS "$ROUNDS"
+	echo "names in a loop, $ROUNDS rounds" >&2
+	"$B/bench/names" "$run-names" "$run-client" "$B/bench/names.bpf.o" "$ROUNDS" $FEW $NAMES
+	echo "names on real packets, $ROUNDS rounds" >&2
+	"$B/bench/replies" "$run-replies" "$run-client" "$run-server" $NAMES "$ROUNDS"
 	echo "hooks, $ROUNDS rounds" >&2
 	"$B/bench/hooks" "$run-hooks" "$run-client" "$run-server" $CIDRS "$ROUNDS"
 	echo "calls and packets, $ROUNDS rounds" >&2
@@ -71,7 +79,9 @@ measure()
 	"$B/bench/spawn" "$ROUNDS" true true \
 		::: run "$B/postern" run --allow 93.184.216.0/24 --allow 10.9.0.0/24:5432 \
 		--allow-private 10.9.0.0/24 true \
-		::: run100k "$B/postern" run --policy "$scratch/100k.json" true
+		::: run100k "$B/postern" run --policy "$scratch/100k.json" true \
+		::: names10 "$B/postern" run --policy "$scratch/10-names.json" true \
+		::: names100k "$B/postern" run --policy "$scratch/100k-names.json" true
 	host_load
 }
 
@@ -118,6 +128,66 @@ hot_row()
 hook_row()
 {
 	row "$1" "hook.$2.postern" "hook.$2.empty" difference "$3" ns
+}
+
+loop_row()
+{
+	row "$1" "names.$2.postern" "names.$2.arm" difference "$3" ns
+}
+
+loop_rows()
+{
+	loop_row "$1, $FEW names" "$FEW.$2" "$3"
+	loop_row "$1, 100,000 names" "$NAMES.$2" "$3"
+}
+
+# packet_rows HOOK WHAT OPERATION GOAL
+packet_rows()
+{
+	row "$2, $FEW names" "$1.$3.few" "$1.$3.empty" difference "$4" ns
+	row "$2, 100,000 names" "$1.$3.many" "$1.$3.empty" difference "$4" ns
+}
+
+added_row()
+{
+	row "$1" "in.$2.many" "in.$2.cidr" difference 25 ns
+}
+
+call_rows()
+{
+	row "$1, an address rule" "op.$2.cidr" "op.$2.none" ratio "" x
+	row "$1, leases" "op.$2.many" "op.$2.none" ratio "" x
+	row "$1, leases over an address rule" "op.$2.many" "op.$2.cidr" ratio "" x
+}
+
+whole_rows()
+{
+	row "$1, empty programs" "op.$2.empty" "op.$2.none" ratio "" x
+	row "$1, Postern" "op.$2.many" "op.$2.none" ratio "" x
+}
+
+name_rows()
+{
+	echo "names: a reply at ingress in a loop (BPF_PROG_TEST_RUN), ns over what arms a run"
+	loop_rows "  a new address" new_addr 600
+	loop_rows "  a new name and its address" new_name 600
+	loop_rows "  the same address again" same 350
+	loop_rows "  forged: not what was asked" forged ""
+	loop_rows "  a question at egress, with the gate" gate ""
+	echo "the same on real packets, ns a packet over an empty program"
+	packet_rows in "  a new address" new_addr 600
+	packet_rows in "  a new name and its address" new_name 600
+	packet_rows in "  the same address again" same 350
+	packet_rows out "  a question at egress, with the gate" new_name ""
+	echo "what names add on ingress to a packet that is no DNS, ns a packet"
+	added_row "  UDP without connect()" udp_in
+	added_row "  connected UDP" udp_connected_in
+	added_row "  TCP" tcp_in
+	echo "calls with 100,000 names, ns an operation over no hook at all"
+	whole_rows "  question and reply, new name" new_name
+	whole_rows "  question and reply, nothing new" same
+	call_rows "  UDP connect" connect
+	call_rows "  TCP connect/accept/close" cycle
 }
 
 rate_row()
@@ -170,6 +240,7 @@ report()
 	hook_row "  not cached, short TCP connections, $CIDRS prefixes" tcp_cycle.egress 220
 	hook_row "  not cached, sendto() in turn, $CIDRS prefixes" udp_sendto.egress 220
 	hook_row "  not cached, sendto() to one of $CIDRS prefixes" udp_same.egress 220
+	name_rows
 	echo "calls, $CIDRS prefixes, ns an operation over no hook at all"
 	rate_rows "  UDP connect" udp_connect 1.10
 	rate_rows "  TCP connect/accept/close" tcp_cycle 1.08
@@ -180,6 +251,8 @@ report()
 	echo "commands, ms over \`true\` itself"
 	row "  postern run true" run.ms true.ms difference 150 ms
 	row "  the same with 100,000 entries" run100k.ms true.ms difference "" ms
+	row "  postern run true, 10 names" names10.ms true.ms difference 300 ms
+	row "  the same with 100,000 names" names100k.ms true.ms difference "" ms
 	row "100,000 entries, from the text to the first verdict" load.$MANY.all "" alone 400 ms
 	load_rows $MANY
 	row "3 prefixes, the same" load.3.all "" alone "" ms
@@ -187,6 +260,7 @@ report()
 	echo "largest resident set, MiB"
 	row "  postern run, 3 entries" run.kb "" alone 16 MiB
 	row "  postern run, 100,000 entries" run100k.kb "" alone "" MiB
+	row "  postern run, 100,000 names" names100k.kb "" alone "" MiB
 	echo "one run of each hook over an empty program, ns; runs an operation"
 	hook_rows
 }
