@@ -151,6 +151,19 @@ def test_two_names_at_one_address_have_their_own_ports(web, place):
     assert connects == ["ok", "EPERM", "ok", "ok"], done
 
 
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_search_list_that_comes_first(net, resolvers, web, tmp_path, client):
+    """
+    As in a cluster. glibc takes the refusal of the first candidate for the end of the list, so either the list's domain
+    is allowed as well, or the name is written with its final dot.
+    """
+    place = place_of(net, tmp_path, options="ndots:5", search="cluster.example.com")
+    argv = CLIENTS[client]("v4.example.com", 80, "CANARY")
+    place.assert_arrives(argv)
+    place.assert_arrives(argv, policy=["--allow", "v4.example.com", "--allow", "*.cluster.example.com"])
+    place.assert_arrives(CLIENTS[client]("v4.example.com.", 80, "CANARY"), policy=["--allow", "v4.example.com"])
+
+
 def test_https_by_curl(web, place):
     argv = ["curl", "-sS", "--max-time", "10", "--noproxy", "*", "--cacert", str(web.certificate),
             f"https://{web.NAME}/"]

@@ -17,10 +17,10 @@ def steps(*words):
 class Place:
     """Where /etc/resolv.conf names these servers, and with it what `postern run` trusts and what programs ask."""
 
-    def __init__(self, net, directory, *servers, options=None):
+    def __init__(self, net, directory, *servers, options=None, search=None):
         self.net, self.conf = net, directory / "resolv.conf"
         self.conf.write_text("".join(f"nameserver {server}\n" for server in servers) +
-                             (f"options {options}\n" if options else ""))
+                             (f"options {options}\n" if options else "") + (f"search {search}\n" if search else ""))
 
     def here(self, argv):
         return ["unshare", "-m", "sh", "-c", MOUNT, str(self.conf), *argv]

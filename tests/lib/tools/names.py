@@ -11,6 +11,7 @@ that `look` resolved before (its first address, or name#n).
     until HOST PORT RESULT   connect()s until the result is that
     keep HOST PORT DATA  connect() and send; the connection stays open
     again DATA           sends on that connection and receives
+    await PATH           until that file is there
 """
 
 import errno
@@ -129,7 +130,15 @@ def again(data):
     op("talk", talk)
 
 
+def wait(path):
+    end = time.monotonic() + DEADLINE_S
+    while not os.path.exists(path):
+        if time.monotonic() > end:
+            sys.exit(f"{path} never came")
+        time.sleep(0.01)
+
+
 for step in sys.argv[1:]:
     verb, *words = step.split()
     {"look": look, "tcp": tcp, "udp": udp, "each": each, "ask": ask, "stream": stream, "until": until, "keep": keep,
-     "again": again}[verb](*words)
+     "again": again, "await": wait}[verb](*words)
