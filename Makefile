@@ -56,7 +56,7 @@ BENCH_BPF = $(patsubst tests/bench/%.bpf.c,$(B)/bench/%.bpf.o,$(wildcard tests/b
 # The rival of the race for the first connection.
 RACE = $(B)/tests/race/snoop $(B)/tests/race/snoop.bpf.o
 SKELETONS = $(patsubst %.bpf.c,$(B)/%.skel.h,$(notdir $(wildcard bpf/*.bpf.c tests/bpf/*.bpf.c)))
-AGREE = $(if $(wildcard tests/agree/agree.c),$(B)/tests/agree/agree)
+AGREE = $(if $(wildcard tests/agree/agree.c),$(B)/tests/agree/agree $(B)/tests/agree/dns/agree)
 
 ifneq ($(wildcard user/cli/main.c),)
 all: $(B)/postern
@@ -91,9 +91,10 @@ $(foreach v,obj asan/obj,$(patsubst %.c,$(B)/$(v)/%.o,$(call room,kern) $(wildca
 $(B)/obj/user/kern/load.o $(B)/asan/obj/user/kern/load.o: $(B)/postern.skel.h
 $(call obj,$(wildcard tests/agree/kernel.c)): $(B)/agree.skel.h
 $(call obj,$(wildcard tests/agree/*.c)): | $(B)/agree.skel.h
+$(call obj,tests/agree/dns/kernel.c): $(B)/agree_dns.skel.h
 $(call obj,tests/bpf/test_packet.c): $(B)/packet.skel.h
-# The agreement tests compile the decider natively; nothing else on the user side sees bpf/.
-$(call obj,$(wildcard tests/agree/*.c)): BASE += -Ibpf
+# The agreement tests compile the decider and the DNS reader natively; nothing else on the user side sees bpf/.
+$(call obj,$(wildcard tests/agree/*.c tests/agree/dns/*.c)): BASE += -Ibpf
 
 # Tests: one program each, of every object among its prerequisites.
 $(addprefix $(B)/,$(UNIT)): $(B)/%: $(B)/obj/%.o $(call obj,$(call room,$(ROOMS)) $(TESTLIB))
@@ -109,6 +110,9 @@ $(addprefix $(B)/,$(BPFTESTS)): $(B)/%: $(B)/obj/%.o \
 		$(call obj,$(call room,$(PURE) kern) $(TESTLIB))
 	$(call say,LINK) $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(TEST_LIBS)
 $(B)/tests/agree/agree: $(call obj,$(wildcard tests/agree/*.c) $(call room,$(PURE) kern) $(TESTLIB))
+	$(call say,LINK) $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(LIBS)
+$(B)/tests/agree/dns/agree: $(call obj,$(wildcard tests/agree/dns/*.c) \
+		$(call room,base policy table dns) $(TESTLIB))
 	$(call say,LINK) $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(BENCH): $(B)/bench/%: $(B)/obj/tests/bench/%.o \
 		$(call obj,$(wildcard tests/bench/lib/*.c) $(call room,$(PURE) kern))
@@ -151,13 +155,17 @@ unit: $(UNIT_PROGRAMS)
 bpf: $(BPF_PROGRAMS)
 	@tests/run.sh bpf $^
 agree: $(AGREE)
-	@tests/run.sh agree $^ tests/agree/mutants.sh
+	@tests/run.sh agree $^ tests/agree/mutants.sh tests/agree/dns/mutants.sh
 replay: $(addprefix $(B)/asan/,$(FUZZERS))
 	@tests/run.sh --corpus replay $^
 e2e: all $(TOOLS) $(RACE)
 	@tests/run.sh --pytest e2e tests/e2e tests/bypass
 fuzz: $(addprefix $(B)/fuzz/,$(FUZZERS))
 	@tests/run.sh --fuzz $(FUZZ_SECONDS) fuzz $^
+# What a night is for: ten million DNS messages, and each fuzz target for ten minutes.
+fuzz-long: FUZZ_SECONDS = 600
+fuzz-long: $(AGREE) fuzz
+	$(B)/tests/agree/dns/agree -n 10000000
 bench:
 	@tools/deps.sh
 	@$(MAKE) --no-print-directory all $(BENCH) $(BENCH_BPF)
@@ -186,11 +194,12 @@ help:
 	@echo 'run      install what is missing, build, show a command allowed here and denied there'
 	@echo 'test     everything CI runs; its parts: lint layers unit bpf agree replay e2e'
 	@echo 'fuzz     each fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS))'
+	@echo 'fuzz-long  the same for 600 s, and the agreement of DNS over 10,000,000 messages'
 	@echo 'bench    the measurements of docs/PERFORMANCE.md'
 	@echo 'kernels  the smoke tests on stock Debian kernels in a VM'
 	@echo 'install  below DESTDIR and PREFIX ($(PREFIX)); clean'
 
-.PHONY: all plain programs run test unit bpf agree replay e2e fuzz bench kernels lint layers \
+.PHONY: all plain programs run test unit bpf agree replay e2e fuzz fuzz-long bench kernels lint layers \
 	install clean help
 .DELETE_ON_ERROR:
 .SECONDARY:

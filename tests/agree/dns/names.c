@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "tests/agree/dns/dns.h"
 
 static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -11,8 +12,8 @@ static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789-_";
 static const char *random_label(struct dice *d)
 {
 	static const char *const labels[] = {
-		"a", "b", "ab", "www", "api", "cdn", "example", "examples", "xexample", "com",
-		"org", "net", "co", "_tcp", "a-b", "xn--bcher-kva", "test", "edge",
+		"a",   "b",   "ab",  "www", "api",  "cdn", "example",	    "examples", "xexample",
+		"com", "org", "net", "co",  "_tcp", "a-b", "xn--bcher-kva", "test",	"edge",
 	};
 
 	return labels[below(d, sizeof(labels) / sizeof(labels[0]))];
@@ -58,6 +59,17 @@ static void long_name(struct dice *d, char text[DNS_TEXT_MAX])
 	}
 }
 
+/* A label of 17..64 characters. */
+static void add_long_label(struct dice *d, char text[DNS_TEXT_MAX])
+{
+	size_t size = chance(d, 20) ? 62 + below(d, 3) : 17 + below(d, 46);
+	char label[64];
+
+	for (size_t i = 0; i < size; i++)
+		label[i] = letters[below(d, sizeof(letters) - 1)];
+	add_label(text, label, size);
+}
+
 /* A pattern's name: itself, below it, above it, or beside it by a character. */
 static void near_rule(struct dice *d, const struct domain *pattern, char text[DNS_TEXT_MAX])
 {
@@ -71,21 +83,22 @@ static void near_rule(struct dice *d, const struct domain *pattern, char text[DN
 	if (how == 5)
 		name++;
 	if (how == 6)
-		snprintf(text, DNS_TEXT_MAX, "%c", letters[below(d, 26)]);
-	if (how == 6)
-		strncat(text, name, DOMAIN_MAX);
+		snprintf(text, DNS_TEXT_MAX, "%c%s", letters[below(d, 26)], name);
 	else if (*name)
 		add_label(text, name, strlen(name));
 }
 
 void dns_random_name(struct dice *d, const struct dns_rules *rules, char text[DNS_TEXT_MAX])
 {
-	const struct domain *pattern = rules->count ? &rules->patterns[below(d, (unsigned)rules->count)] : NULL;
+	const struct domain *pattern =
+		rules->count ? &rules->patterns[below(d, (unsigned)rules->count)] : NULL;
 	unsigned how = below(d, 100);
 
 	text[0] = '\0';
 	if (how < 2)
 		return; /* the root */
+	if (how >= 7 && how < 14)
+		add_long_label(d, text);
 	if (how < 7)
 		long_name(d, text);
 	else if (how < 75 && pattern && pattern->name[0])

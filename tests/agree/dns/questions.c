@@ -27,11 +27,15 @@ static unsigned random_type(struct dice *d)
 static void write_opt(struct dice *d, struct dns_wire *w)
 {
 	static const uint8_t zeros[600];
-	size_t size = chance(d, 50) ? 0 : below(d, 40);
+	size_t size = chance(d, 50) ? 0 : below(d, 40), at;
 
 	if (chance(d, 5) && w->size < 480)
 		size = 512 - 11 - w->size + below(d, 5) - 2;
+	at = w->size;
 	dns_wire_opt(w, zeros, size);
+	if (chance(d, 8)) /* its owner, its type, its length */
+		w->bytes[at + (chance(d, 70) ? below(d, 3) : 9 + below(d, 2))] ^=
+			(uint8_t)(1U << below(d, 7));
 }
 
 static void write_question(struct dice *d, const struct dns_rules *rules, struct dns_wire *w)
@@ -41,7 +45,7 @@ static void write_question(struct dice *d, const struct dns_rules *rules, struct
 		.txid = (uint16_t)roll(d), .flags = flags[below(d, 7)], .questions = 1};
 	char name[DNS_TEXT_MAX];
 
-	header.additional = chance(d, 40);
+	header.additional = chance(d, 40) ? chance(d, 96) ? 1 : 2 : 0;
 	dns_random_name(d, rules, name);
 	dns_wire_header(w, &header);
 	write_name(d, w, name);
@@ -69,9 +73,10 @@ static void patch_byte(struct dns_wire *w, size_t at, uint64_t value)
 
 void dns_mutate(struct dice *d, struct dns_wire *w)
 {
+	static const char strange[] = "...*@[`{/:^, \0\177\300";
 	size_t at = w->size ? roll(d) % w->size : 0;
 
-	switch (below(d, 8)) {
+	switch (below(d, 9)) {
 	case 0:
 		patch_byte(w, at, w->bytes[at] ^ 1U << below(d, 8));
 		break;
@@ -95,7 +100,11 @@ void dns_mutate(struct dice *d, struct dns_wire *w)
 		at = label_of(w, below(d, 6));
 		patch_byte(w, at, chance(d, 70) ? w->bytes[at] + below(d, 5) - 2 : roll(d));
 		break;
-	case 7: /* a pointer */
+	case 7: /* what no name has, dots above all */
+		at = label_of(w, below(d, 6)) + 1 + below(d, 3);
+		patch_byte(w, at, (uint8_t)strange[below(d, sizeof(strange) - 1)]);
+		break;
+	case 8: /* a pointer */
 		at = label_of(w, below(d, 6));
 		patch_byte(w, at, 0xc0);
 		patch_byte(w, at + 1, below(d, (unsigned)at + 16));

@@ -92,8 +92,9 @@ static void write_name(struct draft *g, const char *text)
 
 static uint32_t random_ttl(struct dice *d)
 {
-	static const uint32_t ttls[] = {0,    1,     60,	 299,	     300,	 301,	    3599,
-					3600, 86400, 0x7fffffff, 0x80000000, 0x80000e10, 0xffffffff};
+	static const uint32_t ttls[] = {0,	    1,		60,	   299,	  300,
+					301,	    3599,	3600,	   86400, 0x7fffffff,
+					0x80000000, 0x80000e10, 0xffffffff};
 
 	return chance(d, 60) ? 280 + below(d, 3400) : ttls[below(d, 13)];
 }
@@ -177,14 +178,16 @@ static void plan(struct draft *g)
 {
 	static const uint16_t others[] = {46, 65, 64, 16, 39, 2, 6, 41, 257};
 	unsigned links = random_links(g->d), count = random_addresses(g->d);
+	unsigned at_end = chance(g->d, 50) ? 100 : 80;
 
 	for (unsigned i = 0; i < links; i++)
-		add(g, DNS_TYPE_CNAME, g->names[i], g->names[chance(g->d, 96) ? i + 1 : below(g->d, i + 1)]);
+		add(g, DNS_TYPE_CNAME, g->names[i],
+		    g->names[chance(g->d, 96) ? i + 1 : below(g->d, i + 1)]);
 	for (unsigned i = chance(g->d, 15) ? 1 + below(g->d, 2) : 0; i; i--)
 		add(g, DNS_TYPE_CNAME, any_name(g), any_name(g));
 	for (; count; count--)
 		add(g, chance(g->d, 60) ? DNS_TYPE_A : DNS_TYPE_AAAA,
-		    chance(g->d, 88) ? g->names[links] : any_name(g), NULL);
+		    chance(g->d, at_end) ? g->names[links] : any_name(g), NULL);
 	for (unsigned i = chance(g->d, 30) ? 1 + below(g->d, 3) : 0; i; i--)
 		add(g, others[below(g->d, 9)], any_name(g), NULL);
 }
@@ -236,7 +239,8 @@ static void mutate_pointer(struct draft *g, bool everywhere)
 	size_t at;
 
 	if (everywhere || !g->n_pointers)
-		at = g->n_written ? g->owners[below(g->d, (unsigned)g->n_written)] + below(g->d, 12) : 12;
+		at = g->n_written ? g->owners[below(g->d, (unsigned)g->n_written)] + below(g->d, 12)
+				  : 12;
 	else
 		at = g->pointers[below(g->d, (unsigned)g->n_pointers)];
 	patch(g->w, at, 0xc000u | (unsigned)(pointer_target(g, at) & 0x3fff));
@@ -292,10 +296,14 @@ static void name_all(struct draft *g, const struct dns_rules *rules, const char 
 {
 	unsigned style = below(g->d, 10);
 
+	/* A name of many labels is dear to compare when it is spelled out. */
+	if (strlen(asked) > 200 && chance(g->d, 50))
+		g->compress = 0;
 	snprintf(g->names[0], DNS_TEXT_MAX, "%s", asked);
 	for (unsigned i = 1; i < MAX_LINKS + 4; i++) {
 		if (style < 6)
-			snprintf(g->names[i], DNS_TEXT_MAX, "n%u.%s", i, i % 2 ? "cdn.test" : "edge.cdn.test");
+			snprintf(g->names[i], DNS_TEXT_MAX, "n%u.%s", i,
+				 i % 2 ? "cdn.test" : "edge.cdn.test");
 		else
 			dns_random_name(g->d, rules, g->names[i]);
 		if (strlen(g->names[i]) > DOMAIN_MAX)
@@ -311,7 +319,10 @@ static void begin(struct draft *g, const struct dns_question *asked)
 
 	if (chance(g->d, 10))
 		header.flags ^= (uint16_t)(1U << below(g->d, 16));
-	header.answers = (uint16_t)(chance(g->d, 95) ? g->n_records : below(g->d, g->n_records + 1));
+	if (chance(g->d, 2))
+		header.flags |= 0x0203; /* truncated, and an error */
+	header.answers =
+		(uint16_t)(chance(g->d, 95) ? g->n_records : below(g->d, g->n_records + 1));
 	header.authority = (uint16_t)(chance(g->d, 10) ? below(g->d, 4) : 0);
 	header.additional = (uint16_t)chance(g->d, 30);
 	dns_wire_header(g->w, &header);
@@ -325,20 +336,45 @@ static void begin(struct draft *g, const struct dns_question *asked)
 	}
 }
 
+/* An address of a name like the one asked for, but that its first label is cut by the end of the message. */
+static void write_cut(struct draft *g)
+{
+	static const uint8_t text[] = {0, 16, 0, 1, 0, 0, 2, 88, 0};
+	size_t length = g->w->bytes[DNS_HEADER_SIZE], at, same;
+
+	if (length < 17 || g->w->size > PST_DNS_MAX_MESSAGE)
+		return;
+	same = below(g->d, (unsigned)length - 15);
+	dns_wire_u8(g->w, 0);
+	dns_wire_bytes(g->w, text, sizeof(text));
+	dns_wire_u8(g->w, (unsigned)same + 1);
+	at = g->w->size;
+	dns_wire_bytes(g->w, g->w->bytes + DNS_HEADER_SIZE, same + 1);
+	write_pointer(g, at);
+	dns_wire_u16(g->w, DNS_TYPE_A);
+	dns_wire_u16(g->w, DNS_CLASS_IN);
+	dns_wire_u32(g->w, 600);
+	dns_wire_u16(g->w, 4);
+	dns_wire_u32(g->w, 0xc0000201);
+	dns_wire_patch(g->w, 6, g->n_records + 2);
+}
+
 /* Padded to the limit, once in a while. */
 static void end(struct draft *g)
 {
 	static const uint8_t zeros[PST_DNS_MAX_MESSAGE + 8];
 
-	if (chance(g->d, 30))
+	if (chance(g->d, 5))
+		write_cut(g);
+	else if (chance(g->d, 30))
 		dns_wire_opt(g->w, zeros, below(g->d, 20));
 	if (chance(g->d, 2) && g->w->size < 4090)
 		dns_wire_bytes(g->w, zeros, 4094 + below(g->d, 5) - g->w->size);
+	if (g->w->size > sizeof(g->w->bytes))
+		g->w->size = sizeof(g->w->bytes);
 	if (chance(g->d, 40))
 		for (unsigned i = 1 + below(g->d, 3); i; i--)
 			mutate(g);
-	if (g->w->size > sizeof(g->w->bytes))
-		g->w->size = sizeof(g->w->bytes);
 }
 
 void dns_random_reply(struct dice *d, const struct dns_rules *rules,

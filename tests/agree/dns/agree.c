@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * agree [-s SEED] [-n COUNT] [-N]: COUNT random questions and as many replies, answered by user/dns, by bpf/dns.bpf.h
+ * natively, and by it in the kernel with real tries (-N: not). Any difference in what passes, its rule and what is
+ * recorded of it, or in an outcome, an address, a TTL or the steps it took fails. The seed is printed: -s repeats a run.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/addr.h"
+#include "base/loop.h"
+#include "tests/agree/dns/dns.h"
+
+#define MAX_SHOWN 3
+#define ENOUGH	  20 /* differences after which more say nothing more */
+#define POLICIES  24
+
+struct options {
+	uint64_t seed, count;
+	bool native_only;
+};
+
+struct run {
+	struct options options;
+	struct dice dice;
+	struct dns_rules rules[POLICIES];
+	struct dns_kernel *kernel; /* NULL: native only */
+	uint64_t passed, failed, covered;
+	uint64_t gates[DNS_GATE_COUNT],
+		replies[PST_REPLY_KINDS]; /* how often each was the oracle's answer */
+	uint64_t chains, full, costly;	  /* replies that must have been among them */
+};
+
+static void show_bytes(const char *what, const uint8_t *bytes, size_t size)
+{
+	printf("  %s (%zu):", what, size);
+	for (size_t i = 0; i < size && i < 1024; i++)
+		printf("%s%02x", i % 4 ? "" : " ", bytes[i]);
+	printf("\n");
+}
+
+static bool count(struct run *run, bool same)
+{
+	run->passed += same;
+	run->failed += !same;
+	return !same && run->failed <= MAX_SHOWN;
+}
+
+/* ---- questions ---- */
+
+static uint64_t id_of(const char *name)
+{
+	uint64_t hash = DNS_SEED;
+
+	for (; *name; name++)
+		hash = (hash ^ (uint8_t)*name) * 0x100000001b3ULL;
+	return hash;
+}
+
+/* What user/dns says, in the kernel side's words. */
+static void ask_oracle(struct run *run, const struct dns_rules *rules, const struct dns_wire *w,
+		       struct dns_leg_question *answer)
+{
+	struct dns_question question;
+	enum dns_gate gate = dns_question_parse(w->bytes, w->size, &question);
+	struct pst_question *q = &answer->question;
+
+	run->gates[gate]++;
+	answer->rule = 0;
+	if (gate != DNS_GATE_PASSES)
+		return;
+	answer->rule = (uint32_t)(dns_name_match(rules->patterns, rules->count, question.name) + 1);
+	run->covered += answer->rule > 0;
+	q->size = question.size;
+	memcpy(q->wire, question.wire, question.size);
+	if (domain_to_key(question.name, &q->key))
+		abort();
+	q->name = id_of(question.name);
+}
+
+/* Only what passes is recorded, and only what is recorded is compared. */
+static bool same_question(const struct dns_leg_question *a, const struct dns_leg_question *b)
+{
+	const struct pst_question *p = &a->question, *q = &b->question;
+
+	if (a->rule != b->rule || !a->rule)
+		return a->rule == b->rule;
+	return p->size == q->size && memcmp(p->wire, q->wire, p->size) == 0 && p->name == q->name &&
+	       p->key.prefixlen == q->key.prefixlen &&
+	       memcmp(p->key.name, q->key.name, p->key.prefixlen / 8) == 0;
+}
+
+static void show_question(const char *leg, const struct dns_leg_question *answer)
+{
+	char text[DOMAIN_MAX + 1];
+
+	printf("  %s: rule %u", leg, answer->rule);
+	if (answer->rule)
+		printf(" size %u id %llx name %s", answer->question.size,
+		       (unsigned long long)answer->question.name,
+		       domain_from_key(&answer->question.key, text));
+	printf("\n");
+}
+
+static int judge_question(struct run *run)
+{
+	static struct dns_leg_question oracle, native, kernel;
+	size_t policy = below(&run->dice, POLICIES);
+	const struct dns_rules *rules = &run->rules[policy];
+	struct dns_wire w;
+	bool same;
+	int lie = 0, r = 0;
+
+	dns_random_question(&run->dice, rules, &w);
+	ask_oracle(run, rules, &w, &oracle);
+	dns_native_question(rules, &w, &native);
+	if (run->kernel && chance(&run->dice, 3))
+		lie = chance(&run->dice, 50) ? -1 : 1;
+	if (run->kernel)
+		r = dns_kernel_question(run->kernel, policy, &w, lie, &kernel);
+	if (r)
+		return r;
+	same = same_question(&oracle, &native);
+	if (run->kernel && lie)
+		same &= kernel.rule == 0; /* UDP and IP differ about the length */
+	else if (run->kernel)
+		same &= same_question(&oracle, &kernel);
+	if (count(run, same)) {
+		printf("difference in a question, -s %llu, lie %d\n",
+		       (unsigned long long)run->options.seed, lie);
+		show_bytes("message", w.bytes, w.size);
+		show_question("oracle", &oracle);
+		show_question("native", &native);
+		if (run->kernel)
+			show_question("kernel", &kernel);
+	}
+	return 0;
+}
+
+/* ---- replies ---- */
+
+struct one_reply {
+	struct dns_wire w;
+	struct agree_dns_reply in; /* without its message */
+	struct dns_leg_reply oracle, native, kernel;
+};
+
+static struct dns_ttl_range random_range(struct dice *d)
+{
+	static const struct dns_ttl_range ranges[] = {{300, 3600}, {300, 3600}, {0, 0x7fffffff},
+						      {600, 600},  {0, 1},	{1, 86400}};
+
+	return ranges[below(d, sizeof(ranges) / sizeof(ranges[0]))];
+}
+
+static void read_oracle(struct run *run, struct one_reply *one, const struct dns_question *asked,
+			struct dns_ttl_range range)
+{
+	struct dns_answers answers;
+	uint8_t *copy = malloc(one->w.size); /* in exactly its size, for the address sanitizer */
+
+	if (!copy)
+		abort();
+	memcpy(copy, one->w.bytes, one->w.size);
+	one->oracle.became = dns_reply_parse(copy, one->w.size, asked, range, &answers);
+	free(copy);
+	one->oracle.steps = answers.steps;
+	one->oracle.count = (unsigned)answers.count;
+	memcpy(one->oracle.answers, answers.items, answers.count * sizeof(answers.items[0]));
+	run->replies[one->oracle.became]++;
+	run->full += answers.count == PST_DNS_MAX_ADDRESSES;
+	run->costly += answers.steps > PST_DNS_MAX_STEPS / 2;
+	run->chains += one->oracle.became == PST_REPLY_LEARNED && one->w.bytes[7] > answers.count;
+}
+
+static void make_reply(struct run *run, struct one_reply *one)
+{
+	const struct dns_rules *rules = &run->rules[below(&run->dice, POLICIES)];
+	struct dns_ttl_range range = random_range(&run->dice);
+	struct dns_question asked;
+
+	dns_random_asked(&run->dice, rules, &asked);
+	dns_random_reply(&run->dice, rules, &asked, &one->w);
+	read_oracle(run, one, &asked, range);
+	one->in.size = (uint32_t)one->w.size;
+	one->in.min_s = range.min_s;
+	one->in.max_s = range.max_s;
+	one->in.txid = asked.txid;
+	one->in.asked_size = asked.size;
+	memset(one->in.asked, 0xa5, sizeof(one->in.asked));
+	memcpy(one->in.asked, asked.wire, asked.size);
+	dns_native_reply(&one->in, one->w.bytes, &one->native);
+}
+
+static bool same_reply(const struct dns_leg_reply *a, const struct dns_leg_reply *b)
+{
+	if (a->became != b->became || a->count != b->count)
+		return false;
+	/* Where a bad one was given up does not matter. */
+	if (a->became == PST_REPLY_LEARNED && a->steps != b->steps)
+		return false;
+	return memcmp(a->answers, b->answers, a->count * sizeof(a->answers[0])) == 0;
+}
+
+static void show_reply(const char *leg, const struct dns_leg_reply *answer)
+{
+	char text[CIDR_TEXT_MAX];
+
+	printf("  %s: outcome %u steps %u:", leg, answer->became, answer->steps);
+	for (unsigned i = 0; i < answer->count; i++)
+		printf(" %s/%u", addr_print(&answer->answers[i].addr, text),
+		       answer->answers[i].ttl_s);
+	printf("\n");
+}
+
+static void compare_reply(struct run *run, const struct one_reply *one)
+{
+	bool same = same_reply(&one->oracle, &one->native);
+
+	if (run->kernel)
+		same &= same_reply(&one->oracle, &one->kernel);
+	if (!count(run, same))
+		return;
+	printf("difference in a reply, -s %llu\n", (unsigned long long)run->options.seed);
+	show_bytes("asked", one->in.asked, one->in.asked_size);
+	show_bytes("message", one->w.bytes, one->w.size);
+	show_reply("oracle", &one->oracle);
+	show_reply("native", &one->native);
+	if (run->kernel)
+		show_reply("kernel", &one->kernel);
+}
+
+static int read_kernel(struct run *run, struct one_reply batch[AGREE_DNS_BATCH])
+{
+	struct agree_dns_reply *replies = dns_kernel_batch(run->kernel);
+	int r;
+
+	for (size_t i = 0; i < AGREE_DNS_BATCH; i++) {
+		size_t size = batch[i].w.size;
+
+		memcpy(&replies[i], &batch[i].in, offsetof(struct agree_dns_reply, message));
+		memcpy(replies[i].message, batch[i].w.bytes,
+		       size < PST_DNS_MAX_MESSAGE ? size : PST_DNS_MAX_MESSAGE);
+	}
+	r = dns_kernel_replies(run->kernel);
+	for (size_t i = 0; !r && i < AGREE_DNS_BATCH; i++) {
+		struct dns_leg_reply *answer = &batch[i].kernel;
+
+		answer->became = (enum pst_reply)replies[i].became;
+		answer->steps = replies[i].steps;
+		answer->count = replies[i].count;
+		if (answer->count > PST_DNS_MAX_ADDRESSES)
+			return -EIO;
+		for (unsigned j = 0; j < answer->count; j++) {
+			memcpy(answer->answers[j].addr.bytes, replies[i].answers[j].addr, 16);
+			answer->answers[j].ttl_s = replies[i].answers[j].ttl_s;
+		}
+	}
+	return r;
+}
+
+static int judge_replies(struct run *run)
+{
+	static struct one_reply batch[AGREE_DNS_BATCH];
+	int r = 0;
+
+	for (size_t i = 0; i < AGREE_DNS_BATCH; i++)
+		make_reply(run, &batch[i]);
+	if (run->kernel)
+		r = read_kernel(run, batch);
+	for (size_t i = 0; !r && i < AGREE_DNS_BATCH; i++)
+		compare_reply(run, &batch[i]);
+	return r;
+}
+
+/* ---- the run ---- */
+
+/* Every answer there is must have been given, else the messages prove less than they seem to. */
+static bool reached_all(const struct run *run)
+{
+	bool all = run->covered && run->chains && run->full && run->costly;
+
+	for (unsigned i = 0; i < DNS_GATE_COUNT; i++) {
+		if (!run->gates[i])
+			printf("agreement: no question was refused as '%s'\n", dns_gate_word(i));
+		all &= run->gates[i] > 0;
+	}
+	for (unsigned i = 0; i < PST_REPLY_UNTRUSTED; i++) {
+		if (!run->replies[i])
+			printf("agreement: no reply had the outcome %u\n", i);
+		all &= run->replies[i] > 0;
+	}
+	if (!all)
+		printf("agreement: %llu covered, %llu chains, %llu full, %llu costly\n",
+		       (unsigned long long)run->covered, (unsigned long long)run->chains,
+		       (unsigned long long)run->full, (unsigned long long)run->costly);
+	return all;
+}
+
+static int run_all(struct run *run)
+{
+	int r = 0;
+
+	for (uint64_t i = 0; !r && i < run->options.count && run->failed < ENOUGH; i++) {
+		r = judge_question(run);
+		if (!r && i % AGREE_DNS_BATCH == 0)
+			r = judge_replies(run);
+	}
+	return r;
+}
+
+static int prepare(struct run *run)
+{
+	int r = 0;
+
+	run->dice.state = run->options.seed;
+	for (size_t i = 0; !r && i < POLICIES; i++)
+		r = dns_rules_make(&run->rules[i], &run->dice);
+	if (!r && !run->options.native_only)
+		r = dns_kernel_new(run->rules, POLICIES, &run->kernel);
+	return r;
+}
+
+static bool parse(int argc, char **argv, struct options *options)
+{
+	int option;
+
+	while ((option = getopt(argc, argv, "s:n:N")) >= 0)
+		switch (option) {
+		case 's':
+			options->seed = strtoull(optarg, NULL, 0);
+			break;
+		case 'n':
+			options->count = strtoull(optarg, NULL, 0);
+			break;
+		case 'N':
+			options->native_only = true;
+			break;
+		default:
+			return false;
+		}
+	return optind == argc;
+}
+
+int main(int argc, char **argv)
+{
+	static struct run run = {.options = {.count = 100000}};
+	bool reached;
+	int r;
+
+	run.options.seed = loop_wall_ns();
+	if (!parse(argc, argv, &run.options)) {
+		fprintf(stderr, "usage: agree [-s SEED] [-n COUNT] [-N]\n");
+		return 2;
+	}
+	r = prepare(&run);
+	if (!r)
+		r = run_all(&run);
+	if (r)
+		fprintf(stderr, "agree: %s\n", strerror(-r));
+	reached = run.options.count < 100000 || r || reached_all(&run);
+	printf("agreement of DNS: seed %llu, %s: %llu passed, %llu failed\n",
+	       (unsigned long long)run.options.seed,
+	       run.options.native_only ? "oracle and native" : "oracle, native and kernel",
+	       (unsigned long long)run.passed, (unsigned long long)run.failed);
+	dns_kernel_free(run.kernel);
+	for (size_t i = 0; i < POLICIES; i++)
+		dns_rules_done(&run.rules[i]);
+	return r || run.failed || !reached ? 1 : 0;
+}

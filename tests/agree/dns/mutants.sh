@@ -1,0 +1,96 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# Proves that the DNS agreement test can fail: plants one mistake at a time in a copy of bpf/dns.bpf.h, compiles the
+# native leg from it, and expects a difference. One line each, one closing line.
+set -eu
+cd "$(dirname "$0")/../../.."
+cc=${CC:-gcc}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+caught=0 missed=0
+
+# What every mutant shares. The kernel leg is left out: it is the same text.
+mkdir "$work/common"
+cat >"$work/common/no_kernel.c" <<'C'
+#include <errno.h>
+#include "tests/agree/dns/dns.h"
+int dns_kernel_new(const struct dns_rules *r, size_t n, struct dns_kernel **k) { (void)r; (void)n; (void)k; return -ENOTSUP; }
+void dns_kernel_free(struct dns_kernel *k) { (void)k; }
+int dns_kernel_question(struct dns_kernel *k, size_t r, const struct dns_wire *w, int lie,
+			struct dns_leg_question *a) { (void)k; (void)r; (void)w; (void)lie; (void)a; return -ENOTSUP; }
+struct agree_dns_reply *dns_kernel_batch(struct dns_kernel *k) { (void)k; return NULL; }
+int dns_kernel_replies(struct dns_kernel *k) { (void)k; return -ENOTSUP; }
+C
+flags=(-std=gnu11 -O1 -Iinclude -Iuser -I. -D_GNU_SOURCE=)
+for source in user/base/*.c user/policy/*.c user/table/*.c user/dns/*.c tests/lib/dns_wire.c \
+	tests/agree/dns/{agree,names,questions,replies}.c "$work/common/no_kernel.c"; do
+	"$cc" "${flags[@]}" -c "$source" -o "$work/common/$(tr / _ <<<"$source").o"
+done
+read -ra libs < <(pkg-config --libs libidn2 libpsl)
+
+# mutant NAME SED-EXPRESSION
+mutant()
+{
+	local dir=$work/mutant
+	rm -rf "$dir" && mkdir "$dir"
+	sed -E "$2" bpf/dns.bpf.h >"$dir/dns.bpf.h"
+	if cmp -s bpf/dns.bpf.h "$dir/dns.bpf.h"; then
+		echo "FAIL $1: the mistake does not apply"
+		missed=$((missed + 1))
+		return
+	fi
+	"$cc" "${flags[@]}" -w -I"$dir" -Ibpf tests/agree/dns/native.c "$work"/common/*.o "${libs[@]}" -o "$dir/agree"
+	if timeout 60 "$dir/agree" -N -s 1 -n 50000 >"$dir/log" 2>&1; then
+		echo "FAIL $1: not noticed"
+		missed=$((missed + 1))
+	elif grep -q '^difference' "$dir/log"; then
+		echo "ok   $1: $(tail -n 1 "$dir/log")"
+		caught=$((caught + 1))
+	else
+		echo "FAIL $1: $(tail -n 1 "$dir/log")"
+		missed=$((missed + 1))
+	fi
+}
+
+mutant "question: TC is let through" 's/ \| PST_DNS_TC \|/ |/'
+mutant "question: Z is let through" 's/ \| PST_DNS_Z \|/ |/'
+mutant "question: authority records are let through" 's/ \&\& !h->authorities//'
+mutant "question: two additional records" 's/(h->additional\)) <= 1/\1 <= 2/'
+mutant "question: labels of 64 bytes" 's/(#define PST_LABEL_MAX\s+)63/\164/'
+mutant "question: any character" 's/if \(!pst_is_name_char\(c\)\)/if (0)/'
+mutant "question: dots inside of labels" "s/c == '-' \|\| c == '_'/c == '-' || c == '_' || c == '.'/"
+mutant "question: any class" 's/end\[2\] \|\| end\[3\] != PST_DNS_IN \|\| //'
+mutant "question: the class of one byte" 's/end\[2\] \|\| end\[3\]/end[3]/'
+mutant "question: IXFR passes" 's/ \&\& type != PST_DNS_IXFR//'
+mutant "question: something behind it" 's/return !tail;/return 1;/'
+mutant "question: something behind the OPT record" 's/== size - 11;/<= size - 11;/'
+mutant "question: an OPT record with an owner" 's/!edns.root \&\& //'
+mutant "question: the name's case is kept" 's/c = pst_lower\(q->wire\[from\]\)/c = q->wire[from]/'
+mutant "question: ids without dots" "s/hash = \(hash \^ '\.'\) \* PST_FNV_PRIME;//"
+mutant "reply: the end of the question is not compared" 's/differ <<= 8 \* \(8 .*;/differ = 0;/'
+mutant "reply: questions are not counted" 's/ \|\| pst_m16\(r, 4\) != 1//'
+mutant "reply: an error before a truncation" 's/if \(flags \& PST_DNS_TC\)/if (flags \& PST_DNS_TC \&\& !(flags \& PST_DNS_RCODE))/'
+mutant "reply: a bad one is learned from" '/ pst_reply_read\(/,/^}/s/if \(r->bad\)/if (0)/'
+mutant "record: labels with top bits 01 and 10" 's/if \(r->b \|\| length \& PST_POINTER\)/if (r->b)/'
+mutant "record: its data may be cut" 's/if \(data \+ size > r->size\)/if (data > r->size)/'
+mutant "record: any class" 's/pst_m16\(r, fields \+ 2\) == PST_DNS_IN/1/'
+mutant "CNAME: data behind the name" 's/pst_reply_skip\(r, walk, data\) != end/!pst_reply_skip(r, walk, data)/'
+mutant "CNAME: seven at the most" 's/n >= PST_DNS_MAX_CNAMES \|\| owner/n >= PST_DNS_MAX_CNAMES - 1 || owner/'
+mutant "address: of any size" 's/size != \(type == PST_DNS_A \? 4 : 16\)/size < (type == PST_DNS_A ? 4 : 16)/'
+mutant "address: the 65th spoils the reply" '/ pst_reply_address\(/,/^}/{/n >= PST_DNS_MAX_ADDRESSES/{n;s/1/0/}}'
+mutant "address: of any owner" 's/if \(!pst_reply_is_target\(r, walk, r->address_owner\[i\]\)\)/if (0)/'
+mutant "chain: an alias is used twice" 's/r->used \|= 1U << n;//'
+mutant "chain: only in order" '/ pst_reply_link\(/,/^}/s/r->cname = 0;//'
+mutant "chain: one link" '/ pst_reply_link\(/,/^}/s/return 0;$/return r->used != 0;/'
+mutant "TTL: not of the chain" 's/if \(r->cname_ttl\[n\] < r->ttl\)/if (0)/'
+mutant "TTL: the top bit is time" 's/return ttl >> 31 \? 0 : ttl;/return ttl;/'
+mutant "TTL: no minimum" 's/ttl = ttl < r->min_s \? r->min_s : ttl;//'
+mutant "names: with their case" 's/pst_lower\(\(__u8\)(pst_m8\(r, [ab] \+ 1 \+ j\))\)/\1/g'
+mutant "names: pointers forwards, on one side" 's/\|\| to >= a\)/)/'
+mutant "names: pointers forwards, on the other side" 's/\|\| to >= b\)/)/'
+mutant "names: labels behind the end" 's/if \(a \+ 1 \+ x > r->size \|\| b \+ 1 \+ x > r->size\)/if (0)/'
+mutant "names: steps are not counted" 's/if \(!r->steps \|\| a >=/if (a >=/'
+mutant "names: an owner's pointer is a step" 's/return \(word \& 0x3fff\) < at \? word \& 0x3fff : ~0U;/return (word \& 0x3fff) < at ? at : ~0U;/'
+
+echo "mutants of DNS: $caught passed, $missed failed"
+[ $missed -eq 0 ]
