@@ -221,6 +221,12 @@ def test_the_port_behind_dockers_resolver_is_the_hosts(net, tmp_path, docker):
     assert place.run(POLICY, step).op("sendto").result == "EPERM"
 
 
+def test_dockers_resolver_with_default_allow(net, tmp_path, docker):
+    place, name = Place(net, tmp_path, DOCKER), off_list()
+    done = place.run([], steps(f"look {name}", f"tcp {name} 80 x"))
+    assert {op.result for op in done.ops} == {"ok"}, done
+
+
 SERVICE = "10.96.0.10"
 
 
