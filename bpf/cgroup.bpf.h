@@ -241,29 +241,56 @@ __noinline int pst_cache(struct __sk_buff *skb, const struct pst_sandbox *sandbo
 	return 0;
 }
 
-/* Who opened the flow, told by the socket's state (TCP) or the peer table (unconnected UDP). */
-static __always_inline int pst_out_inbound(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
-					   struct pst_flow *flow, struct pst_peer *peer,
-					   const struct pst_packet *p)
+/* What the table of UDP peers knows of a packet's peer. */
+#define PST_PEER_IN    1U /* it called first */
+#define PST_PEER_OUT   2U /* it was called */
+#define PST_PEER_NAMED 4U /* ... by a name */
+
+static __always_inline struct pst_peer *pst_peer_of(const struct pst_sandbox *sandbox,
+						    const struct pst_packet *p)
 {
-	if (p->query.broken)
+	void *peers = pst_peer_table(sandbox);
+	struct pst_peer_key key;
+
+	if (!peers)
 		return 0;
-	if (p->query.protocol != PST_UDP)
-		return flow && pst_tcp_inbound(skb, sandbox, flow, p);
-	if (!pst_is_inbound_peer(sandbox, peer, &p->query))
+	pst_peer_key_of(&key, p->query.addr, p->query.port, p->source_port, PST_UDP);
+	return pst_peer_find(peers, &key, bpf_ktime_get_coarse_ns());
+}
+
+/* Who opened the flow, told by the socket's state (TCP) or the peer table (UDP): into query.inbound. Returns PST_PEER_*. */
+__noinline __u32 pst_recall(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
+			    struct pst_packet *p, struct pst_flow *flow)
+{
+	struct pst_peer *peer;
+
+	if (!sandbox || !p || p->query.broken)
 		return 0;
-	peer->replied = 1;
-	return 1;
+	if (p->query.protocol != PST_UDP) {
+		p->query.inbound = flow && pst_tcp_inbound(skb, sandbox, flow, p);
+		return 0;
+	}
+	peer = pst_peer_of(sandbox, p);
+	if (!peer)
+		return 0;
+	if (pst_is_inbound_peer(sandbox, peer, &p->query)) {
+		p->query.inbound = 1;
+		peer->replied = 1;
+	}
+	if (peer->kind != PST_FLOW_OUT)
+		return PST_PEER_IN;
+	return PST_PEER_OUT | (peer->name ? PST_PEER_NAMED : 0);
 }
 
 /* An allowed datagram to a new peer is remembered, so that the peer's answers do not count as the peer's call. New is
- * also a peer that called once, and that the policy does not admit any more. */
-static __always_inline int pst_is_new_peer(const struct bpf_sock *sk, const struct pst_peer *peer,
-					   struct pst_decision d)
+ * also a peer that called once, and that the policy does not admit any more; and one that a name lets out now. */
+static __always_inline int pst_is_new_peer(const struct bpf_sock *sk, __u32 known,
+					   const struct pst_packet *p, struct pst_decision d)
 {
-	return (!peer || peer->kind == PST_FLOW_IN || (d.step == PST_STEP_NAME && !peer->name)) &&
-	       sk->state == PST_STATE_CLOSE && pst_passes(d) && d.step != PST_STEP_INBOUND &&
-	       d.step != PST_STEP_LOOPBACK;
+	if (p->query.protocol != PST_UDP || sk->state != PST_STATE_CLOSE || !pst_passes(d) ||
+	    d.step == PST_STEP_INBOUND || d.step == PST_STEP_LOOPBACK)
+		return 0;
+	return !(known & PST_PEER_OUT) || (d.step == PST_STEP_NAME && !(known & PST_PEER_NAMED));
 }
 
 __noinline int pst_open_peer(const struct pst_sandbox *sandbox, const struct pst_packet *p,
@@ -287,18 +314,23 @@ __noinline int pst_open_peer(const struct pst_sandbox *sandbox, const struct pst
  * translated; did a name let this flow out before? 1: ask again.
  */
 __noinline int pst_knows_more(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
-			      const struct pst_peer *peer, struct pst_packet *p)
+			      struct pst_packet *p)
 {
 	struct bpf_sock *sk = skb->sk;
 	struct pst_flow *flow = 0;
+	struct pst_peer *peer = 0;
+	int udp;
 
 	if (sk)
 		sk = bpf_sk_fullsock(sk);
 	if (!sk || !sandbox || !p)
 		return 0;
-	if (p->query.protocol == PST_UDP && p->query.port != PST_DNS_PORT)
+	udp = p->query.protocol == PST_UDP;
+	if (udp && p->query.port != PST_DNS_PORT)
 		p->query.dns = (__u8)pst_asks_translated(sandbox, sk, p);
-	if (p->query.protocol != PST_UDP || sk->state == PST_STATE_ESTABLISHED)
+	if (udp)
+		peer = pst_peer_of(sandbox, p);
+	if (!udp || sk->state == PST_STATE_ESTABLISHED)
 		flow = bpf_sk_storage_get(&pst_sockets, sk, 0, 0);
 	if (!pst_is_first_syn(p))
 		p->query.live = pst_live_ports(sandbox, flow, peer, &p->query);
@@ -319,28 +351,20 @@ __noinline int pst_judge_packet(struct __sk_buff *skb, const struct pst_sandbox 
 				struct pst_packet *p, struct pst_flow *flow)
 {
 	struct bpf_sock *sk = skb->sk;
-	struct pst_peer_key key = {};
-	struct pst_peer *peer = 0;
 	struct pst_decision d;
 	int opened = 0, asks;
-	void *peers = 0;
+	__u32 known;
 
 	if (!sandbox || !p)
 		return 0;
 	if (sk)
 		sk = bpf_sk_fullsock(sk);
-	if (sk && p->query.protocol == PST_UDP) {
-		peers = pst_peer_table(sandbox);
-		pst_peer_key_of(&key, p->query.addr, p->query.port, p->source_port, PST_UDP);
-	}
-	if (peers)
-		peer = pst_peer_find(peers, &key, bpf_ktime_get_coarse_ns());
 	if (!p->query.broken && pst_is_forged_reply(sandbox, p))
 		p->query.broken = PST_REASON_SPOOFED;
-	p->query.inbound = (__u8)pst_out_inbound(skb, sandbox, flow, peer, p);
+	known = sk ? pst_recall(skb, sandbox, p, flow) : 0;
 	d = pst_unpack(pst_judge(sandbox, &p->query));
 	if (sandbox->dns != PST_DNS_RULES && !pst_passes(d) && !p->query.broken &&
-	    pst_knows_more(skb, sandbox, peer, p))
+	    pst_knows_more(skb, sandbox, p))
 		d = pst_unpack(pst_judge(sandbox, &p->query));
 	asks = d.step == PST_STEP_RESOLVER && sandbox->learn && p->query.protocol == PST_UDP;
 	if (asks)
@@ -348,7 +372,7 @@ __noinline int pst_judge_packet(struct __sk_buff *skb, const struct pst_sandbox 
 	d = pst_settle(d, d.verdict == PST_VERDICT_OWNER && pst_owned_packet(skb, sandbox, p));
 	if (sk && pst_worth_caching(sandbox, sk, p, d))
 		pst_cache(skb, sandbox, p, pst_pack(d));
-	if (peers && pst_is_new_peer(sk, peer, d))
+	if (sk && pst_is_new_peer(sk, known, p, d))
 		opened = pst_open_peer(sandbox, p, pst_pack(d));
 	pst_count_rule(sandbox, d.rule, (__u64)opened, 1, p->length);
 	/* audit: the socket call has reported it already; only ping has no such call. pst_ask() reports for itself. */

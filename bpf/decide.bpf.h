@@ -203,51 +203,61 @@ PST_FUNCTION __u64 pst_name_says(const struct pst_sandbox *sandbox, __u32 index,
 	return pst_pack(d);
 }
 
-/* Step 9 for one form of the destination, joined into what is known: a lease that lives beats one that has expired.
- * An expired one is a denial for now: the steps behind may find another. */
-static __always_inline void pst_judge_lease(const struct pst_sandbox *sandbox, const __u8 addr[16],
-					    __u8 place, const struct pst_query *query,
-					    struct pst_decision *d)
+/*
+ * Step 9 for one form of the destination, packed; 0: no name says anything. A lease that lives beats one that has
+ * expired, which is a denial.
+ */
+PST_FUNCTION __u64 pst_judge_lease(const struct pst_sandbox *sandbox, const struct pst_addr *addr,
+				   __u32 place, const struct pst_query *query)
 {
-	struct pst_lease *lease = pst_lease_find(sandbox, addr);
-	struct pst_decision says;
-	__u32 expired, ports;
+	__u32 expired, ports, n_expired = 0;
+	struct pst_lease *lease;
+	struct pst_decision d;
+	__u64 first = 0, says;
 
+	if (!sandbox || !addr || !query)
+		return 0;
+	lease = pst_lease_find(sandbox, addr->addr);
 	if (!lease)
-		return;
-	for (__u32 i = 0; i < PST_LEASE_NAMES && d->verdict != PST_VERDICT_ALLOW; i++) {
+		return 0;
+	for (__u32 i = 0; i < PST_LEASE_NAMES; i++) {
 		expired = 1;
-		ports = pst_lease_ports(sandbox, lease, addr, i, &expired);
-		if (!ports)
+		ports = pst_lease_ports(sandbox, lease, addr->addr, i, &expired);
+		says = ports ? pst_name_says(sandbox, ports, place + i + 1, query) : 0;
+		if (!says)
 			continue;
-		says = pst_unpack(pst_name_says(sandbox, ports, place + i + 1, query));
-		if (says.step == PST_STEP_NONE || (expired && d->step != PST_STEP_NONE))
-			continue;
-		*d = says;
-		if (expired) {
-			d->verdict = PST_VERDICT_DENY;
-			d->reason = PST_REASON_LEASE_EXPIRED;
-		}
+		if (!expired)
+			return says;
+		if (!n_expired++)
+			first = says;
 	}
+	if (!first)
+		return 0;
+	d = pst_unpack(first);
+	d.verdict = PST_VERDICT_DENY;
+	d.reason = PST_REASON_LEASE_EXPIRED;
+	return pst_pack(d);
 }
 
 /* Step 9: by the name that this flow was allowed for before, whatever became of its lease; by a lease. Packed; 0:
  * no name says anything. */
 PST_FUNCTION __u64 pst_judge_names(const struct pst_sandbox *sandbox, const struct pst_query *query)
 {
-	__u8 embedded[16] __attribute__((aligned(8)));
-	struct pst_decision d = {};
+	struct pst_addr addr __attribute__((aligned(8)));
+	__u64 says = 0, embedded;
 
 	if (!sandbox || !query)
 		return 0;
 	if (query->live)
-		d = pst_unpack(pst_name_says(sandbox, query->live, PST_NAME_LIVE, query));
-	if (d.step != PST_STEP_NONE)
-		return pst_pack(d);
-	pst_judge_lease(sandbox, query->addr, 0, query, &d);
-	if (pst_embedded(query->addr, embedded))
-		pst_judge_lease(sandbox, embedded, PST_NAME_EMBEDDED, query, &d);
-	return pst_pack(d);
+		says = pst_name_says(sandbox, query->live, PST_NAME_LIVE, query);
+	if (says)
+		return says;
+	__builtin_memcpy(addr.addr, query->addr, 16);
+	says = pst_judge_lease(sandbox, &addr, 0, query);
+	if (pst_unpack(says).verdict == PST_VERDICT_ALLOW || !pst_embedded(query->addr, addr.addr))
+		return says;
+	embedded = pst_judge_lease(sandbox, &addr, PST_NAME_EMBEDDED, query);
+	return !says || pst_unpack(embedded).verdict == PST_VERDICT_ALLOW ? embedded : says;
 }
 
 /* Step 6: a trusted resolver, port 53. Returns 0 when it is judged like everything else (6c). */

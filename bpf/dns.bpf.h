@@ -199,6 +199,7 @@ __noinline int pst_question_read(struct __sk_buff *skb, __u64 where, const struc
 		tail = PST_WIRE_SIZE;
 	if (bpf_skb_load_bytes(skb, place.offset + PST_DNS_HEADER, q->wire, tail))
 		return 0;
+	__builtin_memset(&q->key, 0, sizeof(q->key));
 	q->at = q->size = 0;
 	q->limit = (__u16)tail;
 	bpf_loop(PST_LABELS_MAX, pst_question_label, &walk, 0);
@@ -506,11 +507,14 @@ static long pst_reply_answer(__u32 i, struct pst_reading_walk *walk)
  * Reads a reply whose question was found to be the right one: r->m, r->size; the answers begin at r->at. Afterwards
  * r->answer lists its addresses. Learns nothing itself.
  */
-static __always_inline enum pst_reply pst_reply_read(struct pst_reading *r)
+__noinline int pst_reply_read(struct pst_reading *r)
 {
 	struct pst_reading_walk walk = {.r = r};
-	__u32 flags = pst_m16(r, 2);
+	__u32 flags;
 
+	if (!r)
+		return PST_REPLY_MALFORMED;
+	flags = pst_m16(r, 2);
 	r->n_cnames = r->n_addresses = r->n_answers = r->bad = r->used = r->cname = 0;
 	r->steps = PST_DNS_MAX_STEPS;
 	r->target = PST_DNS_HEADER;
@@ -541,17 +545,15 @@ static __always_inline int pst_reply_answers(const struct pst_reading *r,
 		return 0;
 	for (__u32 i = 0; i < PST_WIRE_SIZE / 8; i++) {
 		__u64 x = *(const __u64 *)(r->m + PST_DNS_HEADER + 8 * i);
-		__u64 y = *(const __u64 *)(q->wire + 8 * i), differ = x ^ y;
+		__u64 y = *(const __u64 *)(q->wire + 8 * i);
 
-		if (8 * i >= size)
-			break;
 		/* The last word: only the bytes that are of the question (words are little-endian here). */
-		if (size - 8 * i < 8)
-			differ <<= 8 * (8 - (size - 8 * i));
-		if (differ)
+		if (size <= 8 * i + 8)
+			return !((x ^ y) << 8 * (8 * i + 8 - size));
+		if (x != y)
 			return 0;
 	}
-	return 1;
+	return 0;
 }
 PST_ASSERT("bytes are compared as little-endian words", __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__);
 

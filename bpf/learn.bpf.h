@@ -19,6 +19,13 @@ struct {
 	__type(value, struct pst_reading);
 } pst_readings SEC(".maps");
 
+static __always_inline struct pst_reading *pst_reading_here(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&pst_readings, &zero);
+}
+
 /* ---- room ---- */
 
 struct pst_lease_sweep {
@@ -83,13 +90,18 @@ static long pst_sweep_learned(struct bpf_map *map, __u64 *name, struct pst_learn
 }
 
 /* Makes room in both tables. 1: it was tried, so that it is worth to try again. */
-static __always_inline int pst_sweep_leases(const struct pst_sandbox *sandbox,
-					    struct pst_reading *r)
+__noinline int pst_sweep_leases(const struct pst_sandbox *sandbox)
 {
-	struct pst_quota *quota = pst_quota_of(sandbox);
-	void *leases = pst_lease_table(sandbox), *names = pst_learned_table(sandbox);
+	struct pst_reading *r = pst_reading_here();
 	struct pst_lease_sweep sweep = {.r = r};
+	void *leases, *names;
+	struct pst_quota *quota;
 
+	if (!sandbox || !r)
+		return 0;
+	quota = pst_quota_of(sandbox);
+	leases = pst_lease_table(sandbox);
+	names = pst_learned_table(sandbox);
 	if (!quota || !leases || !names ||
 	    pst_read_once(&quota->leases_swept_ns) + PST_LEASE_SWEEP_NS > r->now_ns)
 		return 0;
@@ -101,36 +113,36 @@ static __always_inline int pst_sweep_leases(const struct pst_sandbox *sandbox,
 
 /* ---- the name ---- */
 
+/* Both are zero behind their NUL. */
 static __always_inline int pst_same_name(const struct pst_name_key *a, const struct pst_name_key *b)
 {
-	const __u32 *x = (const __u32 *)a->name, *y = (const __u32 *)b->name;
-	__u32 size = a->prefixlen / 8;
+	const __u64 *x = (const __u64 *)a->name, *y = (const __u64 *)b->name;
+	__u64 differ = a->prefixlen ^ b->prefixlen;
 
-	if (a->prefixlen != b->prefixlen)
-		return 0;
-	for (__u32 i = 0; i < PST_NAME_SIZE / 4; i++) {
-		__u32 differ = x[i] ^ y[i];
-
-		if (4 * i >= size)
+	for (__u32 block = 0; block < PST_NAME_SIZE / 64; block++, x += 8, y += 8) {
+#pragma unroll
+		for (__u32 i = 0; i < 8; i++)
+			differ |= x[i] ^ y[i];
+		if (differ || a->prefixlen <= 64 * 8 * (block + 1))
 			break;
-		if (size - 4 * i < 4)
-			differ <<= 8 * (4 - (size - 4 * i));
-		if (differ)
-			return 0;
 	}
-	return 1;
+	return !differ;
 }
 
 /* Sees to it that the name of q is there until r->expires_ns. 0: there is no room (or, never seen, another name has
  * the same seeded hash). */
-static __always_inline int pst_learn_name(const struct pst_sandbox *sandbox, struct pst_reading *r,
-					  const struct pst_question *q)
+__noinline int pst_learn_name(const struct pst_sandbox *sandbox, const struct pst_question *q)
 {
-	void *table = pst_learned_table(sandbox);
+	struct pst_reading *r = pst_reading_here();
 	struct pst_learned *learned;
-	__u64 name = q->name;
+	__u64 name;
+	void *table;
 	int error;
 
+	if (!sandbox || !r || !q)
+		return 0;
+	name = q->name;
+	table = pst_learned_table(sandbox);
 	if (!table)
 		return 0;
 	learned = bpf_map_lookup_elem(table, &name);
@@ -143,7 +155,7 @@ static __always_inline int pst_learn_name(const struct pst_sandbox *sandbox, str
 	r->learned.expires_ns = r->expires_ns;
 	__builtin_memcpy(&r->learned.key, &q->key, sizeof(q->key));
 	error = bpf_map_update_elem(table, &name, &r->learned, BPF_ANY);
-	if (error && pst_sweep_leases(sandbox, r))
+	if (error && pst_sweep_leases(sandbox))
 		error = bpf_map_update_elem(table, &name, &r->learned, BPF_ANY);
 	return !error;
 }
@@ -222,14 +234,17 @@ static __always_inline enum pst_lease_added pst_lease_add(const struct pst_sandb
 #define PST_LEASE_TRIES 4
 
 /* Writes the lease of r->lease.addr. 0: there is no room. */
-static __always_inline int pst_lease_write(const struct pst_sandbox *sandbox, struct pst_reading *r,
-					   __u64 expires_ns)
+__noinline int pst_lease_write(const struct pst_sandbox *sandbox, __u64 expires_ns)
 {
 	enum pst_lease_added added = PST_LEASE_BUSY;
-	void *table = pst_lease_table(sandbox);
+	struct pst_reading *r = pst_reading_here();
 	struct pst_lease *lease;
+	void *table;
 	int error;
 
+	if (!sandbox || !r)
+		return 0;
+	table = pst_lease_table(sandbox);
 	if (!table)
 		return 0;
 	lease = bpf_map_lookup_elem(table, r->lease.addr);
@@ -245,7 +260,7 @@ static __always_inline int pst_lease_write(const struct pst_sandbox *sandbox, st
 	r->lease.by[0].name = r->learned.name;
 	/* There is none, or a sweeper holds all of it, and is about to delete it. */
 	error = bpf_map_update_elem(table, r->lease.addr, &r->lease, BPF_ANY);
-	if (error && pst_sweep_leases(sandbox, r))
+	if (error && pst_sweep_leases(sandbox))
 		error = bpf_map_update_elem(table, r->lease.addr, &r->lease, BPF_ANY);
 	return !error;
 }
@@ -288,7 +303,7 @@ static long pst_learn_address(__u32 i, struct pst_learn_walk *walk)
 	if (!pst_may_lease(sandbox, r->lease.addr) ||
 	    (pst_embedded(r->lease.addr, embedded) && !pst_may_lease(sandbox, embedded)))
 		return 0;
-	if (pst_lease_write(sandbox, r, r->now_ns + ttl_s * PST_SECOND_NS))
+	if (pst_lease_write(sandbox, r->now_ns + ttl_s * PST_SECOND_NS))
 		r->written++;
 	else
 		r->refused++;
@@ -311,7 +326,7 @@ static __always_inline enum pst_reply pst_learn_answers(const struct pst_sandbox
 	r->expires_ns = r->now_ns + sandbox->lease_max_s * PST_SECOND_NS;
 	r->learned.name = q->name;
 	r->written = r->refused = 0;
-	if (pst_learn_name(sandbox, r, q))
+	if (pst_learn_name(sandbox, q))
 		bpf_loop(r->n_answers, pst_learn_address, &walk, 0);
 	else
 		r->refused = r->n_answers;
@@ -406,11 +421,10 @@ __noinline int pst_learn(struct __sk_buff *skb, const struct pst_sandbox *sandbo
 	struct pst_reading *r;
 	struct pst_question *q;
 	struct pst_quota *quota;
-	__u32 zero = 0;
 
 	if (!sandbox || !p || !sk || !pst_is_trusted(sandbox, p->source))
 		return 0;
-	r = bpf_map_lookup_elem(&pst_readings, &zero);
+	r = pst_reading_here();
 	quota = pst_quota_of(sandbox);
 	if (!r || !quota)
 		return 0;

@@ -85,19 +85,16 @@ static __always_inline struct pst_lease *pst_lease_find(const struct pst_sandbox
 	return table ? bpf_map_lookup_elem(table, &key) : 0;
 }
 
-/*
- * The port set of the i-th name of a lease under the policy in force, and whether the answer is too old; 0: no such
- * name, or no rule covers it. For pst_decide().
- */
-static __always_inline __u32 pst_lease_ports(const struct pst_sandbox *sandbox,
-					     struct pst_lease *lease, const __u8 addr[16], __u32 i,
-					     __u32 *expired)
+/* What pst_lease_ports() finds, and whether the answer is too old (bit 32). A function of its own: looked at once. */
+__noinline __u64 pst_lease_entry(const struct pst_sandbox *sandbox, struct pst_lease_name *by)
 {
-	struct pst_lease_name *by = &lease->by[i & (PST_LEASE_NAMES - 1)];
-	__u64 derived = pst_read_once(&by->derived), seen = derived;
-	__u64 expires_ns = pst_read_once(&by->expires_ns);
+	__u64 derived, seen, expires_ns;
 	__u32 ports;
 
+	if (!sandbox || !by)
+		return 0;
+	seen = derived = pst_read_once(&by->derived);
+	expires_ns = pst_read_once(&by->expires_ns);
 	if (!derived || derived == PST_CLAIMED)
 		return 0;
 	ports = PST_DERIVED_PORTS(derived);
@@ -107,11 +104,25 @@ static __always_inline __u32 pst_lease_ports(const struct pst_sandbox *sandbox,
 		if (__sync_val_compare_and_swap(&by->derived, seen, derived) != seen)
 			return 0;
 	}
-	*expired = expires_ns <= bpf_ktime_get_boot_ns();
-	/* Taken away or given to another address meanwhile: what was read may be of two pieces. */
-	if (pst_read_once(&by->derived) != derived || !pst_same_words(lease->addr, addr))
+	/* Taken away meanwhile: what was read may be of two pieces. */
+	if (pst_read_once(&by->derived) != derived)
 		return 0;
-	return ports;
+	return (__u64)(expires_ns <= bpf_ktime_get_boot_ns()) << 32 | ports;
+}
+
+/*
+ * The port set of the i-th name of a lease under the policy in force, and whether the answer is too old; 0: no such
+ * name, or no rule covers it. For pst_decide().
+ */
+static __always_inline __u32 pst_lease_ports(const struct pst_sandbox *sandbox,
+					     struct pst_lease *lease, const __u8 addr[16], __u32 i,
+					     __u32 *expired)
+{
+	__u64 entry = pst_lease_entry(sandbox, &lease->by[i & (PST_LEASE_NAMES - 1)]);
+
+	*expired = (__u32)(entry >> 32);
+	/* Given to another address meanwhile. */
+	return pst_same_words(lease->addr, addr) ? (__u32)entry : 0;
 }
 PST_ASSERT("PST_LEASE_NAMES is a power of two", (PST_LEASE_NAMES & (PST_LEASE_NAMES - 1)) == 0);
 

@@ -215,6 +215,14 @@ static __always_inline __u8 pst_question_judge(struct __sk_buff *skb, struct pst
 	return 0;
 }
 
+static __always_inline void pst_count_busy(const struct pst_sandbox *sandbox)
+{
+	struct pst_quota *quota = pst_quota_of(sandbox);
+
+	if (quota)
+		__sync_fetch_and_add(&quota->questions_refused, 1);
+}
+
 static __always_inline int pst_is_learned_from(const struct pst_sandbox *sandbox,
 					       const struct pst_question *q, __u8 reason)
 {
@@ -261,6 +269,8 @@ __noinline __u64 pst_ask(struct __sk_buff *skb, const struct pst_sandbox *sandbo
 		now_ns = bpf_ktime_get_boot_ns();
 		q = pst_question_claim(sandbox, &key, now_ns);
 		reason = PST_REASON_DNS_BUSY;
+		if (!q)
+			pst_count_busy(sandbox);
 	}
 	if (q) {
 		reason = pst_question_judge(skb, place, &h, sandbox, q, &d.rule);
