@@ -2,7 +2,7 @@
 /*
  * agree [-s SEED] [-n COUNT] [-N]: COUNT random questions and as many replies, answered by user/dns, by bpf/dns.bpf.h
  * natively, and by it in the kernel with real tries (-N: not). Any difference in what passes, its rule and what is
- * recorded of it, or in an outcome, an address, a TTL or the steps it took fails. The seed is printed: -s repeats a run.
+ * recorded of it, or in an outcome, an address, a TTL or the steps it took fails. The seed is printed: -s repeats it.
  */
 #include <errno.h>
 #include <getopt.h>
