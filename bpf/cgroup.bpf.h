@@ -258,7 +258,8 @@ static __always_inline struct pst_peer *pst_peer_of(const struct pst_sandbox *sa
 	return pst_peer_find(peers, &key, bpf_ktime_get_coarse_ns());
 }
 
-/* Who opened the flow, told by the socket's state (TCP) or the peer table (UDP): into query.inbound. Returns PST_PEER_*. */
+/* Who opened the flow, told by the socket's state (TCP) or the peer table (UDP): into query.inbound. Returns
+ * PST_PEER_*. */
 __noinline __u32 pst_recall(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
 			    struct pst_packet *p, struct pst_flow *flow)
 {
