@@ -46,9 +46,10 @@
 /* Labels and pointers looked at to tell whose a reply's records are: bounds what a hostile zone costs. */
 #define PST_DNS_MAX_STEPS 1024
 
-/* Questions of a sandbox without an answer, how many places one may stand at, and how long it waits. */
+/* Questions of a sandbox without an answer, how many places one may stand at (with 4, a few of 256 at once found
+ * none), and how long it waits. */
 #define PST_QUESTIONS	    512
-#define PST_QUESTION_PROBES 4
+#define PST_QUESTION_PROBES 16
 #define PST_QUESTION_NS	    10000000000ULL
 
 /* Full tables of leases are swept at most this often: a reply is to find what has expired, a flood not to sweep all day
