@@ -46,8 +46,8 @@ struct answer {
 	const struct policy_dest *dest;
 	struct explain_report report;
 	char address[CIDR_TEXT_MAX];
-	char rule[256];
-	char nearest[256];
+	char rule[RECORD_LABEL_MAX];
+	char nearest[RECORD_LABEL_MAX];
 	char lack[RECORD_NOTE_MAX]; /* what the nearest rule lacks: "does not cover subdomains" */
 	unsigned port;
 	const char *protocol;
@@ -120,6 +120,14 @@ static void print_json(const struct answer *a, struct buf *out)
 	buf_puts(out, "}\n");
 }
 
+/* At the gate nothing was asked yet: the reason's own words are those of a refusal. */
+static const char *reason_text(const struct pst_decision *d)
+{
+	if (d->verdict == PST_VERDICT_GATE)
+		return "each question is held against the names that a rule allows";
+	return words_reason_text(d->reason);
+}
+
 static void print_text(const struct answer *a, struct buf *out)
 {
 	const struct pst_decision *d = &a->report.decision;
@@ -127,7 +135,7 @@ static void print_text(const struct answer *a, struct buf *out)
 	buf_printf(out, "%s %s %u: %s\n", a->report.name[0] ? a->report.name : a->address,
 		   a->protocol, a->port, words_verdict(d->verdict));
 	buf_printf(out, "  step     %u\n  reason   %s: %s\n", d->step, words_reason(d->reason),
-		   words_reason_text(d->reason));
+		   reason_text(d));
 	if (a->rule[0])
 		buf_printf(out, "  rule     %s\n", a->rule);
 	if (a->nearest[0])

@@ -14,7 +14,7 @@
 typedef const char *(*record_rule_fn)(const void *context, uint32_t rule, char *text, size_t size);
 
 /* What the policy has to say about a denial; "" where it has nothing to say. */
-#define RECORD_LABEL_MAX 256
+#define RECORD_LABEL_MAX 512 /* a name of 253 characters and its place */
 #define RECORD_FIX_MAX	 1024
 #define RECORD_NOTE_MAX	 512
 struct record_advice {

@@ -5,7 +5,7 @@
 
 #include "table/explain_fix.h"
 
-#define LABEL_MAX 256
+#define LABEL_MAX 512
 
 /* The list that allows, as the policy's dialect calls it. */
 static const char *allow_list(const struct policy *policy)
