@@ -343,16 +343,15 @@ static __always_inline enum pst_reply pst_learn_answers(const struct pst_sandbox
  * by `lo` from a socket outside of the sandbox. Behind a translated port there is no socket to find; such a reply
  * carries a source address that egress refuses to sandboxes (pst_is_forged_reply()).
  */
-static __always_inline int pst_reply_is_genuine(struct __sk_buff *skb,
-						const struct pst_sandbox *sandbox,
-						const struct bpf_sock *sk,
-						const struct pst_packet *p,
-						const struct pst_question *q)
+__noinline int pst_reply_is_genuine(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
+				    const struct pst_packet *p, const struct pst_question *q)
 {
 	struct pst_query resolver __attribute__((aligned(8))) = {.protocol = PST_UDP};
-	struct bpf_sock *from;
+	struct bpf_sock *sk = skb->sk, *from;
 	int outside;
 
+	if (!sk || !sandbox || !p || !q)
+		return 0;
 	if (!sandbox->netns_cookie || pst_sock_netns(sk) != sandbox->netns_cookie)
 		return 0;
 	if (skb->ifindex != PST_IFINDEX_LO)
@@ -369,7 +368,7 @@ static __always_inline int pst_reply_is_genuine(struct __sk_buff *skb,
 
 /* The question that a packet answers, claimed and with the message in r; NULL: none that waits. */
 static __always_inline struct pst_question *
-pst_reply_claim(struct __sk_buff *skb, const struct pst_sandbox *sandbox, const struct bpf_sock *sk,
+pst_reply_claim(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
 		const struct pst_packet *p, struct pst_reading *r, enum pst_reply *became)
 {
 	struct pst_dns_place place = pst_dns_place(skb);
@@ -394,7 +393,7 @@ pst_reply_claim(struct __sk_buff *skb, const struct pst_sandbox *sandbox, const 
 		return 0;
 	if (!pst_reply_answers(r, q))
 		return 0;
-	if (!pst_reply_is_genuine(skb, sandbox, sk, p, q)) {
+	if (!pst_reply_is_genuine(skb, sandbox, p, q)) {
 		*became = PST_REPLY_UNTRUSTED;
 		return 0;
 	}
@@ -416,19 +415,18 @@ static __always_inline int pst_is_trusted(const struct pst_sandbox *sandbox, con
 __noinline int pst_learn(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
 			 const struct pst_packet *p)
 {
-	struct bpf_sock *sk = skb->sk;
 	enum pst_reply became;
 	struct pst_reading *r;
 	struct pst_question *q;
 	struct pst_quota *quota;
 
-	if (!sandbox || !p || !sk || !pst_is_trusted(sandbox, p->source))
+	if (!sandbox || !p || !pst_is_trusted(sandbox, p->source))
 		return 0;
 	r = pst_reading_here();
 	quota = pst_quota_of(sandbox);
 	if (!r || !quota)
 		return 0;
-	q = pst_reply_claim(skb, sandbox, sk, p, r, &became);
+	q = pst_reply_claim(skb, sandbox, p, r, &became);
 	if (q) {
 		r->at = PST_DNS_HEADER + q->size;
 		r->min_s = sandbox->lease_min_s;
