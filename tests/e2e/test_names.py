@@ -151,6 +151,13 @@ def test_two_names_at_one_address_have_their_own_ports(web, place):
     assert connects == ["ok", "EPERM", "ok", "ok"], done
 
 
+def test_many_names_at_a_time(web, place):
+    """Two questions each, so 256 wait for an answer at a time."""
+    step = steps("many wild.example.com 128 1000 80")
+    for done in (place.plain(step), place.run(["--allow", "*.wild.example.com"], step)):
+        assert done.out == "many ok 1000\n", done
+
+
 @pytest.mark.parametrize("client", CLIENTS)
 def test_a_search_list_that_comes_first(net, resolvers, web, tmp_path, client):
     """

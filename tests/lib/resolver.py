@@ -73,6 +73,7 @@ server:
     edns-buffer-size: 4096
     max-udp-size: 4096
     rrset-roundrobin: yes
+    so-rcvbuf: 4m
     port: {port}
 """
 UNBOUND_ZONE = 'auth-zone:\n    name: "{name}"\n    zonefile: "{file}"\n    fallback-enabled: no\n'

@@ -11,6 +11,7 @@ that `look` resolved before (its first address, or name#n).
     until HOST PORT RESULT   connect()s until the result is that
     keep HOST PORT DATA  connect() and send; the connection stays open
     again DATA           sends on that connection and receives
+    many BELOW THREADS COUNT PORT   so many names below it at a time are resolved and connected to; what came of them
     await PATH           until that file is there
 """
 
@@ -20,6 +21,8 @@ import socket
 import struct
 import sys
 import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 KNOWN = {}
 KEPT = []
@@ -130,6 +133,19 @@ def again(data):
     op("talk", talk)
 
 
+def many(below, threads, count, port):
+    def reach(n):
+        name = f"n{os.getpid()}-{n}.{below}"
+        try:
+            socket.create_connection((name, int(port)), 10).close()
+            return "ok"
+        except OSError as error:
+            return str(error)
+    with ThreadPoolExecutor(int(threads)) as pool:
+        for result, times in Counter(pool.map(reach, range(int(count)))).items():
+            print("many", result.replace(" ", "-"), times, flush=True)
+
+
 def wait(path):
     end = time.monotonic() + DEADLINE_S
     while not os.path.exists(path):
@@ -141,4 +157,5 @@ def wait(path):
 for step in sys.argv[1:]:
     verb, *words = step.split()
     {"look": look, "tcp": tcp, "udp": udp, "each": each, "ask": ask, "stream": stream, "until": until, "keep": keep,
-     "again": again, "await": wait}[verb](*words)
+     "again": again, "await": wait,
+     "many": many}[verb](*words)
