@@ -122,7 +122,13 @@ static long agree_read_one(__u32 i, void *context)
 	if (!reply || !scratch || !r)
 		return 1;
 	reply->count = reply->steps = 0;
-	reply->became = agree_read(r, &scratch->question, reply);
+	reply->became = reply->learned = agree_read(r, &scratch->question, reply);
+	if (reply->became != PST_REPLY_LEARNED)
+		return 0;
+	scratch->question.name = reply->name;
+	__builtin_memcpy(&scratch->question.key, &reply->key, sizeof(reply->key));
+	r->now_ns = AGREE_DNS_NOW_NS;
+	reply->learned = pst_learn_answers(&reply->record, r, &scratch->question);
 	return 0;
 }
 

@@ -27,11 +27,14 @@ struct run {
 	struct options options;
 	struct dice dice;
 	struct dns_rules rules[POLICIES];
+	struct dns_always always;
 	struct dns_kernel *kernel; /* NULL: native only */
 	uint64_t passed, failed, covered;
 	uint64_t gates[DNS_GATE_COUNT],
 		replies[PST_REPLY_KINDS]; /* how often each was the oracle's answer */
-	uint64_t chains, full, costly;	  /* replies that must have been among them */
+	/* Replies that must have been among them: with an alias, with all addresses, with names that are dear to
+	 * compare; and addresses that became leases, or must not. */
+	uint64_t chains, full, costly, leased, refused;
 };
 
 static void show_bytes(const char *what, const uint8_t *bytes, size_t size)
@@ -146,6 +149,8 @@ struct one_reply {
 	struct dns_wire w;
 	struct agree_dns_reply in; /* without its message */
 	struct dns_leg_reply oracle, native, kernel;
+	struct dns_leases leases;
+	bool left; /* what the kernel learned is what it should */
 };
 
 static struct dns_ttl_range random_range(struct dice *d)
@@ -176,9 +181,31 @@ static void read_oracle(struct run *run, struct one_reply *one, const struct dns
 	run->chains += one->oracle.became == PST_REPLY_LEARNED && one->w.bytes[7] > answers.count;
 }
 
-static void make_reply(struct run *run, struct one_reply *one)
+/* The sandbox that the reply is for, and what it is to learn. */
+static void make_sandbox(struct run *run, struct one_reply *one, size_t place, size_t policy,
+			 const struct dns_question *asked)
 {
-	const struct dns_rules *rules = &run->rules[below(&run->dice, POLICIES)];
+	struct pst_sandbox *record = &one->in.record;
+
+	*record = (struct pst_sandbox){.id = 1, .generation = roll(&run->dice) >> 8};
+	record->policy_slot = (uint32_t)policy;
+	record->state_slot = (uint32_t)place;
+	record->lease_min_s = one->in.min_s;
+	record->lease_max_s = one->in.max_s;
+	record->learn = chance(&run->dice, 60) ? PST_LEARN_ALL : PST_LEARN_COVERED;
+	one->in.name = id_of(asked->name);
+	if (domain_to_key(asked->name, &one->in.key))
+		abort();
+	dns_expect_leases(&run->rules[policy], &run->always, record, asked->name, &one->oracle,
+			  &one->leases);
+	run->refused += one->oracle.count - one->leases.count;
+	run->leased += one->leases.count;
+}
+
+static void make_reply(struct run *run, struct one_reply *one, size_t place)
+{
+	size_t policy = below(&run->dice, POLICIES);
+	const struct dns_rules *rules = &run->rules[policy];
 	struct dns_ttl_range range = random_range(&run->dice);
 	struct dns_question asked;
 
@@ -192,6 +219,7 @@ static void make_reply(struct run *run, struct one_reply *one)
 	one->in.asked_size = asked.size;
 	memset(one->in.asked, 0xa5, sizeof(one->in.asked));
 	memcpy(one->in.asked, asked.wire, asked.size);
+	make_sandbox(run, one, place, policy, &asked);
 	dns_native_reply(&one->in, one->w.bytes, &one->native);
 }
 
@@ -221,7 +249,7 @@ static void compare_reply(struct run *run, const struct one_reply *one)
 	bool same = same_reply(&one->oracle, &one->native);
 
 	if (run->kernel)
-		same &= same_reply(&one->oracle, &one->kernel);
+		same &= same_reply(&one->oracle, &one->kernel) & one->left;
 	if (!count(run, same))
 		return;
 	printf("difference in a reply, -s %llu\n", (unsigned long long)run->options.seed);
@@ -229,8 +257,11 @@ static void compare_reply(struct run *run, const struct one_reply *one)
 	show_bytes("message", one->w.bytes, one->w.size);
 	show_reply("oracle", &one->oracle);
 	show_reply("native", &one->native);
-	if (run->kernel)
-		show_reply("kernel", &one->kernel);
+	if (!run->kernel)
+		return;
+	show_reply("kernel", &one->kernel);
+	printf("  %zu leases, outcome %u: %s\n", one->leases.count, one->leases.became,
+	       one->left ? "so" : "not so");
 }
 
 static int read_kernel(struct run *run, struct one_reply batch[AGREE_DNS_BATCH])
@@ -258,6 +289,7 @@ static int read_kernel(struct run *run, struct one_reply batch[AGREE_DNS_BATCH])
 			memcpy(answer->answers[j].addr.bytes, replies[i].answers[j].addr, 16);
 			answer->answers[j].ttl_s = replies[i].answers[j].ttl_s;
 		}
+		batch[i].left = dns_kernel_left(run->kernel, i, &batch[i].leases);
 	}
 	return r;
 }
@@ -268,7 +300,7 @@ static int judge_replies(struct run *run)
 	int r = 0;
 
 	for (size_t i = 0; i < AGREE_DNS_BATCH; i++)
-		make_reply(run, &batch[i]);
+		make_reply(run, &batch[i], i);
 	if (run->kernel)
 		r = read_kernel(run, batch);
 	for (size_t i = 0; !r && i < AGREE_DNS_BATCH; i++)
@@ -281,7 +313,8 @@ static int judge_replies(struct run *run)
 /* Every answer there is must have been given, else the messages prove less than they seem to. */
 static bool reached_all(const struct run *run)
 {
-	bool all = run->covered && run->chains && run->full && run->costly;
+	bool all = run->covered && run->chains && run->full && run->costly && run->leased &&
+		   run->refused;
 
 	for (unsigned i = 0; i < DNS_GATE_COUNT; i++) {
 		if (!run->gates[i])
@@ -294,9 +327,10 @@ static bool reached_all(const struct run *run)
 		all &= run->replies[i] > 0;
 	}
 	if (!all)
-		printf("agreement: %llu covered, %llu chains, %llu full, %llu costly\n",
+		printf("agreement: %llu covered, %llu chains, %llu full, %llu costly, %llu leased, %llu refused\n",
 		       (unsigned long long)run->covered, (unsigned long long)run->chains,
-		       (unsigned long long)run->full, (unsigned long long)run->costly);
+		       (unsigned long long)run->full, (unsigned long long)run->costly,
+		       (unsigned long long)run->leased, (unsigned long long)run->refused);
 	return all;
 }
 
@@ -314,13 +348,16 @@ static int run_all(struct run *run)
 
 static int prepare(struct run *run)
 {
+	static const struct table_always_input none = {.add = {.count = 0}};
 	int r = 0;
 
 	run->dice.state = run->options.seed;
 	for (size_t i = 0; !r && i < POLICIES; i++)
 		r = dns_rules_make(&run->rules[i], &run->dice);
+	if (!r)
+		r = table_always(&none, &run->always.rows, &run->always.count);
 	if (!r && !run->options.native_only)
-		r = dns_kernel_new(run->rules, POLICIES, &run->kernel);
+		r = dns_kernel_new(run->rules, POLICIES, &run->always, &run->kernel);
 	return r;
 }
 
@@ -369,5 +406,6 @@ int main(int argc, char **argv)
 	dns_kernel_free(run.kernel);
 	for (size_t i = 0; i < POLICIES; i++)
 		dns_rules_done(&run.rules[i]);
+	free(run.always.rows);
 	return r || run.failed || !reached ? 1 : 0;
 }

@@ -46,6 +46,7 @@ static inline bool chance(struct dice *d, unsigned percent)
 struct dns_rules {
 	struct domain patterns[DNS_RULES_MAX];
 	size_t count;
+	struct policy *policy;
 	struct table *table;
 };
 
@@ -94,9 +95,35 @@ void dns_native_question(const struct dns_rules *rules, const struct dns_wire *w
 void dns_native_reply(const struct agree_dns_reply *in, const uint8_t *message,
 		      struct dns_leg_reply *ret_answer);
 
+/* ---- what a reply leaves behind ---- */
+
+struct dns_lease {
+	struct addr addr;
+	uint64_t expires_ns;
+};
+
+struct dns_leases {
+	enum pst_reply became;
+	uint64_t derived; /* of each */
+	size_t count;
+	struct dns_lease items[PST_DNS_MAX_ADDRESSES];
+};
+
+/* The host's always-denied set. */
+struct dns_always {
+	struct table_always_row *rows;
+	size_t count;
+};
+
+/* By the plain meaning of the policy: which addresses of a reply become leases under this record. */
+void dns_expect_leases(const struct dns_rules *rules, const struct dns_always *always,
+		       const struct pst_sandbox *record, const char *name,
+		       const struct dns_leg_reply *reply, struct dns_leases *ret_leases);
+
 /* The same in the kernel. All: 0 or -errno. */
 struct dns_kernel;
-int dns_kernel_new(const struct dns_rules *rules, size_t count, struct dns_kernel **ret_kernel);
+int dns_kernel_new(const struct dns_rules *rules, size_t count, const struct dns_always *always,
+		   struct dns_kernel **ret_kernel);
 void dns_kernel_free(struct dns_kernel *kernel);
 /* `lie` is added to what UDP's header says of the length. */
 int dns_kernel_question(struct dns_kernel *kernel, size_t rules, const struct dns_wire *w, int lie,
@@ -104,5 +131,7 @@ int dns_kernel_question(struct dns_kernel *kernel, size_t rules, const struct dn
 /* AGREE_DNS_BATCH replies; their `in` fields are copied. */
 struct agree_dns_reply *dns_kernel_batch(struct dns_kernel *kernel);
 int dns_kernel_replies(struct dns_kernel *kernel);
+/* Takes what the reply at that place left behind out of the maps again: whether it is this. */
+bool dns_kernel_left(struct dns_kernel *kernel, size_t place, const struct dns_leases *expected);
 
 #endif

@@ -14,7 +14,9 @@ mkdir "$work/common"
 cat >"$work/common/no_kernel.c" <<'C'
 #include <errno.h>
 #include "tests/agree/dns/dns.h"
-int dns_kernel_new(const struct dns_rules *r, size_t n, struct dns_kernel **k) { (void)r; (void)n; (void)k; return -ENOTSUP; }
+int dns_kernel_new(const struct dns_rules *r, size_t n, const struct dns_always *a,
+		   struct dns_kernel **k) { (void)r; (void)n; (void)a; (void)k; return -ENOTSUP; }
+bool dns_kernel_left(struct dns_kernel *k, size_t p, const struct dns_leases *l) { (void)k; (void)p; (void)l; return false; }
 void dns_kernel_free(struct dns_kernel *k) { (void)k; }
 int dns_kernel_question(struct dns_kernel *k, size_t r, const struct dns_wire *w, int lie,
 			struct dns_leg_question *a) { (void)k; (void)r; (void)w; (void)lie; (void)a; return -ENOTSUP; }
@@ -23,7 +25,7 @@ int dns_kernel_replies(struct dns_kernel *k) { (void)k; return -ENOTSUP; }
 C
 flags=(-std=gnu11 -O1 -Iinclude -Iuser -I. -D_GNU_SOURCE=)
 for source in user/base/*.c user/policy/*.c user/table/*.c user/dns/*.c tests/lib/dns_wire.c \
-	tests/agree/dns/{agree,names,questions,replies}.c "$work/common/no_kernel.c"; do
+	tests/agree/dns/{agree,leases,names,questions,replies}.c "$work/common/no_kernel.c"; do
 	"$cc" "${flags[@]}" -c "$source" -o "$work/common/$(tr / _ <<<"$source").o"
 done
 read -ra libs < <(pkg-config --libs libidn2 libpsl)

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/cleanup.h"
 #include "tests/agree/dns/dns.h"
 
 static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -141,28 +140,43 @@ static int add_rule(struct dns_rules *rules, struct dice *d, struct policy *poli
 	return r;
 }
 
+/* Parts of the always-denied set that the policy lifts. */
+static int lift(struct dice *d, struct policy *policy)
+{
+	static const char *const cidrs[] = {"10.0.0.0/8", "10.0.0.0/25",       "127.0.0.0/24",
+					    "fd00::/8",	  "64:ff9b::/96",      "10.0.0.128/25",
+					    "8.0.0.0/5",  "64:ff9b::a00:0/120"};
+	int r = 0;
+
+	for (unsigned i = chance(d, 50) ? 1 + below(d, 3) : 0; !r && i; i--)
+		r = policy_add_private(policy, cidrs[below(d, 8)], NULL);
+	return r;
+}
+
 int dns_rules_make(struct dns_rules *rules, struct dice *d)
 {
-	cleanup_policy struct policy *policy = NULL;
 	unsigned count = below(d, DNS_RULES_MAX + 1);
-	int r = policy_new(&policy);
+	int r;
 
-	rules->count = 0;
-	rules->table = NULL;
+	*rules = (struct dns_rules){.count = 0};
+	r = policy_new(&rules->policy);
 	if (r)
 		return r;
-	policy->default_deny = true;
+	rules->policy->default_deny = true;
 	for (unsigned i = 0; !r && i < count; i++)
-		r = add_rule(rules, d, policy);
+		r = add_rule(rules, d, rules->policy);
 	if (!r)
-		r = policy_check(policy, NULL);
+		r = lift(d, rules->policy);
 	if (!r)
-		r = table_compile(policy, NULL, &rules->table, NULL);
+		r = policy_check(rules->policy, NULL);
+	if (!r)
+		r = table_compile(rules->policy, NULL, &rules->table, NULL);
 	return r;
 }
 
 void dns_rules_done(struct dns_rules *rules)
 {
 	table_free(rules->table);
-	rules->table = NULL;
+	policy_free(rules->policy);
+	*rules = (struct dns_rules){.count = 0};
 }
