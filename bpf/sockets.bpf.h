@@ -47,14 +47,13 @@ static __always_inline void pst_socket_describe(struct pst_socket *out, struct s
 static __always_inline void pst_socket_recall(const struct pst_sandbox *sandbox,
 					      const struct pst_flow *flow, struct pst_query *query)
 {
-	int same = flow->sandbox == sandbox->id && flow->protocol == PST_TCP &&
-		   flow->port == query->port && pst_same_addr(flow->addr, query->addr);
+	int called = flow->kind == PST_FLOW_LISTENER
+			     ? flow->sandbox == sandbox->id
+			     : flow->kind == PST_FLOW_IN && pst_flow_matches(flow, sandbox, query);
 
-	if (flow->sandbox == sandbox->id &&
-	    (flow->kind == PST_FLOW_LISTENER || (flow->kind == PST_FLOW_IN && same)))
+	if (called)
 		query->inbound = (__u8)pst_inbound_admits(sandbox, query->addr);
-	if (same && flow->kind == PST_FLOW_OUT && flow->name)
-		query->live = pst_name_ports(sandbox, &flow->key);
+	query->live = pst_live_ports(sandbox, flow, 0, query);
 }
 
 static __always_inline int pst_walk(struct bpf_iter__tcp *ctx)
