@@ -392,4 +392,43 @@ static inline struct run run_start_with(struct place *place, const struct net *n
 	return run;
 }
 
+static inline size_t end_denied(const struct run *run)
+{
+	struct error err = {{0}};
+	size_t ended = 99;
+
+	check(kern_sandbox_end_denied(run->sandbox, -1, &ended, &err));
+	return ended;
+}
+
+/* ---- a place and its net ---- */
+
+struct world {
+	struct place *place;
+	struct net *net;
+};
+
+static inline int world_open(void **state)
+{
+	struct world *world = calloc(1, sizeof(*world));
+	void *place;
+
+	assert_non_null(world);
+	place_open(&place);
+	world->place = place;
+	world->net = net_open();
+	*state = world;
+	return 0;
+}
+
+static inline int world_close(void **state)
+{
+	struct world *world = *state;
+	void *place = world->place;
+
+	net_close(world->net);
+	free(world);
+	return place_close(&place);
+}
+
 #endif

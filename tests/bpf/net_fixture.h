@@ -38,7 +38,7 @@ struct net {
 	int here, there; /* namespaces */
 	uint64_t cookie; /* of `here` */
 	pthread_t thread;
-	int stop; /* write end: closing it ends the thread */
+	int stop; /* a byte into it ends the thread */
 	struct pollfd fds[NET_FDS];
 	int n_fds;
 	pthread_mutex_t lock; /* of the zone */
@@ -59,12 +59,14 @@ enum {
 static inline void shell(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static inline void shell(const char *format, ...)
 {
-	char command[512];
+	/* busybox's sh, which some kernels are tested under, takes its own ip before that of the PATH. */
+	char command[640] = "set -e; ip() { /usr/sbin/ip \"$@\"; }; ";
+	size_t at = strlen(command);
 	va_list args;
 	int r;
 
 	va_start(args, format);
-	(void)vsnprintf(command, sizeof(command), format, args);
+	(void)vsnprintf(command + at, sizeof(command) - at, format, args);
 	va_end(args);
 	r = system(command);
 	if (r)
@@ -363,6 +365,8 @@ static inline struct net *net_open(void)
 
 static inline void net_close(struct net *net)
 {
+	/* Closing alone is not enough: children hold it too. */
+	assert_int_equal(write(net->stop, "", 1), 1);
 	close(net->stop);
 	pthread_join(net->thread, NULL);
 	for (int i = 0; i < net->n_fds; i++)

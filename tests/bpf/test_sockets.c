@@ -10,43 +10,6 @@
 #define TWO	 "{\"denyOut\":[\"0.0.0.0/0\"],\"allowOut\":[\"198.51.100.2\"]}"
 #define ANYWHERE "{}"
 
-struct world {
-	struct place *place;
-	struct net *net;
-};
-
-static int world_open(void **state)
-{
-	struct world *world = calloc(1, sizeof(*world));
-	void *place;
-
-	assert_non_null(world);
-	place_open(&place);
-	world->place = place;
-	world->net = net_open();
-	*state = world;
-	return 0;
-}
-
-static int world_close(void **state)
-{
-	struct world *world = *state;
-	void *place = world->place;
-
-	net_close(world->net);
-	free(world);
-	return place_close(&place);
-}
-
-static size_t end_denied(const struct run *run)
-{
-	struct error err = {{0}};
-	size_t ended = 99;
-
-	check(kern_sandbox_end_denied(run->sandbox, -1, &ended, &err));
-	return ended;
-}
-
 static void the_application_sees_the_end(void **state)
 {
 	const struct world *world = *state;
