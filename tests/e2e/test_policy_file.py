@@ -97,3 +97,11 @@ def test_what_does_not_work_yet_is_refused_not_ignored(net, write, tmp_path, doc
     done = sandboxed(net, write(document), ["touch", str(mark)])
     assert done.code == 3 and not mark.exists(), done
     assert done.err.strip(), done
+
+
+def test_a_name_added_to_a_document_that_allows_by_default(net, write):
+    policy = write({"allowOut": ["1.1.1.1"]}) + ["--allow", "example.com"]
+    done = sandboxed(net, policy, ["true"])
+    assert done.code == 3 and "--allow example.com: " in done.err and "--deny 0.0.0.0/0" in done.err, done
+    done = sandboxed(net, policy + ["--deny", "0.0.0.0/0"], ["true"])
+    assert done.code == 0, done

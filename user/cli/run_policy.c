@@ -88,6 +88,23 @@ static int add_options(struct policy *policy, const struct run_options *options,
 	return r;
 }
 
+/* A document with names denies by default, so only the command line can have brought these. */
+static int check_names(const struct policy *policy, struct error *err)
+{
+	char label[512];
+
+	for (size_t i = 0; !policy->default_deny && i < policy->n_rules; i++) {
+		if (policy->rules[i].dest.kind != POLICY_DEST_NAME)
+			continue;
+		policy_rule_label(policy, (unsigned)i + 1, label, sizeof(label));
+		return error_set(
+			err, -EINVAL,
+			"%s: a name needs a default that denies, and the document's allows: add --deny 0.0.0.0/0",
+			label);
+	}
+	return 0;
+}
+
 int run_policy_load(const struct run_options *options, struct policy **ret_policy,
 		    struct error *err)
 {
@@ -107,7 +124,9 @@ int run_policy_load(const struct run_options *options, struct policy **ret_polic
 		policy->default_deny = true;
 	if (options->audit)
 		policy->audit = true;
-	r = policy_check(policy, err);
+	r = check_names(policy, err);
+	if (r == 0)
+		r = policy_check(policy, err);
 	if (r < 0)
 		return r;
 	*ret_policy = TAKE_PTR(policy);
