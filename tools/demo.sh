@@ -214,6 +214,7 @@ check_servers()
 }
 
 [ "$(id -u)" -eq 0 ] || die "needs root (network namespaces, BPF): sudo make run"
+[ -e /etc/resolv.conf ] || die "needs a file at /etc/resolv.conf, to put its own over it"
 [ -x "$postern" ] || die "$postern is missing: run make"
 dir=$(mktemp -d /tmp/pst-demo-XXXXXX) || exit 1
 chmod 755 "$dir"
