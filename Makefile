@@ -95,6 +95,9 @@ $(call obj,tests/agree/dns/kernel.c): $(B)/agree_dns.skel.h
 $(call obj,tests/bpf/test_packet.c): $(B)/packet.skel.h
 # The agreement tests compile the decider and the DNS reader natively; nothing else on the user side sees bpf/.
 $(call obj,$(wildcard tests/agree/*.c tests/agree/dns/*.c)): BASE += -Ibpf
+$(call asan,tests/agree/dns/native.c) $(call fuzz,tests/agree/dns/native.c): BASE += -Ibpf
+$(B)/fuzz/tests/fuzz/fuzz_dns: $(call fuzz,tests/agree/dns/native.c)
+$(B)/asan/tests/fuzz/fuzz_dns: $(call asan,tests/agree/dns/native.c)
 
 # Tests: one program each, of every object among its prerequisites.
 $(addprefix $(B)/,$(UNIT)): $(B)/%: $(B)/obj/%.o $(call obj,$(call room,$(ROOMS)) $(TESTLIB))

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* Any bytes as a DNS message. The first byte says what they are taken for: bit 0 a reply (to the question in it, if
- * there is one), else a question; bit 1 lease times without clamps. */
+/*
+ * Any bytes as a DNS message. The first byte says what they are taken for: bit 0 a reply (to the question in it, if
+ * there is one), else a question; bit 1 lease times without clamps. bpf/dns.bpf.h says the same of them.
+ */
 #define _GNU_SOURCE
 #include "fuzz.h"
 
 #include "dns/dns.h"
+#include "tests/agree/dns/dns.h"
 
 #define LDH "abcdefghijklmnopqrstuvwxyz0123456789-_"
 
@@ -55,6 +58,33 @@ static void check_question(const struct dns_question *q)
 	MUST(answers.count == 1 && answers.items[0].ttl_s == 512);
 }
 
+/* Rules that cover every name. */
+static void check_native_question(const uint8_t *message, size_t size, enum dns_gate gate,
+				  const struct dns_question *question)
+{
+	static char nothing[1];
+	static struct table_name_row any = {.key = nothing, .key_size = 0, .rule = 1};
+	static struct table table = {.names = &any, .n_names = 1};
+	static const struct dns_rules rules = {.table = &table};
+	static struct dns_leg_question native;
+	struct pst_name_key key;
+	struct dns_wire w;
+
+	if (size > sizeof(w.bytes))
+		return;
+	memcpy(w.bytes, message, size);
+	w.size = size;
+	dns_native_question(&rules, &w, &native);
+	MUST(native.rule == (gate == DNS_GATE_PASSES));
+	if (!native.rule)
+		return;
+	MUST(native.question.size == question->size);
+	MUST(!memcmp(native.question.wire, question->wire, question->size));
+	MUST(!domain_to_key(question->name, &key));
+	MUST(native.question.key.prefixlen == key.prefixlen);
+	MUST(!memcmp(native.question.key.name, key.name, key.prefixlen / 8));
+}
+
 static void fuzz_question(const uint8_t *message, size_t size)
 {
 	struct dns_question question, again;
@@ -66,6 +96,7 @@ static void fuzz_question(const uint8_t *message, size_t size)
 	MUST(dns_question_parse(message, size, &again) == gate);
 	MUST(!memcmp(&question, &again, sizeof(question)));
 	MUST(strcmp(dns_gate_word(gate), "unknown") != 0);
+	check_native_question(message, size, gate, &question);
 	if (gate == DNS_GATE_PASSES) {
 		MUST(size <= PST_DNS_MAX_QUERY);
 		check_question(&question);
@@ -135,6 +166,25 @@ static void check_more(const uint8_t *message, size_t size, struct dns_question 
 	free(longer);
 }
 
+static void check_native_reply(const uint8_t *message, size_t size,
+			       const struct dns_question *asked, struct dns_ttl_range range,
+			       enum pst_reply became, const struct dns_answers *answers)
+{
+	static struct agree_dns_reply in;
+	static struct dns_leg_reply native;
+
+	in.size = (uint32_t)size;
+	in.min_s = range.min_s;
+	in.max_s = range.max_s;
+	in.txid = asked->txid;
+	in.asked_size = asked->size;
+	memcpy(in.asked, asked->wire, sizeof(in.asked));
+	dns_native_reply(&in, message, &native);
+	MUST(native.became == became && native.count == answers->count);
+	MUST(became != PST_REPLY_LEARNED || native.steps == answers->steps);
+	MUST(!memcmp(native.answers, answers->items, native.count * sizeof(native.answers[0])));
+}
+
 static void fuzz_reply(const uint8_t *message, size_t size, struct dns_ttl_range range)
 {
 	struct dns_answers answers, again;
@@ -152,6 +202,7 @@ static void fuzz_reply(const uint8_t *message, size_t size, struct dns_ttl_range
 	MUST(answers.count <= PST_DNS_MAX_ADDRESSES && answers.steps <= PST_DNS_MAX_STEPS);
 	for (size_t i = 0; i < answers.count; i++)
 		check_answer(message, size, &answers.items[i], range);
+	check_native_reply(message, size, &asked, range, became, &answers);
 	check_more(message, size, &asked, range);
 }
 
