@@ -195,6 +195,38 @@ static void sweeps_peers_that_idled_out_when_the_table_is_full(void **state)
 	run_end(*state, &run);
 }
 
+/* Policies take the two slots in turn: what was refused under an earlier one is refused all the same. */
+static void quota_is_that_of_both_slots(void **state)
+{
+	struct run run = run_start(*state, NULL, PST_VERDICT_DENY);
+	cleanup_close int map = run_open_map(&run, "pst_quotas");
+	struct pst_quota quota;
+
+	for (uint32_t slot = 0; slot < 2; slot++) {
+		quota = (struct pst_quota){
+			.lost = 1 + slot,
+			.flows_refused = 10 + slot,
+			.leases_swept_ns = 100 + slot,
+			.leases_refused = 1000 + slot,
+			.names_displaced = 2000 + slot,
+			.questions_refused = 3000 + slot,
+		};
+		for (uint32_t i = 0; i < PST_REPLY_KINDS; i++)
+			quota.replies[i] = 100 * i + slot;
+		assert_int_equal(bpf_map_update_elem(map, &slot, &quota, BPF_EXIST), 0);
+	}
+	quota = quota_of(&run);
+	assert_int_equal(quota.lost, 3);
+	assert_int_equal(quota.flows_refused, 21);
+	assert_int_equal(quota.leases_swept_ns, 101);
+	assert_int_equal(quota.leases_refused, 2001);
+	assert_int_equal(quota.names_displaced, 4001);
+	assert_int_equal(quota.questions_refused, 6001);
+	for (uint32_t i = 0; i < PST_REPLY_KINDS; i++)
+		assert_int_equal(quota.replies[i], 200 * i + 1);
+	run_end(*state, &run);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -202,6 +234,7 @@ int main(void)
 		cmocka_unit_test(goes_on_denying_and_counting_when_the_ring_is_full),
 		cmocka_unit_test(refuses_to_remember_more_peers_than_the_table_holds),
 		cmocka_unit_test(sweeps_peers_that_idled_out_when_the_table_is_full),
+		cmocka_unit_test(quota_is_that_of_both_slots),
 	};
 
 	return cmocka_run_group_tests(tests, place_open, place_close);
