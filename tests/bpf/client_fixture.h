@@ -11,6 +11,15 @@
 #define CLIENT_SLOTS	 32
 #define CLIENT_TIMEOUT_S 2
 
+/* Until `condition` holds, for time that cannot be moved. */
+#define wait_until(condition)                                                                      \
+	do {                                                                                       \
+		uint64_t end_ = loop_boot_ns() + FIXTURE_DEADLINE_NS;                              \
+		while (!(condition) && loop_boot_ns() < end_)                                      \
+			usleep(1000);                                                              \
+		assert_true(condition);                                                            \
+	} while (0)
+
 enum client_op {
 	CLIENT_RESOLVE, /* asks NET_RESOLVER for `name`, waits for the answer */
 	CLIENT_ASK,	/* the same, without waiting */

@@ -152,13 +152,4 @@ static inline uint64_t denials(const struct run *run, int reason)
 	return counts[reason];
 }
 
-/* Until `condition` holds, for time that cannot be moved. */
-#define wait_until(condition)                                                                      \
-	do {                                                                                       \
-		uint64_t end_ = loop_boot_ns() + FIXTURE_DEADLINE_NS;                              \
-		while (!(condition) && loop_boot_ns() < end_)                                      \
-			usleep(1000);                                                              \
-		assert_true(condition);                                                            \
-	} while (0)
-
 #endif

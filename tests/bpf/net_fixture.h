@@ -45,7 +45,7 @@ struct net {
 	struct net_name zone[NET_ZONE];
 	int n_zone;
 	uint32_t rotated;
-	atomic_uint accepted, echoed, datagrams, questions;
+	atomic_uint accepted, echoed, ended, datagrams, questions;
 };
 
 enum {
@@ -272,6 +272,7 @@ static inline void net_echo(struct net *net, struct pollfd *connection)
 		if (send(connection->fd, bytes, (size_t)n, MSG_NOSIGNAL) == n)
 			return;
 	}
+	net->ended++;
 	close(connection->fd);
 	connection->fd = -1;
 }

@@ -29,7 +29,30 @@ static void the_application_sees_the_end(void **state)
 	run_end(world->place, &run);
 }
 
-/* The control of the test above: what the packet hook alone does. */
+/* The kernel's reset is a packet of a flow that is denied. The talk behind it, on the same device, shows that it would
+ * have arrived. */
+static void the_peer_gets_nothing_of_it(void **state)
+{
+	const struct world *world = *state;
+	struct run run = run_start_with(world->place, world->net, 0, ONE_TWO);
+	struct client client = client_start(run.cgroup, 0);
+	unsigned ended;
+
+	assert_int_equal(client_connects(&client, 1, SOCK_STREAM, "198.51.100.1", 80), 0);
+	assert_int_equal(client_connects(&client, 2, SOCK_STREAM, "198.51.100.2", 80), 0);
+	assert_int_equal(client_slot_op(&client, CLIENT_TALK, 1), 0);
+	ended = world->net->ended;
+	run_apply(&run, TWO);
+	assert_int_equal(end_denied(&run), 1);
+	assert_int_equal(client_slot_op(&client, CLIENT_TALK, 2), 0);
+	assert_int_equal(world->net->ended, ended);
+	assert_int_equal(client_slot_op(&client, CLIENT_CLOSE, 2), 0);
+	wait_until(world->net->ended == ended + 1);
+	client_end(&client);
+	run_end(world->place, &run);
+}
+
+/* The control of the first test: what the packet hook alone does. */
 static void without_it_the_application_waits(void **state)
 {
 	const struct world *world = *state;
@@ -258,6 +281,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_application_sees_the_end),
+		cmocka_unit_test(the_peer_gets_nothing_of_it),
 		cmocka_unit_test(without_it_the_application_waits),
 		cmocka_unit_test(other_sandboxes_and_the_host_are_let_be),
 		cmocka_unit_test(a_nested_cgroup_belongs_to_the_sandbox),
