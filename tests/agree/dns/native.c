@@ -116,20 +116,19 @@ void dns_native_reply(const struct agree_dns_reply *in, const uint8_t *message,
 		      struct dns_leg_reply *ret_answer)
 {
 	static struct pst_reading r; /* keeps what the reply before left in it, as in the kernel */
-	static struct pst_question q;
 
 	*ret_answer = (struct dns_leg_reply){.became = PST_REPLY_UNASKED};
 	if (in->size > PST_DNS_MAX_MESSAGE)
 		ret_answer->became = PST_REPLY_OVERSIZE;
-	if (in->size > PST_DNS_MAX_MESSAGE || in->size < PST_DNS_HEADER)
+	if (in->size > PST_DNS_MAX_MESSAGE || in->size < PST_DNS_HEADER + in->asked_size)
 		return;
 	r.size = in->size;
 	memcpy(r.m, message, in->size);
-	q.size = (__u16)in->asked_size;
-	memcpy(q.wire, in->asked, sizeof(q.wire));
-	if (pst_m16(&r, 0) != in->txid || !pst_reply_answers(&r, &q))
+	/* Which question it answers is told by learn.bpf.h, in the kernel only. */
+	if (pst_m16(&r, 0) != in->txid ||
+	    memcmp(r.m + PST_DNS_HEADER, in->asked, in->asked_size) != 0)
 		return;
-	r.at = PST_DNS_HEADER + q.size;
+	r.at = PST_DNS_HEADER + in->asked_size;
 	r.min_s = in->min_s;
 	r.max_s = in->max_s;
 	ret_answer->became = pst_reply_read(&r);
