@@ -171,7 +171,8 @@ fuzz-long: $(AGREE) fuzz
 	$(B)/tests/agree/dns/agree -n 10000000
 bench:
 	@tools/deps.sh
-	@$(MAKE) --no-print-directory all $(BENCH) $(BENCH_BPF)
+	@$(MAKE) --no-print-directory all $(BENCH) $(BENCH_BPF) $(RACE) $(addprefix \
+		$(B)/tests/tools/,race fastdns)
 	@tests/bench/run.sh
 kernels: all $(TOOLS) $(BPF_PROGRAMS) $(AGREE)
 	@tools/deps.sh kernels

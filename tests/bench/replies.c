@@ -12,7 +12,7 @@
 #include "tests/bench/lib/hooks.h"
 #include "tests/bench/lib/resolve.h"
 
-#define BURSTS 15
+#define BURSTS 11
 
 /* Nothing; empty programs; an address rule for all that is called; names, few and many, and leases. */
 enum mode { NONE = 0, EMPTY, CIDR, FEW, MANY, MODES };

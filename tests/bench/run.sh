@@ -12,13 +12,28 @@ CIDRS=1000
 MANY=99999  # with the entry that denies the rest: as many as a policy may have
 NAMES=99997 # with that entry, one address and a resolver: likewise
 FEW=100
+RESOLVER=203.0.113.53
+RACE_PORT=8443
+RACES=3
+FIRSTS=1000 # a sandbox has room for 2,048 addresses at a time
 run=pst-bench-$$
 samples=$B/bench/samples.txt
 results=$B/bench/results.txt
 
+# What runs in the background; each has left its number.
+stop_all()
+{
+	local pid
+	cat "$scratch"/*.pid 2>/dev/null | while read -r pid; do
+		kill "$pid" 2>/dev/null || :
+	done
+	rm -f "$scratch"/*.pid
+}
+
 cleanup()
 {
 	local dir bpffs
+	stop_all
 	ip netns del "$run-client" 2>/dev/null || :
 	ip netns del "$run-server" 2>/dev/null || :
 	bpffs=$(mount_of bpf)
@@ -52,6 +67,79 @@ make_namespaces()
 	ip -n "$run-server" route add local default dev lo table main
 }
 
+in_netns()
+{
+	local side=$1
+	shift
+	nsenter --net="/run/netns/$run-$side" "$@"
+}
+
+# forwarder NAME ADDRESS [OPTION...]: a dnsmasq without a cache, so that each question is the resolver's as well. It is
+# in the background when it listens.
+forwarder()
+{
+	local name=$1 address=$2
+	shift 2
+	in_netns client dnsmasq --conf-file=/dev/null --no-resolv --no-hosts --user=root --cache-size=0 \
+		--bind-interfaces --listen-address="$address" --server=$RESOLVER \
+		--pid-file="$scratch/$name.pid" "$@"
+}
+
+# A resolver that gives every answer an address of its own, two forwarders, and the rules that one of them feeds.
+start_resolvers()
+{
+	nsenter --net="/run/netns/$run-server" "$B/tests/tools/fastdns" $RESOLVER $RACE_PORT 101.64.0.1 \
+		>"$scratch/fastdns" &
+	echo $! >"$scratch/fastdns.pid"
+	for _ in $(seq 500); do
+		! grep -q listening "$scratch/fastdns" || break
+		sleep 0.01
+	done
+	in_netns client nft -f - <<-'EOF'
+		table inet pst {
+			set seen { type ipv4_addr; size 65536; flags timeout; timeout 1h; }
+			chain out {
+				type filter hook output priority 0
+			}
+			chain refuse {
+				ip daddr @seen accept
+				meta l4proto tcp reject with tcp reset
+				drop
+			}
+		}
+	EOF
+	forwarder forward 127.0.0.2
+	forwarder nftset 127.0.0.3 --nftset=/race.example/4#inet#pst#seen
+}
+
+# first MODE RESOLVER CMD...: connections as soon as the answer is there, and how many failed
+first()
+{
+	local mode=$1 resolver=$2
+	shift 2
+	in_netns client timeout 20 "$@" "$B/tests/tools/race" "$resolver" $RACE_PORT $FIRSTS 2>/dev/null | awk -v mode="$mode" '
+		$1 == "resolved" { print "first." mode ".all", $2; print "first." mode ".lost", $4 + $6 + $8 + $10 }'
+}
+
+# Every CPU is wanted by somebody else as well.
+race()
+{
+	local cpu
+	for cpu in $(seq 0 $(($(nproc) - 1))); do
+		taskset -c "$cpu" sh -c 'while :; do :; done' >/dev/null &
+		echo $! >"$scratch/hog$cpu.pid"
+	done
+	for _ in $(seq $RACES); do
+		in_netns client nft flush chain inet pst out
+		first none $RESOLVER env
+		first postern $RESOLVER "$B/postern" run --resolver $RESOLVER --allow '*.race.example:*'
+		first snoop $RESOLVER "$B/tests/race/snoop" "$B/tests/race/snoop.bpf.o" $RESOLVER
+		in_netns client nft add rule inet pst out ip daddr 101.64.0.0/10 jump refuse
+		first nftset 127.0.0.3 env
+		first unfed 127.0.0.2 env
+	done
+}
+
 # The programs move themselves into the namespaces: the mounts, and so the cgroup tree, stay those of the host.
 measure()
 {
@@ -69,6 +157,12 @@ measure()
 	"$B/bench/names" "$run-names" "$run-client" "$B/bench/names.bpf.o" "$ROUNDS" $FEW $NAMES
 	echo "names on real packets, $ROUNDS rounds" >&2
 	"$B/bench/replies" "$run-replies" "$run-client" "$run-server" $NAMES "$ROUNDS"
+	echo "beside a forwarder, $ROUNDS rounds" >&2
+	start_resolvers
+	"$B/bench/latency" "$run-latency" "$run-client" $RESOLVER 127.0.0.2 127.0.0.3 "$ROUNDS"
+	race | awk '{ sum[$1] += $2 } END { for (name in sum) print name, sum[name] }'
+	in_netns client nft delete table inet pst
+	stop_all
 	echo "hooks, $ROUNDS rounds" >&2
 	"$B/bench/hooks" "$run-hooks" "$run-client" "$run-server" $CIDRS "$ROUNDS"
 	echo "calls and packets, $ROUNDS rounds" >&2
@@ -190,6 +284,31 @@ name_rows()
 	call_rows "  TCP connect/accept/close" cycle
 }
 
+latency_row()
+{
+	row "$1, median" "latency.$2.p50" latency.direct.p50 difference "" us
+	row "$1, 99 of 100" "latency.$2.p99" latency.direct.p99 difference "" us
+}
+
+first_row()
+{
+	row "$1" "first.$2.lost" "first.$2.all" alone "$3" ""
+}
+
+beside_rows()
+{
+	echo "beside a forwarder: from the question to the answer, us over the resolver itself"
+	latency_row "  Postern" postern
+	latency_row "  dnsmasq" forward
+	latency_row "  dnsmasq --nftset" nftset
+	echo "first connections at once, every CPU busy: how many of $((RACES * FIRSTS)) failed"
+	first_row "  nothing" none ""
+	first_row "  Postern" postern 0
+	first_row "  dnsmasq --nftset" nftset ""
+	first_row "  the same rules, dnsmasq without --nftset" unfed ""
+	first_row "  learned in user space from a ring buffer" snoop ""
+}
+
 rate_row()
 {
 	row "$1" "rate.$2.$3" "rate.$2.none" ratio "$4" x
@@ -241,6 +360,7 @@ report()
 	hook_row "  not cached, sendto() in turn, $CIDRS prefixes" udp_sendto.egress 220
 	hook_row "  not cached, sendto() to one of $CIDRS prefixes" udp_same.egress 220
 	name_rows
+	beside_rows
 	echo "calls, $CIDRS prefixes, ns an operation over no hook at all"
 	rate_rows "  UDP connect" udp_connect 1.10
 	rate_rows "  TCP connect/accept/close" tcp_cycle 1.08
