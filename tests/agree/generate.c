@@ -258,10 +258,12 @@ static struct addr translated(const struct addr *v4)
 
 static void random_lease(struct dice *d, struct agree_lease *lease)
 {
+	bool old = chance(d, 30);
+
 	lease->moved = chance(d, 8);
 	for (unsigned at = 0; at < PST_LEASE_NAMES; at++) {
 		lease->by[at].name = below(d, AGREE_NAMES);
-		lease->by[at].expired = chance(d, 40);
+		lease->by[at].expired = old || chance(d, 30);
 		lease->by[at].state = chance(d, 80) ? (enum agree_place)below(d, 2)
 						    : (enum agree_place)below(d, AGREE_PLACES);
 	}
@@ -275,9 +277,10 @@ static void random_leases(struct dice *d, struct agree_case *c)
 	for (size_t i = 0; i < count; i++) {
 		/* Most of what is near the bases is always denied. */
 		a = chance(d, 50) ? ipv4(0x01020300 + below(d, 256)) : random_addr(d, c);
-		if (c->n_leases && chance(d, 25))
+		/* Two forms of one address, each with its lease. */
+		if (c->n_leases && chance(d, 40))
 			a = c->leases[c->n_leases - 1].addr;
-		if (addr_is_ipv4(&a) && chance(d, 30))
+		if (addr_is_ipv4(&a) && (has_lease(c, &a) || chance(d, 10)))
 			a = translated(&a);
 		if (has_lease(c, &a))
 			continue;
@@ -326,7 +329,7 @@ void agree_generate(struct agree_case *c, uint64_t seed)
 
 	memset(c, 0, sizeof(*c));
 	random_bases(&d, c);
-	c->policy.default_deny = chance(&d, 50);
+	c->policy.default_deny = chance(&d, 65);
 	c->policy.audit = chance(&d, 20);
 	c->policy.dns_gate = chance(&d, 80);
 	c->policy.loopback = (uint8_t)below(&d, 3);
