@@ -157,6 +157,33 @@ except OSError as error:
         assert_shut(net, box, free, FORGED)
 
 
+@pytest.mark.parametrize("policy", [["--resolver", STUB], ["--resolver", STUB, "--allow", "93.184.0.0/16"], STUB_POLICY])
+def test_another_sandbox_beside_the_stub(net, stub, free, policy):
+    """
+    An accomplice in another sandbox, with or without names, forges the stub's replies to the connected socket of one with
+    names. For that one it is somebody outside; but what it sends carries a resolver's address.
+    """
+    code = SERVE + """
+try:
+    forger = server(resolver, [socket.SO_REUSEADDR, socket.SO_REUSEPORT])
+    out = tried(forger.sendto, reply_to(question(name), forged), ("127.0.0.1", port))
+except OSError as error:
+    out = "bind " + errno.errorcode[error.errno]
+"""
+    for accomplice_policy in (None, policy):
+        with Captive(net, STUB_POLICY) as box, Captive(net, accomplice_policy) as accomplice:
+            box.open_socket(bind=["127.0.0.1", 0])
+            assert box.connect(to=[STUB, 53]) == "ok"
+            box.script(code=SERVE + "sockets['s'].send(question(name))", name=GOOD)
+            result = accomplice.script(code=code, resolver=STUB, name=GOOD, forged=FORGED, port=box.port_of())
+            if accomplice_policy is None:
+                # The host's own processes can be its resolver; and this one's reply is right in all.
+                assert result == "ok" and FORGED in box.leases(), box.replies()
+                continue
+            assert result != "ok" and not box.leases(), (result, box.replies())
+            assert_shut(net, box, free, FORGED)
+
+
 @pytest.mark.parametrize("options", [["--keep-privs"], []])
 def test_a_stub_that_is_gone(net, free, options):
     """Nobody is on the stub's port but the sandbox."""

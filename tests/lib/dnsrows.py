@@ -79,3 +79,23 @@ def questions_seen(net, since, resolver=None):
 
 def await_question(net, payload, since):
     until(lambda: payload in questions_seen(net, since), f"{payload!r} arrives at the resolver")
+
+
+def nothing_arrives(net, box, send):
+    """send(box): not one datagram reaches a resolver. Returns what send returned."""
+    net.fence()
+    since = net.mark()
+    result = send(box)
+    net.fence()
+    seen = questions_seen(net, since)
+    assert not seen, f"{result}: {seen[0]}"
+    return result
+
+
+def control(net, free, send, *payloads):
+    """Beside the sandbox each of the payloads arrives."""
+    since = net.mark()
+    result = send(free)
+    for payload in payloads:
+        await_question(net, bytes.fromhex(payload), since)
+    return result

@@ -5,6 +5,7 @@ Nothing here checks anything: a length may lie, a pointer may point anywhere.
 """
 
 import ipaddress
+import secrets
 import struct
 
 A, NS, CNAME, SOA, NULL, PTR, MX, TXT, AAAA, SRV, DNAME, OPT, SVCB, HTTPS, IXFR, AXFR, ANY = (
@@ -123,9 +124,10 @@ def ip_header(src, dst, size, *, fragment=0, ident=0x7357, protocol=17):
     return head[:10] + struct.pack("!H", checksum(head)) + head[12:]
 
 
-def fragments(packet, size):
-    """An IPv4 packet in pieces of `size` bytes behind the IP header, a multiple of 8."""
+def fragments(packet, size, ident=None):
+    """An IPv4 packet in pieces of `size` bytes behind the IP header, a multiple of 8; each train has an id of its own."""
+    ident = ident or secrets.randbelow(65535) + 1
     src, dst, body = packet[12:16], packet[16:20], packet[20:]
     pieces = [(at, body[at:at + size]) for at in range(0, len(body), size)]
     return [ip_header(ipaddress.ip_address(src), ipaddress.ip_address(dst), len(piece),
-                      fragment=at // 8 | (0x2000 if at + size < len(body) else 0)) + piece for at, piece in pieces]
+                      ident=ident, fragment=at // 8 | (0x2000 if at + size < len(body) else 0)) + piece for at, piece in pieces]
