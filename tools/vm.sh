@@ -151,7 +151,8 @@ write_list()
 				"postern doctor" "postern doctor" \
 				"postern run" "postern run --allow 1.1.1.1 -- true"
 			for file in "$root"/tests/bpf/*; do
-				[ -e "$file" ] && printf '%s\t%s\n' "bpf/${file##*/}" "/tests/bpf/${file##*/}"
+				[ -e "$file" ] && printf '%s\t%s\n' "bpf/${file##*/}" \
+					"TEST_LIGHT=1 /tests/bpf/${file##*/}"
 			done
 			[ -e "$root/tests/agree/agree" ] && printf '%s\t%s\n' "agree" \
 				"/tests/agree/agree -n ${VM_AGREE_QUERIES:-50000}"

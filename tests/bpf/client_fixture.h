@@ -287,6 +287,17 @@ static inline struct client_report client_do(const struct client *client, struct
 	return client_hear(client);
 }
 
+/* Without assertions: a child that jumped back into the tests would run the rest of them. */
+static inline int client_listen(uint16_t port)
+{
+	struct sockaddr_in6 at = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0 || bind(fd, (struct sockaddr *)&at, sizeof(at)) || listen(fd, 64))
+		_exit(1);
+	return fd;
+}
+
 static inline struct client client_start(int cgroup, int listen_port)
 {
 	struct client client;
@@ -300,8 +311,7 @@ static inline struct client client_start(int cgroup, int listen_port)
 		close(pair[0]);
 		if (cgroup >= 0)
 			enter(cgroup);
-		client_run(pair[1],
-			   listen_port ? net_bind(SOCK_STREAM, "::", (uint16_t)listen_port) : -1);
+		client_run(pair[1], listen_port ? client_listen((uint16_t)listen_port) : -1);
 	}
 	close(pair[1]);
 	client.fd = pair[0];
@@ -381,23 +391,30 @@ static inline void run_apply(struct run *run, const char *json)
 }
 
 /* A sandbox that expects its packets in `here`, with room for `leases` addresses (0: the usual). */
-static inline struct run run_start_with(struct place *place, const struct net *net, uint32_t leases,
-					const char *json)
+static inline void run_begin(struct run *run, const struct net *net, uint32_t leases,
+			     const char *json)
 {
 	const struct table_always_row root = {.value = {.kind = PST_ALWAYS_OPEN}};
-	struct run run = run_make(place, NULL);
 	struct kern_sandbox_options options = {.id = loop_boot_ns(),
-					       .cgroup_fd = run.cgroup,
+					       .cgroup_fd = run->cgroup,
 					       .cgroup_level = 3,
 					       .netns_cookie = net->cookie,
 					       .leases = leases};
 	struct error err = {{0}};
 
-	check(kern_sandbox_load(&options, &run.sandbox, &err));
-	check(kern_sandbox_set_always(run.sandbox, &root, 1, &err));
-	run_apply_default(&run, PST_VERDICT_DENY);
-	run_attach(&run);
-	run_apply(&run, json);
+	check(kern_sandbox_load(&options, &run->sandbox, &err));
+	check(kern_sandbox_set_always(run->sandbox, &root, 1, &err));
+	run_apply_default(run, PST_VERDICT_DENY);
+	run_attach(run);
+	run_apply(run, json);
+}
+
+static inline struct run run_start_with(struct place *place, const struct net *net, uint32_t leases,
+					const char *json)
+{
+	struct run run = run_make(place, NULL);
+
+	run_begin(&run, net, leases, json);
 	return run;
 }
 
