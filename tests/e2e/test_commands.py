@@ -96,6 +96,26 @@ def test_explain_names_the_nearest_rule(net, write):
     assert "93.184.216.0/24:7000" in done.json()["nearest"], done
 
 
+NAMES = {"denyOut": ["0.0.0.0/0"], "allowOut": ["github.com", "git.example.com:22"],
+         "dns": {"resolvers": ["192.0.2.53"]}}
+
+
+@pytest.mark.parametrize("to,code,words", [
+    ("github.com", 0, ["step     9", "rule     allowOut[0] github.com"]),
+    ("api.github.com", 10, ["step     6", "name-gate", "allowOut[0] github.com: does not cover subdomains",
+                            'add "api.github.com" to allowOut']),
+    ("git.example.com", 10, ["step     11", "default-deny", "git.example.com:22: covers the name on other ports only"]),
+    ("192.0.2.53:53/udp", 0, ["udp 53: gate", "each question is held against the names"]),
+    ("192.0.2.53:53/tcp", 10, ["dns-tcp", "over UDP"]),
+    ("192.0.2.54:53/udp", 10, ["untrusted-resolver", "--resolver 192.0.2.54"]),
+])
+def test_explain_of_names_and_resolvers(net, write, to, code, words):
+    done = command(net, "explain", "--policy", write(NAMES), to)
+    assert done.code == code, done
+    for word in words:
+        assert word in done.out, done
+
+
 def test_explain_knows_the_hosts_own_addresses(net, write):
     done = command(net, "explain", "-o", "json", "--policy", write({"allowOut": [HOST4], "denyOut": ["0.0.0.0/0"]}),
                    f"{HOST4}:22")
