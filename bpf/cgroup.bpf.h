@@ -102,12 +102,13 @@ static __always_inline int pst_call_asks(struct bpf_sock_addr *ctx,
 					 __u8 hook)
 {
 	struct bpf_sock *sk = ctx->sk;
+	int dns = d.step == PST_STEP_RESOLVER;
 
-	if (d.step != PST_STEP_RESOLVER || query->protocol != PST_UDP)
+	if (query->protocol != PST_UDP || sandbox->dns == PST_DNS_RULES)
 		return 0;
 	if (hook == PST_HOOK_SENDMSG && sk)
-		pst_note_asked(sandbox, sk, query);
-	return d.verdict == PST_VERDICT_GATE;
+		pst_note_asked(sandbox, sk, query, dns);
+	return dns && d.verdict == PST_VERDICT_GATE;
 }
 
 static __always_inline int pst_call(struct bpf_sock_addr *ctx, int ipv6, __u8 hook)
@@ -231,10 +232,12 @@ __noinline int pst_cache(struct __sk_buff *skb, const struct pst_sandbox *sandbo
 	if (!sk)
 		return 0;
 	flow = bpf_sk_storage_get(&pst_sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	/* TCP has the socket's lock, and may have been connected to somebody else before. */
-	if (!flow || (p->query.protocol == PST_UDP && !pst_flow_claim(flow, sandbox)))
+	if (!flow)
 		return 0;
 	pst_flow_flush(sandbox, flow);
+	/* TCP has the socket's lock, and may have been connected to somebody else before. */
+	if (p->query.protocol == PST_UDP && !pst_flow_claim(flow, sandbox))
+		return 0;
 	if (d.name != PST_NAME_LIVE)
 		pst_flow_name(flow, sandbox, pst_name_of(sandbox, &p->query, d));
 	pst_flow_write(flow, sandbox, p, PST_FLOW_OUT, d.rule);

@@ -249,17 +249,18 @@ struct pst_reading {
 	__u32 address_owner[PST_DNS_MAX_ADDRESSES], address_at[PST_DNS_MAX_ADDRESSES],
 		address_ttl[PST_DNS_MAX_ADDRESSES], address_type[PST_DNS_MAX_ADDRESSES];
 	__u32 answer[PST_DNS_MAX_ADDRESSES]; /* places of the addresses that the chain's end owns */
-	__u32 min_s, max_s;
+	__u32 min_s, max_s, longest_s;
 	/* What the leases are written with (learn.bpf.h). */
-	__u64 now_ns, expires_ns, generation;
+	__u64 now_ns, expires_ns, ends_ns, generation;
 	__u64 derived; /* by its rules */
-	__u32 written, refused;
+	__u32 written, refused, done;
 	struct pst_learned learned;
 	struct pst_lease lease;
 };
 
 struct pst_reading_walk {
 	struct pst_reading *r;
+	const struct pst_sandbox *sandbox;
 };
 
 #define PST_MESSAGE_MASK (PST_DNS_MAX_MESSAGE - 1)
@@ -497,7 +498,10 @@ static long pst_reply_answer(__u32 i, struct pst_reading_walk *walk)
 	n = pst_index(n, PST_DNS_MAX_ADDRESSES);
 	ttl = r->address_ttl[i] < r->ttl ? r->address_ttl[i] : r->ttl;
 	ttl = ttl < r->min_s ? r->min_s : ttl;
-	r->address_ttl[i] = ttl > r->max_s ? r->max_s : ttl;
+	ttl = ttl > r->max_s ? r->max_s : ttl;
+	r->address_ttl[i] = ttl;
+	if (ttl > r->longest_s)
+		r->longest_s = ttl;
 	r->answer[n] = i;
 	r->n_answers = n + 1;
 	return 0;
@@ -516,6 +520,7 @@ __noinline int pst_reply_read(struct pst_reading *r)
 		return PST_REPLY_MALFORMED;
 	flags = pst_m16(r, 2);
 	r->n_cnames = r->n_addresses = r->n_answers = r->bad = r->used = r->cname = 0;
+	r->longest_s = 0;
 	r->steps = PST_DNS_MAX_STEPS;
 	r->target = PST_DNS_HEADER;
 	r->ttl = ~0U;
@@ -534,27 +539,5 @@ __noinline int pst_reply_read(struct pst_reading *r)
 		return PST_REPLY_MALFORMED;
 	return r->n_answers ? PST_REPLY_LEARNED : PST_REPLY_EMPTY;
 }
-
-/* Does the message carry the very bytes of the question? */
-static __always_inline int pst_reply_answers(const struct pst_reading *r,
-					     const struct pst_question *q)
-{
-	__u32 size = q->size;
-
-	if (PST_DNS_HEADER + size > r->size || size > PST_WIRE_SIZE)
-		return 0;
-	for (__u32 i = 0; i < PST_WIRE_SIZE / 8; i++) {
-		__u64 x = *(const __u64 *)(r->m + PST_DNS_HEADER + 8 * i);
-		__u64 y = *(const __u64 *)(q->wire + 8 * i);
-
-		/* The last word: only the bytes that are of the question (words are little-endian here). */
-		if (size <= 8 * i + 8)
-			return !((x ^ y) << 8 * (8 * i + 8 - size));
-		if (x != y)
-			return 0;
-	}
-	return 0;
-}
-PST_ASSERT("bytes are compared as little-endian words", __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__);
 
 #endif

@@ -72,18 +72,25 @@ static __always_inline int pst_flow_is_awake(struct pst_flow *flow)
 	return 1;
 }
 
+static __always_inline __u32 pst_flow_writes(const struct pst_flow *flow)
+{
+	return *(const volatile __u32 *)&flow->writes;
+}
+
 /* The cached answer: 1 when this very flow was allowed under this very generation. */
 static __always_inline int pst_flow_hit(const struct pst_sandbox *sandbox, struct pst_flow *flow,
 					const struct pst_packet *p)
 {
+	__u32 writes = pst_flow_writes(flow);
+
 	if (pst_flow_generation(flow) != sandbox->generation || !sandbox->generation ||
 	    p->query.broken || !pst_flow_matches(flow, sandbox, &p->query))
 		return 0;
 	/* A first SYN opens a connection of its own on a socket that had another one before. */
 	if ((flow->kind != PST_FLOW_OUT && flow->kind != PST_FLOW_IN) || pst_is_first_syn(p))
 		return 0;
-	/* Still? A writer takes the generation away first: what was compared was of one piece. */
-	if (pst_flow_generation(flow) != sandbox->generation)
+	/* Still? A writer takes the generation away first, and counts: what was compared was of one piece. */
+	if (pst_flow_generation(flow) != sandbox->generation || pst_flow_writes(flow) != writes)
 		return 0;
 	if (flow->name && p->query.protocol == PST_UDP && !pst_flow_is_awake(flow))
 		return 0;
@@ -95,14 +102,17 @@ static __always_inline int pst_flow_hit(const struct pst_sandbox *sandbox, struc
 
 /*
  * UDP sends without the socket's lock, so two CPUs may write one entry, each for its own destination, while a third
- * compares. So an entry has one writer, and is written once, for each generation. 1: the caller is the writer.
+ * compares. So an entry has one writer at a time, and counts how often it was written. 1: the caller is the writer.
  */
 static __always_inline int pst_flow_claim(struct pst_flow *flow, const struct pst_sandbox *sandbox)
 {
 	__u64 seen = pst_flow_generation(flow);
 
-	return seen < sandbox->generation &&
-	       __sync_val_compare_and_swap(&flow->generation, seen, PST_FLOW_CLAIMED) == seen;
+	if (seen > sandbox->generation ||
+	    __sync_val_compare_and_swap(&flow->generation, seen, PST_FLOW_CLAIMED) != seen)
+		return 0;
+	__sync_fetch_and_add(&flow->writes, 1);
+	return 1;
 }
 
 static __always_inline void pst_flow_write(struct pst_flow *flow, const struct pst_sandbox *sandbox,
@@ -249,6 +259,17 @@ static __always_inline void pst_flow_name(struct pst_flow *flow, const struct ps
 	flow->name = learned->name;
 }
 
+/* The port set of a name that a live UDP flow needs: it is not swept meanwhile. */
+static __always_inline __u32 pst_learned_keep(const struct pst_sandbox *sandbox, __u64 name)
+{
+	struct pst_learned *learned = pst_learned_find(sandbox, name);
+	__u64 until_ns = bpf_ktime_get_boot_ns() + PST_UDP_IDLE_REPLIED_NS;
+
+	if (learned && pst_read_once(&learned->expires_ns) < until_ns)
+		learned->expires_ns = until_ns;
+	return pst_learned_ports(sandbox, name);
+}
+
 /* The ports that the policy in force gives to the name that let this flow out, whatever became of its lease; 0: no name
  * did, or no rule covers it now. */
 static __always_inline __u32 pst_live_ports(const struct pst_sandbox *sandbox,
@@ -256,13 +277,18 @@ static __always_inline __u32 pst_live_ports(const struct pst_sandbox *sandbox,
 					    const struct pst_peer *peer,
 					    const struct pst_query *query)
 {
+	__u32 ports = 0, writes = flow ? pst_flow_writes(flow) : 0;
+
 	if (flow && flow->name && flow->kind == PST_FLOW_OUT &&
+	    pst_flow_generation(flow) != PST_FLOW_CLAIMED &&
 	    pst_flow_matches(flow, sandbox, query) &&
 	    (query->protocol == PST_TCP ||
 	     flow->last_ns + PST_UDP_IDLE_REPLIED_NS > bpf_ktime_get_coarse_ns()))
-		return pst_name_ports(sandbox, &flow->key);
+		ports = pst_name_ports(sandbox, &flow->key);
+	if (ports && pst_flow_writes(flow) == writes)
+		return ports;
 	if (peer && peer->kind == PST_FLOW_OUT && peer->name)
-		return pst_learned_ports(sandbox, peer->name);
+		return pst_learned_keep(sandbox, peer->name);
 	return 0;
 }
 

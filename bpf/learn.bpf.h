@@ -11,6 +11,8 @@
 #include "owner.bpf.h"
 #include "question.bpf.h"
 
+#define PST_EEXIST 17
+
 /* The reply that this CPU reads. Written and read by ingress; nothing in it outlives a packet. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -25,6 +27,30 @@ static __always_inline struct pst_reading *pst_reading_here(void)
 
 	return bpf_map_lookup_elem(&pst_readings, &zero);
 }
+
+/* Does the message carry the very bytes of the question? */
+__noinline int pst_reply_answers(const struct pst_reading *r, const struct pst_question *q)
+{
+	__u32 size;
+
+	if (!q || !r)
+		return 0;
+	size = q->size;
+	if (PST_DNS_HEADER + size > r->size || size > PST_WIRE_SIZE)
+		return 0;
+	for (__u32 i = 0; i < PST_WIRE_SIZE / 8; i++) {
+		__u64 x = *(const __u64 *)(r->m + PST_DNS_HEADER + 8 * i);
+		__u64 y = *(const __u64 *)(q->wire + 8 * i);
+
+		/* The last word: only the bytes that are of the question (words are little-endian here). */
+		if (size <= 8 * i + 8)
+			return !((x ^ y) << 8 * (8 * i + 8 - size));
+		if (x != y)
+			return 0;
+	}
+	return 0;
+}
+PST_ASSERT("bytes are compared as little-endian words", __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__);
 
 /* ---- room ---- */
 
@@ -105,9 +131,10 @@ __noinline int pst_sweep_leases(const struct pst_sandbox *sandbox)
 	if (!quota || !leases || !names ||
 	    pst_read_once(&quota->leases_swept_ns) + PST_LEASE_SWEEP_NS > r->now_ns)
 		return 0;
-	quota->leases_swept_ns = r->now_ns;
 	bpf_for_each_map_elem(leases, pst_sweep_lease, &sweep, 0);
 	bpf_for_each_map_elem(names, pst_sweep_learned, &sweep, 0);
+	/* Afterwards: who finds the tables full while this one is at it sweeps as well. */
+	quota->leases_swept_ns = r->now_ns;
 	return 1;
 }
 
@@ -155,18 +182,16 @@ __noinline int pst_learn_name(const struct pst_sandbox *sandbox, const struct ps
 	r->learned.expires_ns = r->expires_ns;
 	__builtin_memcpy(&r->learned.key, &q->key, sizeof(q->key));
 	error = bpf_map_update_elem(table, &name, &r->learned, BPF_ANY);
-	if (error && pst_sweep_leases(sandbox))
-		error = bpf_map_update_elem(table, &name, &r->learned, BPF_ANY);
 	return !error;
 }
 
 /* ---- the addresses ---- */
 
-/* The name has a place in this lease already: it lasts longer now. */
+/* The name has a place in this lease already: it lasts longer now, and by the rules of now. */
 static __always_inline int pst_lease_renew(struct pst_lease *lease, const struct pst_reading *r,
 					   __u64 expires_ns)
 {
-	__u64 derived;
+	__u64 derived, found;
 
 	for (int i = 0; i < PST_LEASE_NAMES; i++) {
 		struct pst_lease_name *by = &lease->by[i];
@@ -179,8 +204,8 @@ static __always_inline int pst_lease_renew(struct pst_lease *lease, const struct
 		if (by->expires_ns < expires_ns)
 			/* An exchange: it is seen before the next line looks for a sweeper. */
 			__sync_lock_test_and_set(&by->expires_ns, expires_ns);
-		derived = pst_read_once(&by->derived);
-		return derived && derived != PST_CLAIMED &&
+		found = __sync_val_compare_and_swap(&by->derived, derived, r->derived);
+		return (found == derived || found == r->derived) &&
 		       pst_read_once(&by->name) == r->learned.name;
 	}
 	return 0;
@@ -230,39 +255,52 @@ static __always_inline enum pst_lease_added pst_lease_add(const struct pst_sandb
 	return PST_LEASE_ADDED;
 }
 
-/* Times that a name is tried to be added to a lease that other CPUs write. */
-#define PST_LEASE_TRIES 4
+/* Times that a lease is tried to be written which other CPUs write, or which a sweeper is about to delete. */
+#define PST_LEASE_TRIES 64
 
-/* Writes the lease of r->lease.addr. 0: there is no room. */
-__noinline int pst_lease_write(const struct pst_sandbox *sandbox, __u64 expires_ns)
+static long pst_lease_try(__u32 i, struct pst_reading_walk *walk)
 {
-	enum pst_lease_added added = PST_LEASE_BUSY;
-	struct pst_reading *r = pst_reading_here();
+	struct pst_reading *r = walk->r;
+	const struct pst_sandbox *sandbox = walk->sandbox;
+	enum pst_lease_added added;
 	struct pst_lease *lease;
 	void *table;
 	int error;
 
-	if (!sandbox || !r)
-		return 0;
 	table = pst_lease_table(sandbox);
 	if (!table)
-		return 0;
-	lease = bpf_map_lookup_elem(table, r->lease.addr);
-	if (lease && pst_lease_renew(lease, r, expires_ns))
 		return 1;
-	for (int i = 0; lease && i < PST_LEASE_TRIES && added == PST_LEASE_BUSY; i++)
-		added = pst_lease_add(sandbox, lease, r, expires_ns);
-	if (added != PST_LEASE_BUSY)
-		return added == PST_LEASE_ADDED;
+	lease = bpf_map_lookup_elem(table, r->lease.addr);
+	if (!lease) {
+		/* Not in the place of one that another CPU makes right now: that one may have another name. */
+		error = bpf_map_update_elem(table, r->lease.addr, &r->lease, BPF_NOEXIST);
+		r->done = !error;
+		return error != -PST_EEXIST;
+	}
+	r->done = 1;
+	if (pst_lease_renew(lease, r, r->ends_ns))
+		return 1;
+	added = pst_lease_add(sandbox, lease, r, r->ends_ns);
+	r->done = added == PST_LEASE_ADDED;
+	return added != PST_LEASE_BUSY;
+}
+
+/* Writes the lease of r->lease.addr. 0: there is no room. */
+__noinline int pst_lease_write(const struct pst_sandbox *sandbox, __u64 ends_ns)
+{
+	struct pst_reading *r = pst_reading_here();
+	struct pst_reading_walk walk = {.r = r, .sandbox = sandbox};
+
+	if (!sandbox || !r)
+		return 0;
+	r->ends_ns = ends_ns;
 	r->lease.by[0].derived = r->derived;
-	r->lease.by[0].expires_ns = expires_ns;
+	r->lease.by[0].expires_ns = ends_ns;
 	r->lease.by[0].learned_ns = r->now_ns;
 	r->lease.by[0].name = r->learned.name;
-	/* There is none, or a sweeper holds all of it, and is about to delete it. */
-	error = bpf_map_update_elem(table, r->lease.addr, &r->lease, BPF_ANY);
-	if (error && pst_sweep_leases(sandbox))
-		error = bpf_map_update_elem(table, r->lease.addr, &r->lease, BPF_ANY);
-	return !error;
+	r->done = 0;
+	bpf_loop(PST_LEASE_TRIES, pst_lease_try, &walk, 0);
+	return r->done != 0;
 }
 
 /* Always-denied addresses become no leases, in neither reading, unless the policy lifts them (DNS rebinding). */
@@ -279,12 +317,7 @@ static __always_inline int pst_may_lease(const struct pst_sandbox *sandbox, cons
 	return cidr && cidr->flags & PST_CIDR_LIFTED;
 }
 
-struct pst_learn_walk {
-	struct pst_reading *r;
-	const struct pst_sandbox *sandbox;
-};
-
-static long pst_learn_address(__u32 i, struct pst_learn_walk *walk)
+static long pst_learn_address(__u32 i, struct pst_reading_walk *walk)
 {
 	const struct pst_sandbox *sandbox = walk->sandbox;
 	struct pst_reading *r = walk->r;
@@ -310,12 +343,25 @@ static long pst_learn_address(__u32 i, struct pst_learn_walk *walk)
 	return 0;
 }
 
+/* The name first: whoever finds a lease finds its name. 0: there was no room for all of it. */
+static __always_inline int pst_learn_all(const struct pst_sandbox *sandbox, struct pst_reading *r,
+					 const struct pst_question *q)
+{
+	struct pst_reading_walk walk = {.r = r, .sandbox = sandbox};
+
+	r->written = r->refused = 0;
+	if (pst_learn_name(sandbox, q))
+		bpf_loop(r->n_answers, pst_learn_address, &walk, 0);
+	else
+		r->refused = r->n_answers;
+	return !r->refused;
+}
+
 /* The addresses of a reply that was read, for the name that q asked for. */
 static __always_inline enum pst_reply pst_learn_answers(const struct pst_sandbox *sandbox,
 							struct pst_reading *r,
 							const struct pst_question *q)
 {
-	struct pst_learn_walk walk = {.r = r, .sandbox = sandbox};
 	__u32 ports = pst_name_ports(sandbox, &q->key);
 	struct pst_quota *quota;
 
@@ -323,13 +369,10 @@ static __always_inline enum pst_reply pst_learn_answers(const struct pst_sandbox
 		return PST_REPLY_EMPTY;
 	r->generation = sandbox->generation;
 	r->derived = PST_DERIVED(sandbox->generation, ports);
-	r->expires_ns = r->now_ns + sandbox->lease_max_s * PST_SECOND_NS;
+	r->expires_ns = r->now_ns + r->longest_s * PST_SECOND_NS;
 	r->learned.name = q->name;
-	r->written = r->refused = 0;
-	if (pst_learn_name(sandbox, q))
-		bpf_loop(r->n_answers, pst_learn_address, &walk, 0);
-	else
-		r->refused = r->n_answers;
+	if (!pst_learn_all(sandbox, r, q) && pst_sweep_leases(sandbox))
+		pst_learn_all(sandbox, r, q);
 	quota = r->refused ? pst_quota_of(sandbox) : 0;
 	if (quota)
 		__sync_fetch_and_add(&quota->leases_refused, r->refused);
@@ -366,39 +409,52 @@ __noinline int pst_reply_is_genuine(struct __sk_buff *skb, const struct pst_sand
 	return outside;
 }
 
-/* The question that a packet answers, claimed and with the message in r; NULL: none that waits. */
+/* Reads the message of a packet; 0: it is none, or too big. */
+static __always_inline int pst_reply_load(struct __sk_buff *skb, struct pst_reading *r,
+					  enum pst_reply *became)
+{
+	struct pst_dns_place place = pst_dns_place(skb);
+
+	*became = place.size > PST_DNS_MAX_MESSAGE ? PST_REPLY_OVERSIZE : PST_REPLY_UNASKED;
+	if (!place.size || place.size > PST_DNS_MAX_MESSAGE)
+		return 0;
+	r->size = place.size;
+	return !bpf_skb_load_bytes(skb, place.offset, r->m,
+				   pst_at_most(place.size, PST_DNS_MAX_MESSAGE));
+}
+
+/* The question that the message in r answers, claimed; NULL: none that waits. */
 static __always_inline struct pst_question *
 pst_reply_claim(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
 		const struct pst_packet *p, struct pst_reading *r, enum pst_reply *became)
 {
-	struct pst_dns_place place = pst_dns_place(skb);
-	struct pst_question_key key = {.port = p->query.port};
+	struct pst_question_key key = {.port = p->query.port, .txid = (__u16)pst_m16(r, 0)};
+	void *table = pst_question_table(sandbox);
 	struct pst_question *q;
-	__u32 size = place.size;
-	__u64 stamp = 0;
-	__be16 txid;
+	__u32 hash;
+	__u64 stamp;
 
-	*became = size > PST_DNS_MAX_MESSAGE ? PST_REPLY_OVERSIZE : PST_REPLY_UNASKED;
-	if (!size || size > PST_DNS_MAX_MESSAGE ||
-	    bpf_skb_load_bytes(skb, place.offset, &txid, sizeof(txid)))
+	if (!table)
 		return 0;
-	key.txid = bpf_ntohs(txid);
 	__builtin_memcpy(key.resolver, p->source, 16);
-	r->now_ns = bpf_ktime_get_boot_ns();
-	q = pst_question_find(sandbox, &key, r->now_ns, &stamp);
-	if (!q)
-		return 0;
-	r->size = size;
-	if (bpf_skb_load_bytes(skb, place.offset, r->m, pst_at_most(size, PST_DNS_MAX_MESSAGE)))
-		return 0;
-	if (!pst_reply_answers(r, q))
-		return 0;
-	if (!pst_reply_is_genuine(skb, sandbox, p, q)) {
-		*became = PST_REPLY_UNTRUSTED;
-		return 0;
+	hash = pst_question_hash(sandbox, &key);
+	for (__u32 i = 0; i < PST_QUESTION_PROBES; i++) {
+		q = pst_question_at(table, hash, i);
+		if (!q)
+			return 0;
+		stamp = pst_read_once(&q->stamp);
+		if (stamp == PST_CLAIMED || !pst_question_waits(stamp, r->now_ns) ||
+		    !pst_question_is(q, &key) || !pst_reply_answers(r, q))
+			continue;
+		if (!pst_reply_is_genuine(skb, sandbox, p, q)) {
+			*became = PST_REPLY_UNTRUSTED;
+			return 0;
+		}
+		/* Unchanged since it was found: what was compared was this very question. */
+		if (pst_question_take(q, stamp))
+			return q;
 	}
-	/* Unchanged since it was found: what was compared was this very question. */
-	return __sync_val_compare_and_swap(&q->stamp, stamp, PST_CLAIMED) == stamp ? q : 0;
+	return 0;
 }
 
 /* Also what a translator makes of it. */
@@ -426,7 +482,8 @@ __noinline int pst_learn(struct __sk_buff *skb, const struct pst_sandbox *sandbo
 	quota = pst_quota_of(sandbox);
 	if (!r || !quota)
 		return 0;
-	q = pst_reply_claim(skb, sandbox, p, r, &became);
+	r->now_ns = bpf_ktime_get_boot_ns();
+	q = pst_reply_load(skb, r, &became) ? pst_reply_claim(skb, sandbox, p, r, &became) : 0;
 	if (q) {
 		r->at = PST_DNS_HEADER + q->size;
 		r->min_s = sandbox->lease_min_s;

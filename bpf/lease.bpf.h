@@ -88,7 +88,7 @@ static __always_inline struct pst_lease *pst_lease_find(const struct pst_sandbox
 /* What pst_lease_ports() finds, and whether the answer is too old (bit 32). A function of its own: looked at once. */
 __noinline __u64 pst_lease_entry(const struct pst_sandbox *sandbox, struct pst_lease_name *by)
 {
-	__u64 derived, seen, expires_ns;
+	__u64 derived, seen, found, expires_ns;
 	__u32 ports;
 
 	if (!sandbox || !by)
@@ -101,7 +101,9 @@ __noinline __u64 pst_lease_entry(const struct pst_sandbox *sandbox, struct pst_l
 	if (!PST_DERIVED_IS_OF(derived, sandbox->generation)) {
 		ports = pst_learned_ports(sandbox, pst_read_once(&by->name));
 		derived = PST_DERIVED(sandbox->generation, ports);
-		if (__sync_val_compare_and_swap(&by->derived, seen, derived) != seen)
+		found = __sync_val_compare_and_swap(&by->derived, seen, derived);
+		/* Another CPU may have been faster to find the same. */
+		if (found != seen && found != derived)
 			return 0;
 	}
 	/* Taken away meanwhile: what was read may be of two pieces. */

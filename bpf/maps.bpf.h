@@ -181,7 +181,7 @@ struct {
 struct pst_answered {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, PST_MAX_LEASES);
+	__uint(max_entries, PST_MAX_NAMES);
 	__uint(key_size, sizeof(struct pst_name_id));
 	__uint(value_size, sizeof(struct pst_learned));
 };

@@ -52,55 +52,50 @@ static __always_inline void *pst_question_table(const struct pst_sandbox *sandbo
 	return bpf_map_lookup_elem(&pst_questions, &slot);
 }
 
-/* The question with that key that waits, and its stamp; NULL: none. It is the caller's once the stamp is exchanged for
- * PST_CLAIMED. */
-static __always_inline struct pst_question *pst_question_find(const struct pst_sandbox *sandbox,
-							      const struct pst_question_key *key,
-							      __u64 now_ns, __u64 *stamp)
+/* The i-th place that a question may stand at. */
+static __always_inline struct pst_question *pst_question_at(void *table, __u32 hash, __u32 i)
 {
-	void *table = pst_question_table(sandbox);
-	__u32 hash = pst_question_hash(sandbox, key);
+	__u32 place = (hash + i) & (PST_QUESTIONS - 1);
 
-	if (!table)
-		return 0;
-	for (__u32 i = 0; i < PST_QUESTION_PROBES; i++) {
-		__u32 place = (hash + i) & (PST_QUESTIONS - 1);
-		struct pst_question *q = bpf_map_lookup_elem(table, &place);
-
-		if (!q)
-			return 0;
-		*stamp = pst_read_once(&q->stamp);
-		if (*stamp != PST_CLAIMED && pst_question_waits(*stamp, now_ns) &&
-		    pst_question_is(q, key))
-			return q;
-	}
-	return 0;
+	return bpf_map_lookup_elem(table, &place);
 }
 PST_ASSERT("PST_QUESTIONS is a power of two", (PST_QUESTIONS & (PST_QUESTIONS - 1)) == 0);
 
-/* A place for a question, claimed: the one it had when it was asked before, else a free one; NULL: all are taken. */
+static __always_inline int pst_question_take(struct pst_question *q, __u64 stamp)
+{
+	return stamp != PST_CLAIMED &&
+	       __sync_val_compare_and_swap(&q->stamp, stamp, PST_CLAIMED) == stamp;
+}
+
+/*
+ * A place for a question, claimed; NULL: all are taken. One with the same port and txid that waits is left alone while
+ * there is another place: clients do ask twice with one txid (for A and for AAAA, or the same once more).
+ */
 static __always_inline struct pst_question *pst_question_claim(const struct pst_sandbox *sandbox,
 							       const struct pst_question_key *key,
 							       __u64 now_ns)
 {
-	__u64 stamp = 0;
-	struct pst_question *q = pst_question_find(sandbox, key, now_ns, &stamp);
 	void *table = pst_question_table(sandbox);
 	__u32 hash = pst_question_hash(sandbox, key);
+	struct pst_question *q;
+	__u64 stamp;
 
 	if (!table)
 		return 0;
-	if (q && __sync_val_compare_and_swap(&q->stamp, stamp, PST_CLAIMED) == stamp)
-		return q;
 	for (__u32 i = 0; i < PST_QUESTION_PROBES; i++) {
-		__u32 place = (hash + i) & (PST_QUESTIONS - 1);
-
-		q = bpf_map_lookup_elem(table, &place);
+		q = pst_question_at(table, hash, i);
 		if (!q)
 			return 0;
 		stamp = pst_read_once(&q->stamp);
-		if (stamp != PST_CLAIMED && !pst_question_waits(stamp, now_ns) &&
-		    __sync_val_compare_and_swap(&q->stamp, stamp, PST_CLAIMED) == stamp)
+		if (!pst_question_waits(stamp, now_ns) && pst_question_take(q, stamp))
+			return q;
+	}
+	for (__u32 i = 0; i < PST_QUESTION_PROBES; i++) {
+		q = pst_question_at(table, hash, i);
+		if (!q)
+			return 0;
+		stamp = pst_read_once(&q->stamp);
+		if (pst_question_is(q, key) && pst_question_take(q, stamp))
 			return q;
 	}
 	return 0;
@@ -170,26 +165,33 @@ static __always_inline int pst_asks_translated(const struct pst_sandbox *sandbox
 	__u8 addr[16] __attribute__((aligned(8)));
 	struct pst_asked *asked;
 
-	if (sk->state == PST_STATE_ESTABLISHED && sk->dst_port == bpf_htons(PST_DNS_PORT)) {
+	if (sk->state == PST_STATE_ESTABLISHED) {
+		/* The application named that port itself. */
+		if (sk->dst_port == bpf_htons(p->query.port))
+			return 0;
 		pst_connected_to(sk, addr);
-		if (pst_same_addr(addr, p->query.addr))
+		if (sk->dst_port == bpf_htons(PST_DNS_PORT) && pst_same_addr(addr, p->query.addr))
 			return 1;
 	}
 	asked = bpf_sk_storage_get(&pst_asked, sk, 0, 0);
 	return asked && asked->sandbox == sandbox->id && pst_same_addr(asked->addr, p->query.addr);
 }
 
-/* sendmsg to a trusted resolver. Failing to note it learns nothing from a translated reply, and allows nothing. */
+/* sendmsg to a trusted resolver (dns), or elsewhere, which takes the note away. Failing to write it learns nothing from
+ * a translated reply, and allows nothing. */
 static __always_inline void pst_note_asked(const struct pst_sandbox *sandbox, struct bpf_sock *sk,
-					   const struct pst_query *query)
+					   const struct pst_query *query, int dns)
 {
 	struct pst_asked *asked =
-		bpf_sk_storage_get(&pst_asked, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+		bpf_sk_storage_get(&pst_asked, sk, 0, dns ? BPF_SK_STORAGE_GET_F_CREATE : 0);
 
 	if (!asked)
 		return;
-	asked->sandbox = sandbox->id;
+	asked->sandbox = 0;
+	if (!dns)
+		return;
 	__builtin_memcpy(asked->addr, query->addr, 16);
+	asked->sandbox = sandbox->id;
 }
 
 /* ---- the gate ---- */

@@ -316,7 +316,7 @@ struct pst_flow {
 	__u64 last_ns;		 /* UDP: CLOCK_MONOTONIC at the last tick */
 	__u64 name;		 /* its id; 0: no name did */
 	struct pst_name_key key; /* kept here: the lease may be gone when the policy changes */
-	__u32 pad;
+	__u32 writes;		 /* UDP: times that it was claimed to be written */
 };
 
 /* pst_flows: UDP without connect() has many peers a socket, so its state is here. */

@@ -58,6 +58,7 @@
 
 /* Addresses that a sandbox has leases for: as many as its tier of size has, and names for one address. */
 #define PST_MAX_LEASES	2048
+#define PST_MAX_NAMES	(2 * PST_MAX_LEASES) /* that these addresses were the answer for */
 #define PST_FEW_LEASES	256
 #define PST_LEASE_NAMES 4
 

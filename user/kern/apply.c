@@ -56,7 +56,9 @@ static __u32 state_entries(int map, __u32 leases)
 {
 	if (map == KERN_MAP_FLOWS)
 		return PST_MAX_FLOWS;
-	return map == KERN_MAP_QUESTIONS && leases > 1 ? PST_QUESTIONS : leases;
+	if (map == KERN_MAP_QUESTIONS && leases > 1)
+		return PST_QUESTIONS;
+	return map == KERN_MAP_LEARNED ? leases * (PST_MAX_NAMES / PST_MAX_LEASES) : leases;
 }
 
 static int add_state(const struct kern_object *object, const struct kern_inners *state,
