@@ -45,16 +45,48 @@ static inline struct pst_addr address_key(const char *text)
 	return key;
 }
 
-/* All keys, before anything is written. */
-static inline uint32_t read_leases(int map, struct pst_addr *keys, struct pst_lease *leases,
-				   uint32_t room)
+/* All entries, before anything is written. */
+static inline uint32_t read_all(int map, void *keys, void *values)
 {
 	LIBBPF_OPTS(bpf_map_batch_opts, options);
-	uint32_t place, count = room;
-	int r = bpf_map_lookup_batch(map, NULL, &place, keys, leases, &count, &options);
+	uint32_t place, count = PST_MAX_LEASES;
+	int r = bpf_map_lookup_batch(map, NULL, &place, keys, values, &count, &options);
 
 	assert_true(r == -ENOENT || !r);
 	return count;
+}
+
+static inline void age_addresses(const struct run *run, uint64_t by_ns)
+{
+	cleanup_close int map = open_inner(run, "pst_leases");
+	cleanup_free struct pst_addr *keys = calloc(PST_MAX_LEASES, sizeof(*keys));
+	cleanup_free struct pst_lease *leases = calloc(PST_MAX_LEASES, sizeof(*leases));
+	uint32_t count;
+
+	assert_true(keys && leases);
+	count = read_all(map, keys, leases);
+	for (uint32_t i = 0; i < count; i++) {
+		for (int n = 0; n < PST_LEASE_NAMES; n++) {
+			leases[i].by[n].expires_ns -= by_ns;
+			leases[i].by[n].learned_ns -= by_ns;
+		}
+		assert_int_equal(bpf_map_update_elem(map, &keys[i], &leases[i], BPF_EXIST), 0);
+	}
+}
+
+static inline void age_names(const struct run *run, uint64_t by_ns)
+{
+	cleanup_close int map = open_inner(run, "pst_learned");
+	cleanup_free uint64_t *keys = calloc(PST_MAX_LEASES, sizeof(*keys));
+	cleanup_free struct pst_learned *names = calloc(PST_MAX_LEASES, sizeof(*names));
+	uint32_t count;
+
+	assert_true(keys && names);
+	count = read_all(map, keys, names);
+	for (uint32_t i = 0; i < count; i++) {
+		names[i].expires_ns -= by_ns;
+		assert_int_equal(bpf_map_update_elem(map, &keys[i], &names[i], BPF_EXIST), 0);
+	}
 }
 
 /* When the tables were last swept is longer ago, too. */
@@ -71,37 +103,12 @@ static inline void age_sweep(const struct run *run)
 	}
 }
 
-/* As if so much time had passed: what was learned, and when it ends, is that much longer ago. */
+/* As if so much time had passed: all that has a time has it that much longer ago. */
 static inline void age_leases(const struct run *run, uint64_t by_ns)
 {
-	cleanup_close int map = open_inner(run, "pst_leases");
-	cleanup_close int learned = open_inner(run, "pst_learned");
-	struct pst_addr *keys = calloc(PST_MAX_LEASES, sizeof(*keys));
-	struct pst_lease *leases = calloc(PST_MAX_LEASES, sizeof(*leases));
-	uint32_t count;
-
-	assert_true(keys && leases);
-	count = read_leases(map, keys, leases, PST_MAX_LEASES);
-	for (uint32_t i = 0; i < count; i++) {
-		for (int n = 0; n < PST_LEASE_NAMES; n++) {
-			struct pst_lease_name *by = &leases[i].by[n];
-			struct pst_learned name;
-
-			if (!by->derived)
-				continue;
-			by->expires_ns -= by_ns;
-			by->learned_ns -= by_ns;
-			if (bpf_map_lookup_elem(learned, &by->name, &name))
-				continue;
-			name.expires_ns = by->expires_ns;
-			assert_int_equal(bpf_map_update_elem(learned, &by->name, &name, BPF_EXIST),
-					 0);
-		}
-		assert_int_equal(bpf_map_update_elem(map, &keys[i], &leases[i], BPF_EXIST), 0);
-	}
+	age_addresses(run, by_ns);
+	age_names(run, by_ns);
 	age_sweep(run);
-	free(keys);
-	free(leases);
 }
 
 struct found {
