@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: MIT
 """Row 44: one sandbox fills whatever a sandbox may fill; another one notices nothing."""
 
+import json
 import threading
+import time
 
 import pytest
 
-import dnswire
 from captive import Captive
+from crafted import RESOLVER4
 from dnsrows import GOOD, NAMED, TO4, assert_reached, assert_shut, learn
-from dnswire import QNAME, address
+from dnswire import QNAME, address, query
 from internet import PORT
+from wait import until
 
 NAMES = 3000
 LEASES = 2048  # of a sandbox
@@ -21,12 +24,16 @@ def answer_by_number(asked):
     """n12.wild.example.com is 93.184.(100 + 12 / 250).(12 % 250 + 1); GOOD is the victim's."""
     if not asked.name.startswith("n"):
         return [asked.reply([address(QNAME, one) for one in MINE])]
-    n = int(asked.name.split(".")[0][1:])
+    n = number(asked)
     return [asked.reply([address(QNAME, f"93.184.{100 + n // 250}.{n % 250 + 1}")])]
 
 
+def number(asked):
+    return int(asked.name.split(".")[0][1:])
+
+
 def numbered(count):
-    return [dnswire.query(f"n{n}.wild.example.com", n * 7 % 65536).hex() for n in range(count)]
+    return [query(f"n{n}.wild.example.com", n * 7 % 65536).hex() for n in range(count)]
 
 
 @pytest.fixture
@@ -77,7 +84,7 @@ def test_names_and_addresses(net, dns, free, named, victim):
 def test_questions_that_nobody_answers(net, dns, named, victim):
     dns.answer = lambda asked: ()
     named.open_socket(bind=["0.0.0.0", 0])
-    results = named.send_all(data=[dnswire.query(GOOD, n).hex() for n in range(5000)], to=TO4)
+    results = named.send_all(data=[query(GOOD, n).hex() for n in range(5000)], to=TO4)
     # What was refused is refused by name; and no more than the places let pass.
     assert set(results) <= {"ok", "EPERM"} and results["ok"] <= QUESTIONS and results["EPERM"] >= 4000, results
     assert_whole(net, victim)
@@ -87,8 +94,8 @@ def test_questions_that_nobody_answers(net, dns, named, victim):
 def test_replies_of_many_addresses(net, dns, named, victim):
     """64 of a reply count; 100 replies of 90 fill what there is, and no more."""
     def many(asked):
-        n = int(asked.name.split(".")[0][1:])
-        return [asked.reply([address(QNAME, f"93.{184}.{100 + n}.{m}") for m in range(1, 87)])]
+        n = number(asked)
+        return [asked.reply([address(QNAME, f"93.184.{100 + n}.{m}") for m in range(1, 87)])]
 
     dns.answer = many
     assert named.ask_all(data=numbered(100), to=TO4) == 100
@@ -108,10 +115,18 @@ def test_many_names_of_one_address(net, dns, free, named, victim):
     assert_whole(net, victim)
 
 
-def test_room_comes_back(net, dns, tmp_path, named):
-    """A full table does not stay full of what nobody can use: another run begins empty."""
-    dns.answer = answer_by_number
-    assert named.ask_all(data=numbered(2500), to=TO4) == 2500
-    with Captive(net, NAMED) as fresh:
-        assert not fresh.leases()
-        learn(dns, fresh, MINE[0])
+def test_room_comes_back(net, dns, tmp_path):
+    """What has ended makes room by itself, as it is needed: three times as many as there is room for, one after another."""
+    path = tmp_path / "policy.json"
+    path.write_text(json.dumps({"allowOut": [f"*.wild.example.com:{PORT}"], "denyOut": ["0.0.0.0/0"],
+                                "dns": {"minTtl": 1, "maxTtl": 1, "resolvers": [RESOLVER4]}}))
+    with Captive(net, ["--policy", path]) as box:
+        for turn in range(3):
+            dns.answer = lambda asked, t=turn: [asked.reply([address(QNAME, f"93.184.{150 + t * 10 + number(asked) // 250}."
+                                                                             f"{number(asked) % 250 + 1}")])]
+            assert box.ask_all(data=[query(f"n{n}.t{turn}.wild.example.com", n).hex() for n in range(2000)], to=TO4) == 2000
+            fresh = {one for one in box.leases() if one.startswith(f"93.184.{150 + turn * 10 + 7}.")}
+            assert len(fresh) == 250, (turn, len(fresh), box.quota())
+            end = max(box.lease_ends().values())
+            until(lambda e=end: time.clock_gettime_ns(time.CLOCK_BOOTTIME) > e, "the leases have ended")
+        assert not box.quota()["leases_refused"], box.quota()
