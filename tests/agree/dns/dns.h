@@ -105,6 +105,7 @@ struct dns_lease {
 struct dns_leases {
 	enum pst_reply became;
 	uint64_t derived; /* of each */
+	uint64_t last_ns; /* when the last of them ends */
 	size_t count;
 	struct dns_lease items[PST_DNS_MAX_ADDRESSES];
 };
@@ -125,7 +126,7 @@ struct dns_kernel;
 int dns_kernel_new(const struct dns_rules *rules, size_t count, const struct dns_always *always,
 		   struct dns_kernel **ret_kernel);
 void dns_kernel_free(struct dns_kernel *kernel);
-/* `lie` is added to what UDP's header says of the length. */
+/* `lie` bytes stand behind what UDP's header says is the message; negative: it says so many too much. */
 int dns_kernel_question(struct dns_kernel *kernel, size_t rules, const struct dns_wire *w, int lie,
 			struct dns_leg_question *ret_answer);
 /* AGREE_DNS_BATCH replies; their `in` fields are copied. */

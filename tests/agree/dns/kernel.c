@@ -226,15 +226,14 @@ void dns_kernel_free(struct dns_kernel *k)
 	free(k);
 }
 
-static size_t put16(uint8_t *at, size_t value)
+static void put16(uint8_t *at, size_t value)
 {
 	at[0] = (uint8_t)(value >> 8);
 	at[1] = (uint8_t)value;
-	return 2;
 }
 
-/* Ethernet, IP and UDP in front of the message: every other packet is IPv6. Returns the size of the headers. */
-static size_t write_headers(uint8_t *packet, size_t size, bool ipv6, int lie)
+/* Ethernet, IP and UDP in front of `size` bytes, of which UDP knows only `told`. Returns the size of the headers. */
+static size_t write_headers(uint8_t *packet, size_t size, size_t told, bool ipv6)
 {
 	uint8_t *ip = packet + 14, *udp = ip + (ipv6 ? 40 : 20);
 
@@ -244,21 +243,23 @@ static size_t write_headers(uint8_t *packet, size_t size, bool ipv6, int lie)
 	put16(ip + (ipv6 ? 4 : 2), size + 8 + (ipv6 ? 0 : 20));
 	ip[ipv6 ? 6 : 9] = 17;
 	put16(udp + 2, 53);
-	put16(udp + 4, size + 8 + (size_t)lie);
+	put16(udp + 4, told + 8);
 	return (size_t)(udp + 8 - packet);
 }
 
 int dns_kernel_question(struct dns_kernel *k, size_t rules, const struct dns_wire *w, int lie,
 			struct dns_leg_question *ret_answer)
 {
-	uint8_t packet[2048];
+	uint8_t packet[2048] = {0};
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = packet);
-	size_t headers = write_headers(packet, w->size, k->packets++ & 1, lie);
+	size_t more = lie > 0 ? (size_t)lie : 0;
+	size_t told = w->size + (lie < 0 ? (size_t)-lie : 0), headers;
 
-	if (w->size > sizeof(packet) - headers)
+	if (w->size > 1024)
 		return -E2BIG;
+	headers = write_headers(packet, w->size + more, told, k->packets++ & 1);
 	memcpy(packet + headers, w->bytes, w->size);
-	opts.data_size_in = (uint32_t)(headers + w->size);
+	opts.data_size_in = (uint32_t)(headers + w->size + more);
 	k->record->seed = DNS_SEED;
 	k->record->policy_slot = (uint32_t)rules;
 	if (bpf_prog_test_run_opts(bpf_program__fd(k->skel->progs.agree_ask), &opts))
@@ -311,17 +312,18 @@ static bool is_lease(const struct pst_lease *lease, const struct dns_lease *expe
 	return same;
 }
 
-/* A lease leads to its name; without one the name may be there all the same. */
-static bool is_named(struct dns_kernel *k, size_t place, bool needed)
+/* A lease leads to its name, which is there as long; without one the name may be there all the same. */
+static bool is_named(struct dns_kernel *k, size_t place, const struct dns_leases *expected)
 {
 	const struct agree_dns_reply *reply = &k->replies[place];
 	struct pst_learned learned;
 
 	if (!take(k->learned[place], &reply->name, &learned))
-		return !needed && is_empty(k->learned[place]);
+		return !expected->count && is_empty(k->learned[place]);
 	return learned.name == reply->name && learned.key.prefixlen == reply->key.prefixlen &&
 	       memcmp(learned.key.name, reply->key.name, reply->key.prefixlen / 8) == 0 &&
-	       learned.expires_ns == AGREE_DNS_NOW_NS + reply->record.lease_max_s * 1000000000ULL &&
+	       learned.expires_ns >= expected->last_ns &&
+	       learned.expires_ns <= AGREE_DNS_NOW_NS + reply->record.lease_max_s * 1000000000ULL &&
 	       is_empty(k->learned[place]);
 }
 
@@ -334,5 +336,5 @@ bool dns_kernel_left(struct dns_kernel *k, size_t place, const struct dns_leases
 	for (size_t i = 0; i < expected->count; i++)
 		same &= take(k->leases[place], expected->items[i].addr.bytes, &lease) &&
 			is_lease(&lease, &expected->items[i], expected->derived, reply->name);
-	return same & is_empty(k->leases[place]) & is_named(k, place, expected->count > 0);
+	return same & is_empty(k->leases[place]) & is_named(k, place, expected);
 }

@@ -83,6 +83,8 @@ static void add(struct dns_leases *leases, const struct dns_answer *answer)
 	}
 	if (lease->expires_ns < expires_ns)
 		lease->expires_ns = expires_ns;
+	if (leases->last_ns < expires_ns)
+		leases->last_ns = expires_ns;
 }
 
 void dns_expect_leases(const struct dns_rules *rules, const struct dns_always *always,
@@ -94,6 +96,7 @@ void dns_expect_leases(const struct dns_rules *rules, const struct dns_always *a
 	ret_leases->became = reply->became;
 	ret_leases->count = 0;
 	ret_leases->derived = PST_DERIVED(record->generation, ports_of(rules, pattern));
+	ret_leases->last_ns = 0;
 	if (reply->became != PST_REPLY_LEARNED)
 		return;
 	if (pattern >= 0 || record->learn == PST_LEARN_ALL)

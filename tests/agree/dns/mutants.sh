@@ -1,17 +1,19 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# Proves that the DNS agreement test can fail: plants one mistake at a time in a copy of bpf/dns.bpf.h, compiles the
-# native leg from it, and expects a difference. One line each, one closing line.
+# Proves that the DNS agreement test can fail: plants one mistake at a time in a copy of bpf/, compiles the native leg
+# from it, or the kernel leg where there is no other, and expects a difference. One line each, one closing line.
 set -eu
 cd "$(dirname "$0")/../../.."
 cc=${CC:-gcc}
+clang=$(command -v clang-14 clang | head -n 1)
+bpftool=$(command -v bpftool /usr/sbin/bpftool | head -n 1)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 caught=0 missed=0
 
-# What every mutant shares. The kernel leg is left out: it is the same text.
-mkdir "$work/common"
-cat >"$work/common/no_kernel.c" <<'C'
+# What every mutant shares.
+mkdir "$work/common" "$work/stub"
+cat >"$work/stub/no_kernel.c" <<'C'
 #include <errno.h>
 #include "tests/agree/dns/dns.h"
 int dns_kernel_new(const struct dns_rules *r, size_t n, const struct dns_always *a,
@@ -25,33 +27,64 @@ int dns_kernel_replies(struct dns_kernel *k) { (void)k; return -ENOTSUP; }
 C
 flags=(-std=gnu11 -O1 -Iinclude -Iuser -I. -D_GNU_SOURCE=)
 for source in user/base/*.c user/policy/*.c user/table/*.c user/dns/*.c tests/lib/dns_wire.c \
-	tests/agree/dns/{agree,leases,names,questions,replies}.c "$work/common/no_kernel.c"; do
+	tests/agree/dns/{agree,leases,names,questions,replies}.c; do
 	"$cc" "${flags[@]}" -c "$source" -o "$work/common/$(tr / _ <<<"$source").o"
 done
+"$cc" "${flags[@]}" -c "$work/stub/no_kernel.c" -o "$work/stub/no_kernel.o"
+"$cc" "${flags[@]}" -w -Ibpf -c tests/agree/dns/native.c -o "$work/stub/native.o"
 read -ra libs < <(pkg-config --libs libidn2 libpsl)
+read -ra kernel_libs < <(pkg-config --libs libbpf)
 
-# mutant NAME SED-EXPRESSION
-mutant()
+# plant NAME FILE SED-EXPRESSION: the copy is in $dir
+plant()
 {
-	local dir=$work/mutant
+	dir=$work/mutant
 	rm -rf "$dir" && mkdir "$dir"
-	sed -E "$2" bpf/dns.bpf.h >"$dir/dns.bpf.h"
-	if cmp -s bpf/dns.bpf.h "$dir/dns.bpf.h"; then
-		echo "FAIL $1: the mistake does not apply"
+	cp bpf/*.h "$dir"
+	sed -i -E "$3" "$dir/$2"
+	if cmp -s "bpf/$2" "$dir/$2"; then
+		echo "FAIL $1: the mistake does not apply to $2"
 		missed=$((missed + 1))
-		return
+		return 1
 	fi
-	"$cc" "${flags[@]}" -w -I"$dir" -Ibpf tests/agree/dns/native.c "$work"/common/*.o "${libs[@]}" -o "$dir/agree"
-	if timeout 60 "$dir/agree" -N -s 1 -n 50000 >"$dir/log" 2>&1; then
-		echo "FAIL $1: not noticed"
+}
+
+# judge NAME ARGUMENT...: $dir/agree finds a difference
+judge()
+{
+	local name=$1
+	shift
+	if timeout 120 "$dir/agree" -s 1 "$@" >"$dir/log" 2>&1; then
+		echo "FAIL $name: not noticed"
 		missed=$((missed + 1))
 	elif grep -q '^difference' "$dir/log"; then
-		echo "ok   $1: $(tail -n 1 "$dir/log")"
+		echo "ok   $name: $(tail -n 1 "$dir/log")"
 		caught=$((caught + 1))
 	else
-		echo "FAIL $1: $(tail -n 1 "$dir/log")"
+		echo "FAIL $name: $(tail -n 1 "$dir/log")"
 		missed=$((missed + 1))
 	fi
+}
+
+# mutant NAME SED-EXPRESSION: of dns.bpf.h, natively
+mutant()
+{
+	plant "$1" dns.bpf.h "$2" || return 0
+	"$cc" "${flags[@]}" -w -I"$dir" tests/agree/dns/native.c "$work"/common/*.o "$work/stub/no_kernel.o" \
+		"${libs[@]}" -o "$dir/agree"
+	judge "$1" -N -n 50000
+}
+
+# kernel_mutant NAME FILE SED-EXPRESSION
+kernel_mutant()
+{
+	plant "$1" "$2" "$3" || return 0
+	"$clang" -g -O2 -target bpf -mcpu=v3 -fno-strict-aliasing -Iinclude -I"$dir" \
+		-idirafter "/usr/include/$("$cc" -print-multiarch)" -c tests/bpf/agree_dns.bpf.c -o "$dir/agree_dns.bpf.o"
+	"$bpftool" gen skeleton "$dir/agree_dns.bpf.o" name agree_dns_bpf >"$dir/agree_dns.skel.h"
+	"$cc" "${flags[@]}" -I"$dir" tests/agree/dns/kernel.c "$work"/common/*.o "$work/stub/native.o" \
+		"${libs[@]}" "${kernel_libs[@]}" -o "$dir/agree"
+	judge "$1" -n 20000
 }
 
 mutant "question: TC is let through" 's/ \| PST_DNS_TC \|/ |/'
@@ -92,6 +125,15 @@ mutant "names: pointers forwards, on the other side" 's/\|\| to >= b\)/)/'
 mutant "names: labels behind the end" 's/if \(a \+ 1 \+ x > r->size \|\| b \+ 1 \+ x > r->size\)/if (0)/'
 mutant "names: steps are not counted" 's/if \(!r->steps \|\| a >=/if (a >=/'
 mutant "names: an owner's pointer is a step" 's/return \(word \& 0x3fff\) < at \? word \& 0x3fff : ~0U;/return (word \& 0x3fff) < at ? at : ~0U;/'
+
+kernel_mutant "packet: something behind the message" question.bpf.h 's/ \|\| end != skb->len//'
+kernel_mutant "gate: the rule is not told" question.bpf.h 's/\*rule = name->rule;/*rule = 1;/'
+kernel_mutant "reply: the end of the question is not compared" learn.bpf.h 's/return !\(\(x \^ y\) <<.*;/return 1;/'
+kernel_mutant "lease: of any name" learn.bpf.h 's/if \(!ports \&\& sandbox->learn != PST_LEARN_ALL\)/if (0)/'
+kernel_mutant "lease: always denied, but not here" learn.bpf.h 's/return cidr \&\& cidr->flags \& PST_CIDR_LIFTED;/return 1;/'
+kernel_mutant "lease: nothing is lifted" learn.bpf.h 's/return cidr \&\& cidr->flags \& PST_CIDR_LIFTED;/return 0;/'
+kernel_mutant "lease: a translated address is not looked into" learn.bpf.h 's/\(pst_embedded\(r->lease.addr, embedded\) \&\&/(0 \&\&/'
+kernel_mutant "lease: the first time of an address is kept" learn.bpf.h '/ pst_lease_renew\(/,/^}/s/if \(by->expires_ns < expires_ns\)/if (0)/'
 
 echo "mutants of DNS: $caught passed, $missed failed"
 [ $missed -eq 0 ]
