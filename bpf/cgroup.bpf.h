@@ -106,8 +106,8 @@ static __always_inline int pst_call_asks(struct bpf_sock_addr *ctx,
 
 	if (query->protocol != PST_UDP || sandbox->dns == PST_DNS_RULES)
 		return 0;
-	if (hook == PST_HOOK_SENDMSG && sk)
-		pst_note_asked(sandbox, sk, query, dns);
+	if (sk)
+		pst_note_asked(sandbox, sk, query, dns && hook == PST_HOOK_SENDMSG);
 	return dns && d.verdict == PST_VERDICT_GATE;
 }
 
@@ -239,7 +239,7 @@ __noinline int pst_cache(struct __sk_buff *skb, const struct pst_sandbox *sandbo
 	if (p->query.protocol == PST_UDP && !pst_flow_claim(flow, sandbox))
 		return 0;
 	if (d.name != PST_NAME_LIVE)
-		pst_flow_name(flow, sandbox, pst_name_of(sandbox, &p->query, d));
+		pst_flow_name(flow, sandbox, pst_name_id(sandbox, &p->query, d));
 	pst_flow_write(flow, sandbox, p, PST_FLOW_OUT, d.rule);
 	return 0;
 }
@@ -395,8 +395,10 @@ static __always_inline int pst_packet_out(struct __sk_buff *skb)
 	struct pst_flow *flow = 0;
 
 	pst_parse(skb, &p);
-	/* A UDP socket that was connected once is judged like one that never was: its peers are remembered. */
-	if (sk && (p.query.protocol != PST_UDP || sk->state == PST_STATE_ESTABLISHED)) {
+	/* A UDP socket that was connected once is judged like one that never was: its peers are remembered. From port 53
+	 * nothing is let out unseen: it may be a forged reply. */
+	if (sk && (p.query.protocol != PST_UDP ||
+		   (sk->state == PST_STATE_ESTABLISHED && p.source_port != PST_DNS_PORT))) {
 		flow = bpf_sk_storage_get(&pst_sockets, sk, 0, 0);
 		if (flow && pst_flow_hit(sandbox, flow, &p))
 			return 1;

@@ -240,23 +240,19 @@ static __always_inline __u64 pst_name_id(const struct pst_sandbox *sandbox,
 	return lease ? lease->by[(d.name - 1) & (PST_LEASE_NAMES - 1)].name : 0;
 }
 
-static __always_inline const struct pst_learned *
-pst_name_of(const struct pst_sandbox *sandbox, const struct pst_query *query, struct pst_decision d)
-{
-	__u64 name = pst_name_id(sandbox, query, d);
-
-	return name ? pst_learned_find(sandbox, name) : 0;
-}
-
-/* Writes down which name let the flow out; NULL: none. */
+/* Writes down which name let the flow out; 0: none. */
 static __always_inline void pst_flow_name(struct pst_flow *flow, const struct pst_sandbox *sandbox,
-					  const struct pst_learned *learned)
+					  __u64 name)
 {
+	const struct pst_learned *learned = name ? pst_learned_find(sandbox, name) : 0;
+
 	flow->name = 0;
 	if (!learned)
 		return;
 	__builtin_memcpy(&flow->key, &learned->key, sizeof(flow->key));
-	flow->name = learned->name;
+	/* The entry may have become another name's while it was copied: then the flow is known by none. */
+	if (pst_read_once(&learned->name) == name)
+		flow->name = name;
 }
 
 /* The port set of a name that a live UDP flow needs: it is not swept meanwhile. */

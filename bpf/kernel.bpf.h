@@ -56,6 +56,19 @@ struct sock {
 	struct sock_cgroup_data sk_cgrp_data;
 };
 
+struct sk_buff {
+	char cb[48];
+};
+
+/* What IPv4 and IPv6 keep in cb: the size of the largest fragment a packet came in; 0: in one piece. */
+struct inet_skb_parm {
+	__u16 frag_max_size;
+};
+
+struct inet6_skb_parm {
+	__u16 frag_max_size;
+};
+
 struct task_struct {
 	int tgid;
 	char comm[16];
@@ -106,6 +119,20 @@ static __always_inline __u64 pst_sock_ancestor(const void *sk, __u32 level)
 static __always_inline __u64 pst_sock_netns(const void *sk)
 {
 	return BPF_CORE_READ(pst_kernel_sock(sk), __sk_common.skc_net.net, net_cookie);
+}
+
+/* Was the packet put together from fragments? Only the kernel remembers. */
+static __always_inline int pst_was_fragmented(const struct __sk_buff *skb, int ipv6)
+{
+	__u32 offset = ipv6 ? bpf_core_field_offset(struct inet6_skb_parm, frag_max_size)
+			    : bpf_core_field_offset(struct inet_skb_parm, frag_max_size);
+	const void *volatile spilled = skb;
+	__u64 number = 0;
+	__u16 size = 0;
+
+	bpf_probe_read_kernel(&number, sizeof(number), (const void *)&spilled);
+	number += bpf_core_field_offset(struct sk_buff, cb) + offset;
+	return bpf_probe_read_kernel(&size, sizeof(size), (const void *)number) || size;
 }
 
 /* Who calls; only meaningful in hooks that run in the caller's context. */

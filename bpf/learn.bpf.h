@@ -418,6 +418,11 @@ static __always_inline int pst_reply_load(struct __sk_buff *skb, struct pst_read
 	*became = place.size > PST_DNS_MAX_MESSAGE ? PST_REPLY_OVERSIZE : PST_REPLY_UNASKED;
 	if (!place.size || place.size > PST_DNS_MAX_MESSAGE)
 		return 0;
+	/* A fragment carries no port and no txid: whoever guesses the id of the packet writes its end (RFC 9715). */
+	if (pst_was_fragmented(skb, skb->protocol == bpf_htons(PST_ETH_IPV6))) {
+		*became = PST_REPLY_MALFORMED;
+		return 0;
+	}
 	r->size = place.size;
 	return !bpf_skb_load_bytes(skb, place.offset, r->m,
 				   pst_at_most(place.size, PST_DNS_MAX_MESSAGE));

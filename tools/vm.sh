@@ -156,6 +156,8 @@ write_list()
 			done
 			[ -e "$root/tests/agree/agree" ] && printf '%s\t%s\n' "agree" \
 				"/tests/agree/agree -n ${VM_AGREE_QUERIES:-50000}"
+			[ -e "$root/tests/agree/dns/agree" ] && printf '%s\t%s\n' "agree/dns" \
+				"/tests/agree/dns/agree -n ${VM_AGREE_MESSAGES:-5000}"
 			set -- "$root"/tests/kernels/*.sh
 		fi
 		for file; do
@@ -176,7 +178,9 @@ pack()
 	[ ! -e "$B/postern" ] || place "$root" usr/bin "$B/postern"
 	place "$root" tests/bpf "$B"/tests/bpf/*
 	[ ! -e "$B/tests/agree/agree" ] || place "$root" tests/agree "$B/tests/agree/agree"
-	place "$root" tests/tools "$B"/tests/tools/*
+	[ ! -e "$B/tests/agree/dns/agree" ] || place "$root" tests/agree/dns "$B/tests/agree/dns/agree"
+	mapfile -t programs < <(find "$B/tests/tools" -maxdepth 1 -type f)
+	place "$root" tests/tools "${programs[@]}"
 	place "$root" tests/kernels tests/kernels/*
 	mapfile -t programs < <(command -v ip nft bpftool)
 	place "$root" usr/sbin "${programs[@]}"
