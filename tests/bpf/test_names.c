@@ -313,6 +313,30 @@ static void ten_thousand_rotating_addresses_need_no_more_room(void **state)
 	run_end(world->place, &run);
 }
 
+/* 200 names of one address each 200 seconds: those of two hours would need more room than there is. */
+static void names_make_room_as_their_leases_end(void **state)
+{
+	enum { A_ROUND = 200 };
+	const int rounds = often(36);
+	const struct world *world = *state;
+	struct run run = run_start_with(world->place, world->net, 0, POLICY("\"*.five.example\""));
+	struct client client = client_start(run.cgroup, 0);
+
+	for (int i = 0; i < rounds * A_ROUND; i++) {
+		char name[32];
+
+		(void)snprintf(name, sizeof(name), "n%d.five.example", i);
+		world->net->n_zone = 0;
+		net_zone_set(world->net, name, i & 1 ? "198.51.100.1" : "198.51.100.2", 60);
+		assert_int_equal(client_resolves(&client, name), 0);
+		if (i % A_ROUND == A_ROUND - 1)
+			age_leases(&run, 200 * SECOND_NS);
+	}
+	assert_int_equal(quota_of(&run).leases_refused, 0);
+	client_end(&client);
+	run_end(world->place, &run);
+}
+
 /* As if the questions had left that much earlier. */
 static unsigned age_questions(const struct run *run, uint64_t by_ns)
 {
@@ -481,6 +505,7 @@ int main(void)
 		cmocka_unit_test(there_is_room_for_names_once_a_policy_has_some),
 		cmocka_unit_test(a_full_table_refuses_and_counts_until_leases_expire),
 		cmocka_unit_test(ten_thousand_rotating_addresses_need_no_more_room),
+		cmocka_unit_test(names_make_room_as_their_leases_end),
 		cmocka_unit_test(too_many_questions_are_refused_for_a_while),
 		cmocka_unit_test(questions_that_are_answered_leave_their_place),
 		cmocka_unit_test(learning_goes_on_when_the_loader_is_gone),
