@@ -395,8 +395,8 @@ static __always_inline int pst_packet_out(struct __sk_buff *skb)
 	struct pst_flow *flow = 0;
 
 	pst_parse(skb, &p);
-	/* A UDP socket that was connected once is judged like one that never was: its peers are remembered. From port 53
-	 * nothing is let out unseen: it may be a forged reply. */
+	/* A UDP socket that was connected once is judged like one that never was: its peers are remembered. From port
+	 * 53 nothing is let out unseen: it may be a forged reply. */
 	if (sk && (p.query.protocol != PST_UDP ||
 		   (sk->state == PST_STATE_ESTABLISHED && p.source_port != PST_DNS_PORT))) {
 		flow = bpf_sk_storage_get(&pst_sockets, sk, 0, 0);

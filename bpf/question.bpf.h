@@ -177,8 +177,8 @@ static __always_inline int pst_asks_translated(const struct pst_sandbox *sandbox
 	return asked && asked->sandbox == sandbox->id && pst_same_addr(asked->addr, p->query.addr);
 }
 
-/* sendmsg to a trusted resolver (dns); elsewhere, or a connect(), takes the note away. Failing to write it learns nothing from
- * a translated reply, and allows nothing. */
+/* sendmsg to a trusted resolver (dns); elsewhere, or a connect(), takes the note away. Failing to write it learns
+ * nothing from a translated reply, and allows nothing. */
 static __always_inline void pst_note_asked(const struct pst_sandbox *sandbox, struct bpf_sock *sk,
 					   const struct pst_query *query, int dns)
 {
