@@ -32,7 +32,8 @@ OWN_HOST6, OWN_GATE6 = "2001:db8:53::2", "2001:db8:53::1"
 
 # What the zones hold: names below example.com, which the tests allow, and example.net, which they do not.
 V4, V6 = "93.184.216.41", "2606:2800:220:1::41"
-CHAIN, CHAINS = "93.184.216.50", 9  # chain9 has nine links, one more than is followed
+CHAIN = "93.184.216.50"
+CHAINS = {n: f"93.184.216.{100 + n}" for n in range(1, 10)}  # by links; nine are one more than are followed
 WILD = "93.184.216.60"
 ROBIN = [f"93.184.216.{n}" for n in range(70, 74)]
 TTL0, TTL_BIG = "93.184.216.80", "93.184.216.81"
@@ -42,6 +43,15 @@ HUNDRED = [f"93.184.218.{n}" for n in range(1, 101)]
 SIGNED = "93.184.216.95"
 OFF_LIST = "93.184.217.9"
 
+
+
+def links(n):
+    """The aliases of chain<n>.example.com, which has n links, in order, and then the name that has the address."""
+    return [f"chain{n}"] + [f"chain{n}-{m}" for m in range(n - 1, -1, -1)]
+
+
+ALIASES = [(a, b) for n in CHAINS for a, b in zip(links(n), links(n)[1:])]
+
 ZONE = """$TTL 300
 @ SOA ns hostmaster 1 3600 600 86400 60
 @ NS ns
@@ -49,7 +59,8 @@ ns A 149.112.112.1
 """
 EXAMPLE = ZONE + "\n".join([
     f"web A {ALLOWED4}", f"web AAAA {ALLOWED6}", f"v4 A {V4}", f"v6 AAAA {V6}", f"chain0 A {CHAIN}",
-    *(f"chain{n} CNAME chain{n - 1}" for n in range(1, CHAINS + 1)), f"*.wild A {WILD}",
+    *(f"{alias} CNAME {target}" for alias, target in ALIASES),
+    *(f"{links(n)[-1]} A {address}" for n, address in CHAINS.items()), f"*.wild A {WILD}",
     *(f"robin A {a}" for a in ROBIN), *(f"sixty A {a}" for a in SIXTY), *(f"hundred A {a}" for a in HUNDRED),
     f"ttl0 0 A {TTL0}", f"big 2147483647 A {TTL_BIG}", 'nodata TXT "no address"',
     f"svc HTTPS 1 . alpn=h2 ipv4hint={HINT}", f"svc SVCB 1 . alpn=h2 ipv4hint={HINT}", f"private A {PRIVATE4}", ""])
@@ -112,7 +123,7 @@ address=/wild.example.com/{wild}
 host-record=web.example.com,{web4},{web6}
 host-record=v4.example.com,{v4}
 host-record=v6.example.com,{v6}
-host-record=chain0.example.com,{chain}
+host-record=chain0.example.com,{chain0}
 host-record=private.example.com,{private}
 host-record=ttl0.example.com,{ttl0},0
 host-record=big.example.com,{big},2147483647
@@ -188,8 +199,9 @@ class Resolver:
 
     def dnsmasq(self):
         lines = DNSMASQ.format(dir=self.dir, off_list=OFF_LIST, wild=WILD, web4=ALLOWED4, web6=ALLOWED6, v4=V4, v6=V6,
-                               chain=CHAIN, ttl0=TTL0, big=TTL_BIG, svc=_svc(), private=PRIVATE4).splitlines()
-        lines += [f"cname=chain{n}.example.com,chain{n - 1}.example.com" for n in range(1, CHAINS + 1)]
+                               chain0=CHAIN, ttl0=TTL0, big=TTL_BIG, svc=_svc(), private=PRIVATE4).splitlines()
+        lines += [f"cname={alias}.example.com,{target}.example.com" for alias, target in ALIASES]
+        lines += [f"host-record={links(n)[-1]}.example.com,{address}" for n, address in CHAINS.items()]
         for name, addresses in (("robin", ROBIN), ("sixty", SIXTY), ("hundred", HUNDRED)):
             lines += [f"host-record={name}.example.com,{address}" for address in addresses]
         lines += [f"listen-address={address}" for address in self.addresses] + [f"port={self.port}"]
