@@ -56,6 +56,12 @@ static inline uint32_t read_all(int map, void *keys, void *values)
 	return count;
 }
 
+/* On a machine that was booted just now the end may lie before time began. */
+static inline uint64_t earlier(uint64_t time_ns, uint64_t by_ns)
+{
+	return time_ns > by_ns ? time_ns - by_ns : 0;
+}
+
 static inline void age_addresses(const struct run *run, uint64_t by_ns)
 {
 	cleanup_close int map = open_inner(run, "pst_leases");
@@ -67,8 +73,11 @@ static inline void age_addresses(const struct run *run, uint64_t by_ns)
 	count = read_all(map, keys, leases);
 	for (uint32_t i = 0; i < count; i++) {
 		for (int n = 0; n < PST_LEASE_NAMES; n++) {
-			leases[i].by[n].expires_ns -= by_ns;
-			leases[i].by[n].learned_ns -= by_ns;
+			struct pst_lease_name *by = &leases[i].by[n];
+
+			by->expires_ns = earlier(by->expires_ns, by_ns);
+			/* May well be negative: only its distance from now counts. */
+			by->learned_ns -= by_ns;
 		}
 		assert_int_equal(bpf_map_update_elem(map, &keys[i], &leases[i], BPF_EXIST), 0);
 	}
@@ -84,7 +93,7 @@ static inline void age_names(const struct run *run, uint64_t by_ns)
 	assert_true(keys && names);
 	count = read_all(map, keys, names);
 	for (uint32_t i = 0; i < count; i++) {
-		names[i].expires_ns -= by_ns;
+		names[i].expires_ns = earlier(names[i].expires_ns, by_ns);
 		assert_int_equal(bpf_map_update_elem(map, &keys[i], &names[i], BPF_EXIST), 0);
 	}
 }
