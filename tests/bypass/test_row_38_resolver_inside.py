@@ -315,7 +315,8 @@ import fcntl, os, struct, subprocess
 try:
     tun = os.open("/dev/net/tun", os.O_RDWR)
     fcntl.ioctl(tun, 0x400454CA, struct.pack("16sH22x", b"forge0", 0x1001))
-    for argv in (("link", "set", "forge0", "up"), ("route", "add", resolver + "/32", "dev", "forge0")):
+    own = [("addr", "add", source + "/32", "dev", "forge0")] if source else []
+    for argv in (*own, ("link", "set", "forge0", "up"), ("route", "add", resolver + "/32", "dev", "forge0")):
         subprocess.run(["ip", *argv], check=True)
     client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     client.sendto(question(name), (resolver, 53))
@@ -341,17 +342,32 @@ except OSError as error:
 
 
 def test_a_tun_device_needs_a_privilege_that_is_gone(net, free, named):
-    arguments = {"code": TUN, "resolver": RESOLVER4, "name": GOOD, "forged": FORGED}
+    arguments = {"code": TUN, "resolver": RESOLVER4, "name": GOOD, "forged": FORGED, "source": None}
     assert free.script(**arguments) == FORGED
     assert named.script(**arguments) in ("EPERM", "ENOENT", "EACCES")
     assert not named.leases()
     assert_shut(net, named, free, FORGED)
 
 
+@pytest.mark.parametrize("options", [["--keep-privs"], []])
+def test_a_tun_device_in_namespaces_of_its_own(net, free, options):
+    """There it may make one; what comes in by it was sent through no hook, but never was in the recorded namespace."""
+    code = (f"import errno\nresolver, name, forged, source = {RESOLVER4!r}, {GOOD!r}, {FORGED!r}, '192.0.2.2'\n" + TUN +
+            "\nprint(out)")
+    argv = ["unshare", "-Urn", "/usr/bin/python3", "-c", code]
+    done = free.run(argv=argv)
+    assert done[1].strip() == FORGED, done
+    with Captive(net, [*options, *NAMED]) as box:
+        done = box.run(argv=argv)
+        assert done[1].strip() in (FORGED, "EPERM", "EACCES", "ENOENT"), done
+        assert not box.leases(), box.replies()
+        assert_shut(net, box, free, FORGED)
+
+
 @pytest.mark.xfail(strict=True, reason="CAP_NET_ADMIN in the uplink's namespace: --keep-privs says that it is weak")
 def test_a_tun_device_with_that_privilege(privileged):
     """Its packets come in by a real device of the recorded namespace: nothing tells them from a resolver's."""
-    privileged.script(code=TUN, resolver=RESOLVER4, name=GOOD, forged=FORGED)
+    privileged.script(code=TUN, resolver=RESOLVER4, name=GOOD, forged=FORGED, source=None)
     assert not privileged.leases(), privileged.replies()
 
 
