@@ -167,8 +167,9 @@ class Resolver:
         # A copy, because a distribution's AppArmor profile holds the installed one to the distribution's files.
         program = shutil.copy(shutil.which(self.kind, path="/usr/sbin:/usr/bin"), self.dir)
         with open(self.dir / "output", "wb") as output:
-            self.process = subprocess.Popen(self.namespace.command([program, *getattr(self, self.kind)()]),
-                                            stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+            argv = ["setpriv", "--pdeathsig", "KILL", program, *getattr(self, self.kind)()]
+            self.process = subprocess.Popen(self.namespace.command(argv), stdin=subprocess.DEVNULL, stdout=output,
+                                            stderr=output)
         try:
             for address in self.addresses:
                 until(lambda a=address: self.ask(a, "ready.wild.example.com"), f"{self.kind} answers on {address}")
