@@ -16,7 +16,7 @@ from dnswire import (AAAA, ANY, AXFR, CHAOS, CLASS_ANY, HTTPS, IXFR, NULL, QNAME
                      pointer, query)
 
 TARGET = "93.184.46.1"
-LONGEST = ".".join(["a" * 63, "b" * 63, "c" * 63, "d" * 42, "wild.example.com"])  # 253 characters
+LONGEST = ".".join(["a" * 63, "b" * 63, "c" * 63, "d" * 44, "wild.example.com"])  # 253 characters
 FLAGS = {"qr": 0x8000, "opcode-1": 0x0800, "opcode-notify": 0x2000, "opcode-update": 0x2800, "opcode-dso": 0x3000,
          "opcode-15": 0x7800, "aa": 0x0400, "tc": 0x0200, "ra": 0x0080, "z": 0x0040, "rcode-1": 1, "rcode-15": 15}
 ONE = header(0x1234, 0x0100, (1, 0, 0, 0))

@@ -20,7 +20,7 @@ RESOLVER4, RESOLVER6 = "185.53.0.53", "2a0f:53::53"
 STRANGER4 = "185.53.0.99"  # as little there, and nobody's resolver
 NETS = ("185.53.0.0/24", "2a0f:53::/64")
 SO_RCVBUFFORCE, BUFFER_BYTES = 33, 64 * 1024 * 1024
-MTU, FRAGMENT = 1500, 1480
+MTU = 1500
 PACKET_OUTGOING, ETH_IPV4, ETH_IPV6 = 4, b"\x08\0", b"\x86\xdd"
 HOST_MAC, INTERNET_MAC = bytes.fromhex("020000000002"), bytes.fromhex("020000000001")
 
@@ -51,7 +51,7 @@ class Crafted:
 
     def __init__(self, net):
         self.net, self.asked, self.answer = net, [], lambda asked: ()
-        self.failed = None
+        self.failed, self.mtu = None, MTU
         for prefix in NETS:
             family = "-6" if ":" in prefix else "-4"
             net.internet.ip(family, "route", "replace", "blackhole", prefix)
@@ -97,7 +97,7 @@ class Crafted:
 
     def send(self, packet):
         """An IP packet towards the host; IPv4 in fragments, where it must be."""
-        for piece in [packet] if len(packet) <= MTU else dnswire.fragments(packet, FRAGMENT):
+        for piece in [packet] if len(packet) <= self.mtu else dnswire.fragments(packet, (self.mtu - 20) // 8 * 8):
             self._socket.send(frame_of(piece))
 
     def await_asked(self, condition, what="a question arrives", deadline_s=None):
@@ -105,6 +105,11 @@ class Crafted:
             assert self.failed is None, self.failed
             return next((a for a in reversed(self.asked) if condition(a)), None)
         return until(find, what, deadline_s)
+
+    def set_mtu(self, mtu):
+        for namespace, device in ((self.net.host, "up0"), (self.net.internet, "in0")):
+            namespace.ip("link", "set", device, "mtu", str(mtu))
+        self.mtu = mtu
 
     def close(self):
         self._stop.set()
