@@ -362,9 +362,12 @@ static __always_inline enum pst_reply pst_learn_answers(const struct pst_sandbox
 							struct pst_reading *r,
 							const struct pst_question *q)
 {
-	__u32 ports = pst_name_ports(sandbox, &q->key);
+	__u32 ports = PST_DERIVED_PORTS(q->derived);
 	struct pst_quota *quota;
 
+	/* The gate has asked the rules already. Again only when they have changed since. */
+	if (!PST_DERIVED_IS_OF(q->derived, sandbox->generation))
+		ports = pst_name_ports(sandbox, &q->key);
 	if (!ports && sandbox->learn != PST_LEARN_ALL)
 		return PST_REPLY_EMPTY;
 	r->generation = sandbox->generation;
@@ -409,15 +412,14 @@ __noinline int pst_reply_is_genuine(struct __sk_buff *skb, const struct pst_sand
 	return outside;
 }
 
-/* Reads the message of a packet; 0: it is none, or too big. */
-static __always_inline int pst_reply_load(struct __sk_buff *skb, struct pst_reading *r,
-					  enum pst_reply *became)
+/* Reads the message of a packet; 0: nothing is learned from it. */
+static __always_inline int pst_reply_load(struct __sk_buff *skb, struct pst_dns_place place,
+					  struct pst_reading *r, enum pst_reply *became)
 {
-	struct pst_dns_place place = pst_dns_place(skb);
-
-	*became = place.size > PST_DNS_MAX_MESSAGE ? PST_REPLY_OVERSIZE : PST_REPLY_UNASKED;
-	if (!place.size || place.size > PST_DNS_MAX_MESSAGE)
+	if (place.size > PST_DNS_MAX_MESSAGE) {
+		*became = PST_REPLY_OVERSIZE;
 		return 0;
+	}
 	/* A fragment carries no port and no txid: whoever guesses the id of the packet writes its end (RFC 9715). */
 	if (pst_was_fragmented(skb, skb->protocol == bpf_htons(PST_ETH_IPV6))) {
 		*became = PST_REPLY_MALFORMED;
@@ -428,21 +430,43 @@ static __always_inline int pst_reply_load(struct __sk_buff *skb, struct pst_read
 				   pst_at_most(place.size, PST_DNS_MAX_MESSAGE));
 }
 
-/* The question that the message in r answers, claimed; NULL: none that waits. */
+/* Does any question with that key wait? What nobody asked is to cost little. */
+static __always_inline int pst_reply_is_awaited(void *table, __u32 hash,
+						const struct pst_question_key *key, __u64 now_ns)
+{
+	for (__u32 i = 0; i < PST_QUESTION_PROBES; i++) {
+		const struct pst_question *q = pst_question_at(table, hash, i);
+
+		if (!q)
+			return 0;
+		if (pst_question_waits(pst_read_once(&q->stamp), now_ns) && pst_question_is(q, key))
+			return 1;
+	}
+	return 0;
+}
+
+/* The question that a packet answers, claimed, and the message in r; NULL: none that waits. */
 static __always_inline struct pst_question *
 pst_reply_claim(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
 		const struct pst_packet *p, struct pst_reading *r, enum pst_reply *became)
 {
-	struct pst_question_key key = {.port = p->query.port, .txid = (__u16)pst_m16(r, 0)};
+	struct pst_question_key key = {.port = p->query.port};
+	struct pst_dns_place place = pst_dns_place(skb);
 	void *table = pst_question_table(sandbox);
 	struct pst_question *q;
+	__be16 txid;
 	__u32 hash;
 	__u64 stamp;
 
-	if (!table)
+	*became = PST_REPLY_UNASKED;
+	if (!table || !place.size || bpf_skb_load_bytes(skb, place.offset, &txid, sizeof(txid)))
 		return 0;
+	key.txid = bpf_ntohs(txid);
 	__builtin_memcpy(key.resolver, p->source, 16);
 	hash = pst_question_hash(sandbox, &key);
+	if (!pst_reply_is_awaited(table, hash, &key, r->now_ns) ||
+	    !pst_reply_load(skb, place, r, became))
+		return 0;
 	for (__u32 i = 0; i < PST_QUESTION_PROBES; i++) {
 		q = pst_question_at(table, hash, i);
 		if (!q)
@@ -488,7 +512,7 @@ __noinline int pst_learn(struct __sk_buff *skb, const struct pst_sandbox *sandbo
 	if (!r || !quota)
 		return 0;
 	r->now_ns = bpf_ktime_get_boot_ns();
-	q = pst_reply_load(skb, r, &became) ? pst_reply_claim(skb, sandbox, p, r, &became) : 0;
+	q = pst_reply_claim(skb, sandbox, p, r, &became);
 	if (q) {
 		r->at = PST_DNS_HEADER + q->size;
 		r->min_s = sandbox->lease_min_s;

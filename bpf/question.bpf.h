@@ -211,6 +211,7 @@ static __always_inline __u8 pst_question_judge(struct __sk_buff *skb, struct pst
 		return PST_REASON_NAME_GATE;
 	}
 	name = pst_name_find(sandbox, &q->key);
+	q->derived = PST_DERIVED(sandbox->generation, name ? name->ports : 0);
 	if (!name)
 		return PST_REASON_NAME_GATE;
 	*rule = name->rule;

@@ -221,6 +221,7 @@ enum pst_name_place {
 struct pst_question {
 	__u64 stamp;	   /* CLOCK_BOOTTIME ns when it left; 0: free */
 	__u64 name;	   /* pst_learned's key */
+	__u64 derived;	   /* what the rules said to the name when it was asked for (PST_DERIVED) */
 	__u8 resolver[16]; /* as the application asked for it, before translation */
 	__u16 port;	   /* the client's */
 	__u16 txid;	   /* as a number */
@@ -425,7 +426,7 @@ PST_ASSERT("pst_peer_key is 24 bytes", sizeof(struct pst_peer_key) == 24);
 PST_ASSERT("pst_peer is 24 bytes", sizeof(struct pst_peer) == 24);
 PST_ASSERT("pst_event is 336 bytes", sizeof(struct pst_event) == 336);
 PST_ASSERT("pst_name_key is 260 bytes", sizeof(struct pst_name_key) == 260);
-PST_ASSERT("pst_question is 568 bytes", sizeof(struct pst_question) == 568);
+PST_ASSERT("pst_question is 576 bytes", sizeof(struct pst_question) == 576);
 PST_ASSERT("pst_learned is 280 bytes", sizeof(struct pst_learned) == 280);
 PST_ASSERT("pst_lease is 144 bytes", sizeof(struct pst_lease) == 144);
 PST_ASSERT("pst_socket is 48 bytes", sizeof(struct pst_socket) == 48);

@@ -86,9 +86,12 @@ static int check_label(const char *label, size_t size, struct error *err)
 	return 0;
 }
 
-/* No top-level domain is a number, and no resolver is ever asked for such a name: it is a mistyped address. */
+/* No top-level domain is a number, and no resolver is ever asked for such a name: it is an address, mistyped or in one
+ * of the forms that inet_aton() takes (0xa9fea9fe). */
 static bool is_number(const char *label)
 {
+	if (label[0] == '0' && label[1] == 'x')
+		return label[2 + strspn(label + 2, "0123456789abcdef")] == '\0';
 	return label[strspn(label, "0123456789")] == '\0';
 }
 
