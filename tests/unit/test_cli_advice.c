@@ -171,6 +171,8 @@ static void address_says_who_can_open_it(void **state)
 {
 	static const struct denial private = {"64:ff9b::a09:5", 80, PST_TCP,
 					      PST_REASON_ALWAYS_DENIED, ""};
+	static const struct denial inside = {"10.9.0.53", 53, PST_UDP, PST_REASON_ALWAYS_DENIED,
+					     ""};
 	static const struct denial resolver = {"8.8.8.8", 53, PST_UDP,
 					       PST_REASON_UNTRUSTED_RESOLVER, "dns.google"};
 	static const struct denial tcp = {"192.0.2.53", 53, PST_TCP, PST_REASON_DNS_TCP, ""};
@@ -181,6 +183,10 @@ static void address_says_who_can_open_it(void **state)
 		"the operator lifts it with --allow-private 10.9.0.5 or \"allowPrivate\": [\"10.9.0.5\"]; "
 		"the other rules then judge it",
 		"the operator lifts it with --allow-private 10.9.0.5");
+	assert_advice(NAMES, &inside, "",
+		      "if it is your resolver, trust it with --resolver 10.9.0.53 or "
+		      "\"dns\": {\"resolvers\": [\"10.9.0.53\"]}",
+		      "if it is your resolver, trust it with --resolver 10.9.0.53");
 	assert_advice(NAMES, &resolver, "",
 		      "trust it with --resolver 8.8.8.8 or \"dns\": {\"resolvers\": [\"8.8.8.8\"]}",
 		      "trust it with --resolver 8.8.8.8");

@@ -139,8 +139,13 @@ static void note_always_denied(const struct explain_input *in, const struct pst_
 	char text[CIDR_TEXT_MAX];
 
 	explain_find_always_denied(in, &a, &denied);
-	snprintf(note, RECORD_NOTE_MAX, "the operator lifts it with --allow-private %s",
-		 addr_print(&denied, text));
+	addr_print(&denied, text);
+	if (event->port == 53)
+		snprintf(note, RECORD_NOTE_MAX,
+			 "if it is your resolver, trust it with --resolver %s", text);
+	else
+		snprintf(note, RECORD_NOTE_MAX, "the operator lifts it with --allow-private %s",
+			 text);
 }
 
 static void note_resolver(const struct pst_event *event, char *note)

@@ -26,17 +26,25 @@ static void print_entry(const struct policy *policy, const struct policy_dest *d
 	policy_dest_print(policy->brimble ? &bare : dest, text);
 }
 
-static void fix_always_denied(const struct explain_input *in, const struct addr *a, char *text)
+/* Resolvers mostly have private addresses, and need not be lifted. */
+static void fix_always_denied(const struct explain_input *in, const struct addr *a, uint16_t port,
+			      char *text)
 {
 	struct addr denied = *a;
 	char name[CIDR_TEXT_MAX];
 
 	explain_find_always_denied(in, a, &denied);
 	addr_print(&denied, name);
-	snprintf(
-		text, EXPLAIN_TEXT_MAX,
-		"the operator lifts it with --allow-private %s or \"allowPrivate\": [\"%s\"]; the other rules then judge it",
-		name, name);
+	if (port == 53)
+		snprintf(
+			text, EXPLAIN_TEXT_MAX,
+			"if it is your resolver, trust it with --resolver %s or \"dns\": {\"resolvers\": [\"%s\"]}",
+			name, name);
+	else
+		snprintf(
+			text, EXPLAIN_TEXT_MAX,
+			"the operator lifts it with --allow-private %s or \"allowPrivate\": [\"%s\"]; the other rules then judge it",
+			name, name);
 }
 
 static void fix_resolver(const struct policy *policy, const struct addr *a, char *text)
@@ -126,7 +134,7 @@ void explain_fix(const struct explain_input *in, const struct pst_query *query,
 		fix_expired(in->policy, report->fix);
 		break;
 	case PST_REASON_ALWAYS_DENIED:
-		fix_always_denied(in, &a, report->fix);
+		fix_always_denied(in, &a, query->port, report->fix);
 		break;
 	case PST_REASON_UNTRUSTED_RESOLVER:
 		fix_resolver(in->policy, &a, report->fix);
