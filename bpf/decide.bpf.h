@@ -127,26 +127,26 @@ static __always_inline struct pst_decision pst_cidr_answer(__u8 verdict, __u32 r
 	return pst_answer(PST_VERDICT_DENY, PST_STEP_CIDR_DENY, PST_REASON_DENY_RULE, rule);
 }
 
-/* What one prefix says to this protocol and port; step NONE: nothing. */
-static __always_inline struct pst_decision pst_cidr_says(const struct pst_sandbox *sandbox,
-							 const struct pst_cidr *cidr,
-							 const struct pst_query *query)
+/* What one prefix says to this protocol and port, packed; 0: nothing. */
+PST_FUNCTION __u64 pst_cidr_says(const struct pst_sandbox *sandbox, const struct pst_cidr *cidr,
+				 const struct pst_query *query)
 {
-	struct pst_decision nothing = {};
 	const struct pst_ports *ports;
 	__u32 line;
 
+	if (!sandbox || !cidr || !query)
+		return pst_pack(pst_failed());
 	if (!cidr->ports)
-		return cidr->decided ? pst_cidr_answer(cidr->verdict, cidr->rule) : nothing;
+		return cidr->decided ? pst_pack(pst_cidr_answer(cidr->verdict, cidr->rule)) : 0;
 	ports = pst_ports_find(sandbox, cidr->ports);
 	if (!ports)
-		return pst_failed();
+		return pst_pack(pst_failed());
 	line = pst_port_line(ports, query);
 	if (!line)
-		return nothing;
+		return 0;
 	/* A mask, not a comparison: 6.1's verifier forgets the bound in the 32-bit subtraction. */
 	line = (line - 1) & (PST_MAX_PORT_RANGES - 1);
-	return pst_cidr_answer(ports->range[line].verdict, ports->range[line].rule);
+	return pst_pack(pst_cidr_answer(ports->range[line].verdict, ports->range[line].rule));
 }
 PST_ASSERT("PST_MAX_PORT_RANGES is a power of two",
 	   (PST_MAX_PORT_RANGES & (PST_MAX_PORT_RANGES - 1)) == 0);
@@ -171,7 +171,7 @@ static __always_inline void pst_judge_form(const struct pst_sandbox *sandbox,
 				0);
 		return;
 	}
-	says = pst_cidr_says(sandbox, cidr, query);
+	says = pst_unpack(pst_cidr_says(sandbox, cidr, query));
 	if (says.step == PST_STEP_ALWAYS_DENIED ||
 	    (says.step == PST_STEP_CIDR_ALLOW && d->step != PST_STEP_CIDR_ALLOW) ||
 	    (says.step == PST_STEP_CIDR_DENY && d->step == PST_STEP_NONE))

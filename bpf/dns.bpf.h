@@ -100,15 +100,23 @@ static long pst_question_label(__u32 i, struct pst_question_walk *walk)
 	return 0;
 }
 
+/* Without a branch: in a loop each would be a fork for the verifier to follow. */
 static __always_inline __u8 pst_lower(__u8 c)
 {
-	return c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c;
+	__u32 letter = (__u8)(c - 'A');
+
+	letter -= 'Z' - 'A' + 1;
+	asm volatile("" : "+r"(letter));
+	return (__u8)(c + (letter >> 31 << 5));
 }
 
-/* What policies write names of (lower case). Dots and NULs inside a label would make one name look like another. */
-static __always_inline int pst_is_name_char(__u8 c)
+/* What policies write names of. Dots and NULs inside a label would make one name look like another. A bit for each of
+ * 256 characters (lower case): '-' and '0' to '9'; '_' and 'a' to 'z'. */
+const __u32 pst_name_chars[8] = {0, 0x03ff2000, 0x80000000, 0x07fffffe};
+
+static __always_inline __u32 pst_is_name_char(__u8 c)
 {
-	return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+	return pst_name_chars[c >> 5] >> (c & 31) & 1;
 }
 
 #define PST_FNV_PRIME 0x100000001b3ULL
@@ -120,6 +128,7 @@ static long pst_question_turn(__u32 i, struct pst_question_walk *walk)
 	struct pst_question *q = walk->q;
 	__u32 at = q->at, n = q->size - 2U;
 	__u64 hash = q->name;
+	__u32 good = 1;
 	__u8 c, length;
 
 	if (at >= PST_WIRE_SIZE)
@@ -134,19 +143,18 @@ static long pst_question_turn(__u32 i, struct pst_question_walk *walk)
 	for (__u32 j = 0; j < PST_LABEL_MAX; j++) {
 		__u32 from = at + 1 + j;
 
-		if (j >= length || from >= PST_WIRE_SIZE)
+		if (j >= length)
 			break;
-		c = pst_lower(q->wire[from]);
-		if (!pst_is_name_char(c)) {
-			q->limit = 0;
-			return 1;
-		}
+		c = pst_lower(q->wire[from & (PST_NAME_SIZE - 1)]);
+		good &= pst_is_name_char(c);
 		q->key.name[(n - from) & (PST_NAME_SIZE - 1)] = (char)c;
 		hash = (hash ^ c) * PST_FNV_PRIME;
 	}
 	q->name = hash;
 	q->at = (__u16)(at + 1 + length);
-	return 0;
+	if (!good)
+		q->limit = 0;
+	return !good;
 }
 
 /* Behind the question: nothing, or one EDNS record that reaches to the end. */

@@ -140,7 +140,7 @@ mutant "audit: always-denied passes" $decide 's/int soft = /int soft = d.reason 
 mutant "audit: a deny rule still denies" $decide 's/int soft = d.reason == PST_REASON_DENY_RULE \|\|/int soft =/'
 mutant "inbound before broken" $decide 's/if \(query->broken\)/if (query->broken \&\& !query->inbound)/'
 mutant "no policy is no obstacle" $decide 's/if \(!sandbox->id \|\| !sandbox->generation\)/if (!sandbox->id)/'
-mutant "a missing port set says nothing" $decide '/pst_cidr_says/,/^}/s/return pst_failed\(\);/return nothing;/'
+mutant "a missing port set says nothing" $decide '/pst_cidr_says/,/^}/s/return pst_pack\(pst_failed\(\)\);/return 0;/'
 mutant "an always-denied row of zeros is open" $decide 's/always->kind != PST_ALWAYS_OPEN \&\&/always->kind != PST_ALWAYS_OPEN \&\& always->kind \&\&/'
 mutant "untrusted resolver is not named" $decide 's/pst_is_dns\(query\) \&\& !resolver/0/'
 mutant "a resolver behind NAT64 is none" $decide '/^static __always_inline int pst_is_resolver/,/^}/s/return cidr \&\& .*;/return 0;/'

@@ -302,15 +302,15 @@ static int load_silently(struct kern_object *object, bool with_walk, struct erro
 		 : 0;
 }
 
-int kern_object_load(struct kern_object *object, struct error *err)
+int kern_object_load(struct kern_object *object, bool with_walk, struct error *err)
 {
 	libbpf_print_fn_t print = libbpf_set_print(say_nothing);
 	int r = -1;
 
 	/* The walk is not needed for a verdict, and may be what this kernel does not take. */
-	for (int with_walk = 1; r < 0 && with_walk >= 0; with_walk--) {
+	for (int walk = with_walk; r < 0 && walk >= 0; walk--) {
 		kern_object_init(object);
-		r = load_silently(object, with_walk, err);
+		r = load_silently(object, walk, err);
 		if (r < 0)
 			kern_object_done(object);
 	}

@@ -86,7 +86,8 @@ static inline void kern_close_fd(int *fd)
 /* load.c. An object that was not filled in is all -1. */
 void kern_object_init(struct kern_object *object);
 void kern_object_done(struct kern_object *object);
-int kern_object_load(struct kern_object *object, struct error *err);
+/* with_walk: the program that finds denied sockets as well, where the kernel takes it. */
+int kern_object_load(struct kern_object *object, bool with_walk, struct error *err);
 
 /* fill.c */
 /* A new inner map of an outer array, named like it; entries: 0 takes the object's own number. */

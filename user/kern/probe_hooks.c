@@ -68,7 +68,7 @@ static void probe_object(struct probe *probe)
 	struct error err = {};
 
 	kern_object_init(&object);
-	if (kern_object_load(&object, &err) < 0)
+	if (kern_object_load(&object, true, &err) < 0)
 		probe_add(probe, PROBE_FAILURE, "BPF object",
 			  "mend what is reported above; else report this as a defect", "%s",
 			  err.text);

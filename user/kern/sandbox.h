@@ -24,7 +24,8 @@ struct kern_sandbox_options {
 	uint32_t cgroup_level;
 	uint64_t netns_cookie; /* of the netns where packets from outside arrive */
 	uint32_t
-		leases; /* addresses of names it has room for once a policy learns them; 0: PST_MAX_LEASES */
+		leases; /* addresses of names it may learn, once a policy does; 0: PST_MAX_LEASES */
+	bool one_policy; /* never changed: what kern_sandbox_end_denied() needs is not loaded */
 };
 
 /* Loads one BPF object with room for one sandbox. Nothing is attached yet. */
