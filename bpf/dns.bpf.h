@@ -121,6 +121,13 @@ static __always_inline __u32 pst_is_name_char(__u8 c)
 
 #define PST_FNV_PRIME 0x100000001b3ULL
 
+/* FNV-1a, and its upper half folded in: else only the seed's lowest byte would say which names have one id. */
+static __always_inline __u64 pst_hash_char(__u64 hash, __u8 c)
+{
+	hash = (hash ^ c) * PST_FNV_PRIME;
+	return hash ^ hash >> 32;
+}
+
 /* A label, lower-cased, to its place in the key, which is back to front: a text of n characters has the one at
  * wire[at] at n - at. */
 static long pst_question_turn(__u32 i, struct pst_question_walk *walk)
@@ -138,7 +145,7 @@ static long pst_question_turn(__u32 i, struct pst_question_walk *walk)
 		return 1;
 	if (at) {
 		q->key.name[(n - at) & (PST_NAME_SIZE - 1)] = '.';
-		hash = (hash ^ '.') * PST_FNV_PRIME;
+		hash = pst_hash_char(hash, '.');
 	}
 	for (__u32 j = 0; j < PST_LABEL_MAX; j++) {
 		__u32 from = at + 1 + j;
@@ -148,7 +155,7 @@ static long pst_question_turn(__u32 i, struct pst_question_walk *walk)
 		c = pst_lower(q->wire[from & (PST_NAME_SIZE - 1)]);
 		good &= pst_is_name_char(c);
 		q->key.name[(n - from) & (PST_NAME_SIZE - 1)] = (char)c;
-		hash = (hash ^ c) * PST_FNV_PRIME;
+		hash = pst_hash_char(hash, c);
 	}
 	q->name = hash;
 	q->at = (__u16)(at + 1 + length);

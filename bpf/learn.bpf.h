@@ -224,10 +224,10 @@ static __always_inline enum pst_lease_added pst_lease_add(const struct pst_sandb
 							  const struct pst_reading *r,
 							  __u64 expires_ns)
 {
-	__u64 first_ns = ~0ULL, derived, ends_ns;
+	__u64 first_ns = ~0ULL, alike_ns = 0, derived, ends_ns;
 	struct pst_lease_name *by;
 	struct pst_quota *quota;
-	__u32 place = 0;
+	__u32 place = 0, alike = 0;
 
 	for (__u32 i = 0; i < PST_LEASE_NAMES; i++) {
 		derived = pst_read_once(&lease->by[i].derived);
@@ -236,6 +236,17 @@ static __always_inline enum pst_lease_added pst_lease_add(const struct pst_sandb
 			first_ns = ends_ns;
 			place = i;
 		}
+		if (derived == r->derived && (!alike_ns || ends_ns < alike_ns)) {
+			alike_ns = ends_ns;
+			alike = i;
+		}
+	}
+	/* All live: one that lets out the same goes first, and nothing is lost. So no zone that answers with another
+	 * name's address takes that name's ports away. */
+	if (first_ns > r->now_ns && first_ns != ~0ULL && alike_ns) {
+		first_ns = alike_ns;
+		place = alike;
+		expires_ns = alike_ns > expires_ns ? alike_ns : expires_ns;
 	}
 	by = &lease->by[place & (PST_LEASE_NAMES - 1)];
 	derived = pst_read_once(&by->derived);
@@ -384,6 +395,14 @@ static __always_inline enum pst_reply pst_learn_answers(const struct pst_sandbox
 
 /* ---- the packet ---- */
 
+/* What comes over lo from any other address was bound without asking (IPV6_FREEBIND). */
+static __always_inline int pst_is_of_this_host(const __u8 addr[16])
+{
+	const struct pst_always *always = pst_always_find(addr);
+
+	return pst_is_loopback(addr) || (always && always->kind == PST_ALWAYS_HOST);
+}
+
 /*
  * Does the reply come from where this resolver's replies come from? By a real device in the recorded namespace, or
  * by `lo` from a socket outside of the sandbox. Behind a translated port there is no socket to find; such a reply
@@ -402,6 +421,8 @@ __noinline int pst_reply_is_genuine(struct __sk_buff *skb, const struct pst_sand
 		return 0;
 	if (skb->ifindex != PST_IFINDEX_LO)
 		return 1;
+	if (!pst_is_of_this_host(p->source))
+		return 0;
 	__builtin_memcpy(resolver.addr, p->source, 16);
 	resolver.port = p->source_port;
 	from = pst_find_peer(skb, &resolver, p->query.addr, p->query.port);

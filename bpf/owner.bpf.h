@@ -64,9 +64,13 @@ static __always_inline struct bpf_sock *pst_find_peer(void *ctx, const struct ps
 	return pst_lookup(ctx, &t, size, query->protocol);
 }
 
-/* Connected to our end already: it came to us. `source_port` 0 (not yet known) never is. */
-static __always_inline int pst_peer_came_to_us(const struct bpf_sock *sk, __u16 source_port)
+/* Connected to our end already: it came to us. `source_port` 0 (not yet known) never is. Nor is who waits for a
+ * resolver's answer: it may be a sandbox that would learn from ours. */
+static __always_inline int pst_peer_came_to_us(const struct bpf_sock *sk, __u16 source_port,
+					       __u8 protocol)
 {
+	if (protocol == PST_UDP && source_port == PST_DNS_PORT)
+		return 0;
 	return source_port && sk->state != PST_STATE_LISTEN && sk->state != PST_STATE_CLOSE &&
 	       sk->dst_port == bpf_htons(source_port);
 }
@@ -88,7 +92,8 @@ __noinline int pst_owned_call(struct bpf_sock_addr *ctx, const struct pst_sandbo
 	if (!sk)
 		return 1;
 	owner = bpf_sk_storage_get(&pst_owners, sk, 0, 0);
-	owned = pst_peer_came_to_us(sk, source_port) || (owner && owner->sandbox == sandbox->id) ||
+	owned = pst_peer_came_to_us(sk, source_port, query->protocol) ||
+		(owner && owner->sandbox == sandbox->id) ||
 		pst_sock_ancestor(sk, sandbox->cgroup_level) == sandbox->cgroup_id;
 	bpf_sk_release(sk);
 	return owned;
@@ -109,7 +114,7 @@ __noinline int pst_owned_packet(struct __sk_buff *skb, const struct pst_sandbox 
 	sk = pst_find_peer(skb, &p->query, p->source, p->source_port);
 	if (!sk)
 		return 1;
-	owned = pst_peer_came_to_us(sk, p->source_port) ||
+	owned = pst_peer_came_to_us(sk, p->source_port, p->query.protocol) ||
 		bpf_sk_ancestor_cgroup_id(sk, (int)sandbox->cgroup_level) == sandbox->cgroup_id;
 	bpf_sk_release(sk);
 	return owned;

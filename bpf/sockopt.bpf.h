@@ -9,7 +9,10 @@
 
 #include "cgroup.bpf.h"
 
-#define PST_TCP_REPAIR 19 /* linux/tcp.h has bitfields of the host's byte order */
+#define PST_AF_INET6	  10
+#define PST_IP_FREEBIND	  15
+#define PST_IPV6_FREEBIND 78
+#define PST_TCP_REPAIR	  19 /* linux/tcp.h has bitfields of the host's byte order */
 
 static __always_inline int pst_opt_is_join(__u32 option)
 {
@@ -46,6 +49,15 @@ static __always_inline __u8 pst_refuse_option6(__u32 option)
 	return pst_opt_is_join(option) ? PST_REASON_MULTICAST : 0;
 }
 
+/* An IPv6 socket with it may send from any address: what it makes others answer, goes there. (IPv4's routes refuse.) */
+static __always_inline int pst_opt_is_freebind(const struct bpf_sockopt *ctx)
+{
+	if (!ctx->sk || ctx->sk->family != PST_AF_INET6)
+		return 0;
+	return (ctx->level == IPPROTO_IP && ctx->optname == PST_IP_FREEBIND) ||
+	       (ctx->level == IPPROTO_IPV6 && ctx->optname == PST_IPV6_FREEBIND);
+}
+
 static __always_inline int pst_set_option(struct bpf_sockopt *ctx)
 {
 	const struct pst_sandbox *sandbox = bpf_get_local_storage(&pst_sandbox, 0);
@@ -57,6 +69,8 @@ static __always_inline int pst_set_option(struct bpf_sockopt *ctx)
 	else if (ctx->level == IPPROTO_IPV6)
 		reason = pst_refuse_option6((__u32)ctx->optname);
 	else if (ctx->level == IPPROTO_TCP && ctx->optname == PST_TCP_REPAIR)
+		reason = PST_REASON_SOCKET_OPTION;
+	if (pst_opt_is_freebind(ctx))
 		reason = PST_REASON_SOCKET_OPTION;
 	if (reason)
 		return pst_refuse(sandbox, reason, &query, PST_HOOK_SOCKOPT, 0);

@@ -58,8 +58,10 @@ static uint64_t id_of(const char *name)
 {
 	uint64_t hash = DNS_SEED;
 
-	for (; *name; name++)
+	for (; *name; name++) {
 		hash = (hash ^ (uint8_t)*name) * 0x100000001b3ULL;
+		hash ^= hash >> 32;
+	}
 	return hash;
 }
 

@@ -101,7 +101,7 @@ mutant "question: something behind it" 's/return !tail;/return 1;/'
 mutant "question: something behind the OPT record" 's/== size - 11;/<= size - 11;/'
 mutant "question: an OPT record with an owner" 's/!edns.root \&\& //'
 mutant "question: the name's case is kept" 's/c = pst_lower\((q->wire\[from.*\])\);/c = \1;/'
-mutant "question: ids without dots" "s/hash = \(hash \^ '\.'\) \* PST_FNV_PRIME;//"
+mutant "question: ids without dots" "s/hash = pst_hash_char\(hash, '\.'\);//"
 mutant "reply: questions are not counted" 's/ \|\| pst_m16\(r, 4\) != 1//'
 mutant "reply: an error before a truncation" 's/if \(flags \& PST_DNS_TC\)/if (flags \& PST_DNS_TC \&\& !(flags \& PST_DNS_RCODE))/'
 mutant "reply: a bad one is learned from" '/ pst_reply_read\(/,/^}/s/if \(r->bad\)/if (0)/'
