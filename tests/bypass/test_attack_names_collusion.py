@@ -32,11 +32,7 @@ def asker(net):
         yield box
 
 
-# The packet hook asks only the helper's own resolvers whether a reply is forged.
-NOT_YET = pytest.mark.xfail(strict=True, reason="a helper that trusts another resolver may answer in its place")
-
-
-@pytest.fixture(params=[pytest.param(one, marks=[] if one == "same-resolvers" else NOT_YET) for one in HELPERS])
+@pytest.fixture(params=HELPERS)
 def helper(net, request):
     with Captive(net, HELPERS[request.param]) as box:
         yield box

@@ -30,7 +30,6 @@ def send_ping(who, option, data):
     return who.script(code=PING, option=option, source=DENIED6, target=ALLOWED6, data=data)
 
 
-@pytest.mark.xfail(strict=True, reason="IPV6_FREEBIND is not refused")
 @pytest.mark.parametrize("send", [send_udp, send_ping])
 @pytest.mark.parametrize("option", FREEBIND.values(), ids=FREEBIND)
 def test_a_denied_address_as_the_source(net, free, send, option):

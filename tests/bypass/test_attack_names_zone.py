@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: MIT
 """What the zone behind one allowed name can do to the other allowed names."""
 
-import pytest
-
 from captive import Captive
 from dnsrows import GOOD, RESOLVERS, TO4, assert_reached, assert_shut, learn
 from dnswire import QNAME, address, query
@@ -12,7 +10,6 @@ TARGET = "93.184.67.1"
 POLICY = [*RESOLVERS, "--allow", f"{GOOD}:{PORT}", "--allow", "*.wild.example.com:7001"]
 
 
-@pytest.mark.xfail(strict=True, reason="a full lease gives the place away that ends first, whatever its ports")
 def test_a_zone_that_claims_the_address_of_another_name(net, dns, free):
     """Its names have other ports and live longer: however many, the other name keeps its place."""
     with Captive(net, POLICY) as box:
