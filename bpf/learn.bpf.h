@@ -421,8 +421,6 @@ __noinline int pst_reply_is_genuine(struct __sk_buff *skb, const struct pst_sand
 		return 0;
 	if (skb->ifindex != PST_IFINDEX_LO)
 		return 1;
-	if (!pst_is_of_this_host(p->source))
-		return 0;
 	__builtin_memcpy(resolver.addr, p->source, 16);
 	resolver.port = p->source_port;
 	from = pst_find_peer(skb, &resolver, p->query.addr, p->query.port);
@@ -430,7 +428,7 @@ __noinline int pst_reply_is_genuine(struct __sk_buff *skb, const struct pst_sand
 		return q->translated;
 	outside = bpf_sk_ancestor_cgroup_id(from, (int)sandbox->cgroup_level) != sandbox->cgroup_id;
 	bpf_sk_release(from);
-	return outside;
+	return outside && pst_is_of_this_host(p->source);
 }
 
 /* Reads the message of a packet; 0: nothing is learned from it. */
