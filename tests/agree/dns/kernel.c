@@ -336,5 +336,8 @@ bool dns_kernel_left(struct dns_kernel *k, size_t place, const struct dns_leases
 	for (size_t i = 0; i < expected->count; i++)
 		same &= take(k->leases[place], expected->items[i].addr.bytes, &lease) &&
 			is_lease(&lease, &expected->items[i], expected->derived, reply->name);
-	return same & is_empty(k->leases[place]) & is_named(k, place, expected);
+	/* All of it, whatever was found before: it takes the leases away for the next. */
+	same &= is_empty(k->leases[place]);
+	same &= is_named(k, place, expected);
+	return same;
 }
