@@ -258,11 +258,7 @@ static __always_inline void pst_flow_name(struct pst_flow *flow, const struct ps
 /* The port set of a name that a live UDP flow needs: it is not swept meanwhile. */
 static __always_inline __u32 pst_learned_keep(const struct pst_sandbox *sandbox, __u64 name)
 {
-	struct pst_learned *learned = pst_learned_find(sandbox, name);
-	__u64 until_ns = bpf_ktime_get_boot_ns() + PST_UDP_IDLE_REPLIED_NS;
-
-	if (learned && pst_read_once(&learned->expires_ns) < until_ns)
-		learned->expires_ns = until_ns;
+	pst_learned_until(sandbox, name, bpf_ktime_get_boot_ns() + PST_UDP_IDLE_REPLIED_NS);
 	return pst_learned_ports(sandbox, name);
 }
 

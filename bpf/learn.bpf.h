@@ -247,6 +247,7 @@ static __always_inline enum pst_lease_added pst_lease_add(const struct pst_sandb
 		first_ns = alike_ns;
 		place = alike;
 		expires_ns = alike_ns > expires_ns ? alike_ns : expires_ns;
+		pst_learned_until(sandbox, r->learned.name, expires_ns);
 	}
 	by = &lease->by[place & (PST_LEASE_NAMES - 1)];
 	derived = pst_read_once(&by->derived);

@@ -52,6 +52,16 @@ static __always_inline struct pst_learned *pst_learned_find(const struct pst_san
 	return table ? bpf_map_lookup_elem(table, &name) : 0;
 }
 
+/* Keeps a name from being swept before that time. */
+static __always_inline void pst_learned_until(const struct pst_sandbox *sandbox, __u64 name,
+					      __u64 until_ns)
+{
+	struct pst_learned *learned = pst_learned_find(sandbox, name);
+
+	if (learned && pst_read_once(&learned->expires_ns) < until_ns)
+		learned->expires_ns = until_ns;
+}
+
 /* The port set of a name under the policy in force; 0: no rule covers it. */
 static __always_inline __u32 pst_name_ports(const struct pst_sandbox *sandbox,
 					    const struct pst_name_key *key)
