@@ -114,7 +114,7 @@ $(addprefix $(B)/,$(BPFTESTS)): $(B)/%: $(B)/obj/%.o \
 	$(call say,LINK) $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(TEST_LIBS)
 $(B)/tests/agree/agree: $(call obj,$(wildcard tests/agree/*.c) $(call room,$(PURE) kern) $(TESTLIB))
 	$(call say,LINK) $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(LIBS)
-$(B)/tests/agree/dns/agree: $(call obj,$(wildcard tests/agree/dns/*.c) \
+$(B)/tests/agree/dns/agree: $(call obj,$(wildcard tests/agree/dns/*.c) tests/agree/options.c \
 		$(call room,base policy table dns) $(TESTLIB))
 	$(call say,LINK) $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(BENCH): $(B)/bench/%: $(B)/obj/tests/bench/%.o \

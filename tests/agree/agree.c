@@ -5,7 +5,6 @@
  * Any difference in verdict, step, reason, rule or name fails. The seed is printed: -s repeats a run.
  */
 #include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,19 +13,14 @@
 #include "base/loop.h"
 #include "events/words.h"
 #include "tests/agree/agree.h"
+#include "tests/agree/options.h"
 
 #define MAX_SHOWN  5
 #define MAX_FAILED 100 /* so many tell as much as all would */
 #define PLACES	   32
 
-struct options {
-	uint64_t seed;
-	uint64_t queries;
-	bool native_only;
-};
-
 struct run {
-	struct options options;
+	struct agree_options options;
 	struct agree_kernel *kernel; /* NULL: native only */
 	struct agree_case *now;
 	uint64_t seed; /* of the case */
@@ -172,40 +166,19 @@ static int run_all(struct run *run)
 	int r = 0;
 
 	for (run->seed = run->options.seed;
-	     !r && run->failed < MAX_FAILED && run->passed + run->failed < run->options.queries;
+	     !r && run->failed < MAX_FAILED && run->passed + run->failed < run->options.count;
 	     run->seed++)
 		r = judge_case(run);
 	return r;
 }
 
-static bool parse(int argc, char **argv, struct options *options)
-{
-	int option;
-
-	while ((option = getopt(argc, argv, "s:n:N")) >= 0)
-		switch (option) {
-		case 's':
-			options->seed = strtoull(optarg, NULL, 0);
-			break;
-		case 'n':
-			options->queries = strtoull(optarg, NULL, 0);
-			break;
-		case 'N':
-			options->native_only = true;
-			break;
-		default:
-			return false;
-		}
-	return optind == argc;
-}
-
 int main(int argc, char **argv)
 {
-	struct run run = {.options = {.seed = loop_wall_ns(), .queries = 1000000}};
+	struct run run = {.options = {.seed = loop_wall_ns(), .count = 1000000}};
 	bool reached, closed;
 	int r = 0;
 
-	if (!parse(argc, argv, &run.options)) {
+	if (!agree_options_parse(argc, argv, &run.options)) {
 		fprintf(stderr, "usage: agree [-s SEED] [-n QUERIES] [-N]\n");
 		return 2;
 	}
@@ -221,8 +194,8 @@ int main(int argc, char **argv)
 	if (r)
 		fprintf(stderr, "agree: seed %llu: %s\n", (unsigned long long)run.seed,
 			strerror(-r));
-	reached = (run.options.queries < 100000 || reached_all(&run)) &&
-		  (run.options.queries < 1000000 || reached_all_places(&run));
+	reached = (run.options.count < 100000 || reached_all(&run)) &&
+		  (run.options.count < 1000000 || reached_all_places(&run));
 	printf("agreement: %llu passed, %llu failed\n", (unsigned long long)run.passed,
 	       (unsigned long long)run.failed);
 	agree_kernel_free(run.kernel);

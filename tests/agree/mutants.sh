@@ -29,7 +29,7 @@ int agree_kernel(struct agree_kernel *k, const struct agree_tables *t, const str
 		 struct pst_decision *d) { (void)k; (void)t; (void)q; (void)d; return -ENOTSUP; }
 C
 for source in user/base/*.c user/policy/*.c user/table/*.c user/events/words.c \
-	tests/agree/agree.c tests/agree/closed.c tests/agree/generate.c tests/agree/rows.c; do
+	tests/agree/agree.c tests/agree/closed.c tests/agree/generate.c tests/agree/options.c tests/agree/rows.c; do
 	"$cc" "${flags[@]}" -c "$source" -o "$work/common/$(tr / _ <<<"$source").o"
 done
 "$cc" "${flags[@]}" -c "$work/no_kernel.c" -o "$work/native/no_kernel.o"

@@ -5,7 +5,6 @@
  * recorded of it, or in an outcome, an address, a TTL or the steps it took fails. The seed is printed: -s repeats it.
  */
 #include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,18 +12,14 @@
 #include "base/addr.h"
 #include "base/loop.h"
 #include "tests/agree/dns/dns.h"
+#include "tests/agree/options.h"
 
 #define MAX_SHOWN 3
 #define ENOUGH	  20 /* differences after which more say nothing more */
 #define POLICIES  24
 
-struct options {
-	uint64_t seed, count;
-	bool native_only;
-};
-
 struct run {
-	struct options options;
+	struct agree_options options;
 	struct dice dice;
 	struct dns_rules rules[POLICIES];
 	struct dns_always always;
@@ -363,27 +358,6 @@ static int prepare(struct run *run)
 	return r;
 }
 
-static bool parse(int argc, char **argv, struct options *options)
-{
-	int option;
-
-	while ((option = getopt(argc, argv, "s:n:N")) >= 0)
-		switch (option) {
-		case 's':
-			options->seed = strtoull(optarg, NULL, 0);
-			break;
-		case 'n':
-			options->count = strtoull(optarg, NULL, 0);
-			break;
-		case 'N':
-			options->native_only = true;
-			break;
-		default:
-			return false;
-		}
-	return optind == argc;
-}
-
 int main(int argc, char **argv)
 {
 	static struct run run = {.options = {.count = 100000}};
@@ -391,7 +365,7 @@ int main(int argc, char **argv)
 	int r;
 
 	run.options.seed = loop_wall_ns();
-	if (!parse(argc, argv, &run.options)) {
+	if (!agree_options_parse(argc, argv, &run.options)) {
 		fprintf(stderr, "usage: agree [-s SEED] [-n COUNT] [-N]\n");
 		return 2;
 	}

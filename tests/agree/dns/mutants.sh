@@ -27,7 +27,7 @@ int dns_kernel_replies(struct dns_kernel *k) { (void)k; return -ENOTSUP; }
 C
 flags=(-std=gnu11 -O1 -Iinclude -Iuser -I. -D_GNU_SOURCE=)
 for source in user/base/*.c user/policy/*.c user/table/*.c user/dns/*.c tests/lib/dns_wire.c \
-	tests/agree/dns/{agree,leases,names,questions,replies}.c; do
+	tests/agree/options.c tests/agree/dns/{agree,leases,names,questions,replies}.c; do
 	"$cc" "${flags[@]}" -c "$source" -o "$work/common/$(tr / _ <<<"$source").o"
 done
 "$cc" "${flags[@]}" -c "$work/stub/no_kernel.c" -o "$work/stub/no_kernel.o"
