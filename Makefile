@@ -130,6 +130,7 @@ $(addprefix $(B)/asan/,$(FUZZERS)): $(B)/asan/%: $(B)/asan/obj/%.o \
 # What the end-to-end tests run inside a sandbox: static, so that it needs nothing there.
 $(B)/tests/tools/%: tests/lib/tools/%.c tests/lib/tools/tool.h
 	$(call say,LINK) $(CC) $(BASE) $(CFLAGS) -static -o $@ $<
+$(B)/tests/tools/uring $(B)/tests/tools/uringdns: tests/lib/tools/uring.h
 $(B)/tests/tools/musl/%: tests/lib/musl/%.c
 	$(call say,LINK) musl-gcc -std=gnu11 $(WARN) $(CFLAGS) -static -o $@ $<
 
