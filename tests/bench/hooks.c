@@ -37,7 +37,7 @@ static void burst(struct bench_session *session, const int *program, int at,
 		uint64_t count = after.count - before[i].count;
 
 		ns[i][at] = count ? (double)(after.ns - before[i].ns) / (double)count : 0;
-		runs[i] = (double)count / bench_op_operations(session->op);
+		runs[i] = (double)count / bench_ops[session->op].operations;
 	}
 }
 
@@ -55,9 +55,9 @@ static void measure(const struct hooks *hooks, enum bench_op op, enum mode mode)
 	for (enum bench_hook i = 0; i < BENCH_HOOK_COUNT; i++) {
 		if (runs[i] < 0.5)
 			continue;
-		bench_sample(bench_median(ns[i], BENCH_BURSTS), "hook.%s.%s.%s", bench_op_name(op),
+		bench_sample(bench_median(ns[i], BENCH_BURSTS), "hook.%s.%s.%s", bench_ops[op].name,
 			     bench_hook_name(i), mode_name[mode]);
-		bench_sample(runs[i], "runs.%s.%s.%s", bench_op_name(op), bench_hook_name(i),
+		bench_sample(runs[i], "runs.%s.%s.%s", bench_ops[op].name, bench_hook_name(i),
 			     mode_name[mode]);
 	}
 }

@@ -54,7 +54,7 @@ static double time_bursts(const struct bench_traffic *traffic, enum bench_op op)
 		uint64_t start = bench_now_ns();
 
 		bench_session_burst(&session);
-		ns[i] = (double)(bench_now_ns() - start) / bench_op_operations(op);
+		ns[i] = (double)(bench_now_ns() - start) / bench_ops[op].operations;
 	}
 	bench_session_close(&session);
 	return bench_median(ns, BENCH_BURSTS);
@@ -72,7 +72,7 @@ static void measure(struct rates *rates, enum bench_op op, enum mode mode)
 	bench_enter_cgroup(rates->home);
 	if (mode == NFT)
 		nft(drop, NULL);
-	bench_sample(ns, "rate.%s.%s", bench_op_name(op), mode_name[mode]);
+	bench_sample(ns, "rate.%s.%s", bench_ops[op].name, mode_name[mode]);
 }
 
 static void open_all(struct rates *rates, char **argv, unsigned count)

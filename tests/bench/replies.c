@@ -64,12 +64,13 @@ static void time_calls(const struct replies *replies, enum bench_name_op op, enu
 		uint64_t start = bench_now_ns();
 
 		bench_talk_burst(&talk);
-		ns[i] = (double)(bench_now_ns() - start) / bench_name_op_operations(op);
+		ns[i] = (double)(bench_now_ns() - start) / bench_name_ops[op].operations;
 		bench_talk_forget(&talk);
 	}
 	bench_talk_close(&talk);
 	bench_enter_cgroup(replies->home);
-	bench_sample(bench_median(ns, BURSTS), "op.%s.%s", bench_name_op_name(op), mode_name[mode]);
+	bench_sample(bench_median(ns, BURSTS), "op.%s.%s", bench_name_ops[op].name,
+		     mode_name[mode]);
 }
 
 static double mean_run(int program, const struct bench_runs *before)
@@ -98,8 +99,9 @@ static void time_hooks(const struct replies *replies, enum bench_name_op op, enu
 	}
 	bench_talk_close(&talk);
 	bench_enter_cgroup(replies->home);
-	bench_sample(bench_median(in, BURSTS), "in.%s.%s", bench_name_op_name(op), mode_name[mode]);
-	bench_sample(bench_median(out, BURSTS), "out.%s.%s", bench_name_op_name(op),
+	bench_sample(bench_median(in, BURSTS), "in.%s.%s", bench_name_ops[op].name,
+		     mode_name[mode]);
+	bench_sample(bench_median(out, BURSTS), "out.%s.%s", bench_name_ops[op].name,
 		     mode_name[mode]);
 }
 

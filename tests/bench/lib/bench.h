@@ -18,6 +18,12 @@
 /* Where the peers listen, whichever address they are called at. */
 #define BENCH_PORT 7000
 
+/* An operation that a benchmark times. */
+struct bench_kind {
+	const char *name;
+	unsigned operations; /* of a burst */
+};
+
 /* An allowed prefix. No two overlap, and none touches what is always denied. */
 struct bench_cidr {
 	uint32_t base; /* host order */

@@ -14,24 +14,11 @@
 #define FRESH_ADDRESS (21U << 24)     /* those that no reply gave before */
 #define WARM	      200
 
-static const struct {
-	const char *name;
-	unsigned operations;
-} ops[BENCH_NAME_OP_COUNT] = {
+const struct bench_kind bench_name_ops[BENCH_NAME_OP_COUNT] = {
 #define X(NAME, text, number) [BENCH_NAME_OP_##NAME] = {.name = text, .operations = number},
 	BENCH_NAME_OPS(X)
 #undef X
 };
-
-const char *bench_name_op_name(enum bench_name_op op)
-{
-	return ops[op].name;
-}
-
-unsigned bench_name_op_operations(enum bench_name_op op)
-{
-	return ops[op].operations;
-}
 
 uint32_t bench_address(unsigned i)
 {
@@ -141,7 +128,7 @@ void bench_resolve(struct bench_talk *talk, unsigned name, uint32_t addr)
 
 static void resolve_next(struct bench_talk *talk)
 {
-	unsigned i = talk->count, burst = ops[talk->op].operations;
+	unsigned i = talk->count, burst = bench_name_ops[talk->op].operations;
 	/* A burst's names are spread over all of them. */
 	unsigned name = i % burst * (talk->names / burst);
 
@@ -236,7 +223,7 @@ void bench_talk_open(struct bench_talk *talk)
 
 void bench_talk_burst(struct bench_talk *talk)
 {
-	for (unsigned i = 0; i < ops[talk->op].operations; i++)
+	for (unsigned i = 0; i < bench_name_ops[talk->op].operations; i++)
 		operate(talk);
 }
 

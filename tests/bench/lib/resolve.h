@@ -43,8 +43,7 @@ struct bench_talk {
 		learned; /* emptied between bursts where the operation says new; -1: there is none */
 };
 
-const char *bench_name_op_name(enum bench_name_op op);
-unsigned bench_name_op_operations(enum bench_name_op op);
+extern const struct bench_kind bench_name_ops[BENCH_NAME_OP_COUNT];
 /* The i-th of the addresses that are called, in host order; the first is also the echo's. */
 uint32_t bench_address(unsigned i);
 /* Makes the peers in the namespace `server`, then moves to `client`. */

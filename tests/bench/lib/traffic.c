@@ -14,24 +14,11 @@
  * every address was called once. */
 #define WARM_OPERATIONS 1000
 
-static const struct {
-	const char *name;
-	unsigned operations;
-} ops[BENCH_OP_COUNT] = {
+const struct bench_kind bench_ops[BENCH_OP_COUNT] = {
 #define X(NAME, text, number) [BENCH_OP_##NAME] = {.name = text, .operations = number},
 	BENCH_OPS(X)
 #undef X
 };
-
-const char *bench_op_name(enum bench_op op)
-{
-	return ops[op].name;
-}
-
-unsigned bench_op_operations(enum bench_op op)
-{
-	return ops[op].operations;
-}
 
 static int new_socket(int type)
 {
@@ -191,7 +178,7 @@ void bench_session_open(struct bench_session *session, const struct bench_traffi
 
 void bench_session_burst(struct bench_session *session)
 {
-	for (unsigned i = 0; i < ops[session->op].operations; i++)
+	for (unsigned i = 0; i < bench_ops[session->op].operations; i++)
 		operate(session);
 }
 

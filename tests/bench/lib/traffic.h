@@ -38,8 +38,7 @@ struct bench_session {
 	unsigned at; /* the next address */
 };
 
-const char *bench_op_name(enum bench_op op);
-unsigned bench_op_operations(enum bench_op op);
+extern const struct bench_kind bench_ops[BENCH_OP_COUNT];
 /* Makes the peers in the namespace `server`, then moves to `client`. */
 void bench_traffic_open(struct bench_traffic *traffic, const char *server, const char *client,
 			unsigned count);
