@@ -60,3 +60,9 @@ def named_packets(net):
     """The same with privileges, without the socket hooks."""
     with PacketCaptive(net, NAMED) as captive:
         yield captive
+
+
+@pytest.fixture(params=["hooks", "packets-alone"])
+def box(request):
+    """Both in turn."""
+    return request.getfixturevalue("named" if request.param == "hooks" else "named_packets")

@@ -24,15 +24,8 @@ SOL_UDP, UDP_CORK, UDP_SEGMENT = 17, 1, 103
 MSG_MORE, MSG_CONFIRM, MSG_PROBE, MSG_ZEROCOPY, MSG_DONTROUTE = 0x8000, 0x800, 0x10, 0x4000000, 4
 AF = {"4": (4, TO4), "6": (6, TO6), "mapped": (6, MAPPED)}
 
-
-@pytest.fixture(params=["hooks", "packets-alone"])
-def box(request):
-    return request.getfixturevalue("named" if request.param == "hooks" else "named_packets")
-
-
-@pytest.fixture(autouse=True)
-def silent(dns):
-    dns.answer = lambda asked: ()
+# The resolver says nothing unless a test tells it to.
+pytestmark = pytest.mark.usefixtures("dns")
 
 
 def only_asked_arrives(net, box, send):

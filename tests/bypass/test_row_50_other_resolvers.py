@@ -13,15 +13,8 @@ from postern import assert_denied, flow, sandboxed, tool
 ASKED, BAD = query(GOOD).hex(), query(OFF).hex()
 TARGET = "93.184.50.1"
 
-
-@pytest.fixture(params=["hooks", "packets-alone"])
-def box(request):
-    return request.getfixturevalue("named" if request.param == "hooks" else "named_packets")
-
-
-@pytest.fixture(autouse=True)
-def silent(dns):
-    dns.answer = lambda asked: ()
+# The resolver says nothing unless a test tells it to.
+pytestmark = pytest.mark.usefixtures("dns")
 
 
 @pytest.mark.parametrize("resolver", [RESOLVER4, RESOLVER6, "::ffff:" + RESOLVER4])
@@ -127,19 +120,23 @@ def test_an_own_resolver_elsewhere(net, free, box, address):
 NAT64 = "64:ff9b::b935:35"  # RESOLVER4, as a translator would take it out
 
 
+def assert_shut_through_a_translator(net, free, box):
+    since = net.mark()
+    assert free.knock(to=[NAT64, 53], data=BAD) == "ok"
+    net.await_seen(dst=NAT64, port=53, since=since)
+    net.fence()
+    since = net.mark()
+    assert box.knock(to=[NAT64, 53], data=BAD) == "EPERM"
+    net.fence()
+    assert not net.seen(dst=NAT64, port=53, since=since)
+
+
 @pytest.mark.parametrize("rule", [[], ["--allow", RESOLVER4], ["--allow", "185.53.0.0/24"]])
 def test_the_resolver_through_a_translator(net, free, rule):
     """An address rule that covers the resolver does not open the gate; nor does it in the other reading."""
     with Captive(net, [*NAMED, *rule]) as box:
         assert box.knock(to=TO4, data=BAD) == "EPERM"
-        since = net.mark()
-        assert free.knock(to=[NAT64, 53], data=BAD) == "ok"
-        net.await_seen(dst=NAT64, port=53, since=since)
-        net.fence()
-        since = net.mark()
-        assert box.knock(to=[NAT64, 53], data=BAD) == "EPERM"
-        net.fence()
-        assert not net.seen(dst=NAT64, port=53, since=since)
+        assert_shut_through_a_translator(net, free, box)
 
 
 def test_a_lease_of_the_resolver_does_not_open_the_gate(net, dns, free):
@@ -152,11 +149,4 @@ def test_a_lease_of_the_resolver_does_not_open_the_gate(net, dns, free):
         for payload in (BAD, b"tunnel".hex()):
             assert nothing_arrives(net, box, lambda who, p=payload: who.knock(to=TO4, data=p)) == "EPERM"
         assert box.call(to=TO4, seconds=0.3) == "EPERM"
-        since = net.mark()
-        assert free.knock(to=[NAT64, 53], data=BAD) == "ok"
-        net.await_seen(dst=NAT64, port=53, since=since)
-        net.fence()
-        since = net.mark()
-        assert box.knock(to=[NAT64, 53], data=BAD) == "EPERM"
-        net.fence()
-        assert not net.seen(dst=NAT64, port=53, since=since)
+        assert_shut_through_a_translator(net, free, box)
