@@ -325,18 +325,15 @@ static __always_inline struct pst_decision pst_soften(const struct pst_sandbox *
 	return d;
 }
 
-/* Port 53 of a trusted resolver, also one that is reached through a translator. */
+/* A trusted resolver's address, also as a translator makes it; `cidr` is the address's own row. */
 static __always_inline int pst_is_resolver(const struct pst_sandbox *sandbox,
-					   const struct pst_cidr *cidr,
-					   const struct pst_query *query)
+					   const struct pst_cidr *cidr, const __u8 addr[16])
 {
 	__u8 embedded[16];
 
-	if (!pst_is_dns(query))
-		return 0;
 	if (cidr->flags & PST_CIDR_RESOLVER)
 		return 1;
-	if (!pst_embedded(query->addr, embedded))
+	if (!pst_embedded(addr, embedded))
 		return 0;
 	cidr = pst_cidr_find(sandbox, embedded);
 	return cidr && cidr->flags & PST_CIDR_RESOLVER;
@@ -356,7 +353,7 @@ PST_FUNCTION __u64 pst_judge_steps(const struct pst_sandbox *sandbox, const stru
 	cidr = pst_cidr_find(sandbox, query->addr);
 	if (!always || !cidr)
 		return pst_pack(pst_failed());
-	resolver = pst_is_resolver(sandbox, cidr, query);
+	resolver = pst_is_dns(query) && pst_is_resolver(sandbox, cidr, query->addr);
 	if (!resolver && (always->kind == PST_ALWAYS_HOST || pst_is_loopback(query->addr)))
 		return pst_pack(pst_judge_loopback(sandbox));
 	if (resolver && pst_judge_dns(sandbox, query, &d))

@@ -248,11 +248,10 @@ struct pst_reading {
 	__u8 m[PST_DNS_MAX_MESSAGE +
 	       64]; /* indexed with a mask; what is read behind it stays inside */
 	__u32 size;
-	__u32 at;      /* the next record */
-	__u32 bad;     /* 1: nothing is learned from this message */
-	__u32 records; /* not yet read */
-	__u32 steps;   /* left to compare names with */
-	__u32 a, b;    /* where two names are compared */
+	__u32 at;    /* the next record */
+	__u32 bad;   /* 1: nothing is learned from this message */
+	__u32 steps; /* left to compare names with */
+	__u32 a, b;  /* where two names are compared */
 	__u32 same;
 	__u32 target; /* the end of the chain so far */
 	__u32 ttl;    /* the smallest on the chain */

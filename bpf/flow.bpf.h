@@ -19,13 +19,6 @@
 /* The generation of an entry that is being written: newer than any. */
 #define PST_FLOW_CLAIMED (~0ULL)
 
-static __always_inline int pst_same_addr(const __u8 a[16], const __u8 b[16])
-{
-	const __u64 *x = (const __u64 *)a, *y = (const __u64 *)b;
-
-	return x[0] == y[0] && x[1] == y[1];
-}
-
 /* Does the policy let this peer open connections towards the sandbox? */
 static __always_inline int pst_inbound_admits(const struct pst_sandbox *sandbox,
 					      const __u8 peer[16])

@@ -54,10 +54,6 @@ PST_ASSERT("bytes are compared as little-endian words", __BYTE_ORDER__ == __ORDE
 
 /* ---- room ---- */
 
-struct pst_lease_sweep {
-	struct pst_reading *r;
-};
-
 /* Worth its room: it lives, and some rule may want it (what no rule covers makes way for what one does). */
 static __always_inline int pst_lease_is_wanted(__u64 derived, __u64 ends_ns,
 					       const struct pst_reading *r)
@@ -76,7 +72,7 @@ static __always_inline int pst_lease_is_wanted(__u64 derived, __u64 ends_ns,
  * and makes the lease anew; or this one sees the new time, and lets go.
  */
 static long pst_sweep_lease(struct bpf_map *map, struct pst_addr *addr, struct pst_lease *lease,
-			    struct pst_lease_sweep *sweep)
+			    struct pst_reading_walk *sweep)
 {
 	__u64 was[PST_LEASE_NAMES], ends_ns[PST_LEASE_NAMES];
 	int claimed = 0, wanted = 0;
@@ -108,7 +104,7 @@ static long pst_sweep_lease(struct bpf_map *map, struct pst_addr *addr, struct p
 }
 
 static long pst_sweep_learned(struct bpf_map *map, __u64 *name, struct pst_learned *learned,
-			      struct pst_lease_sweep *sweep)
+			      struct pst_reading_walk *sweep)
 {
 	if (pst_read_once(&learned->expires_ns) <= sweep->r->now_ns)
 		bpf_map_delete_elem(map, name);
@@ -119,7 +115,7 @@ static long pst_sweep_learned(struct bpf_map *map, __u64 *name, struct pst_learn
 __noinline int pst_sweep_leases(const struct pst_sandbox *sandbox)
 {
 	struct pst_reading *r = pst_reading_here();
-	struct pst_lease_sweep sweep = {.r = r};
+	struct pst_reading_walk sweep = {.r = r};
 	void *leases, *names;
 	struct pst_quota *quota;
 
@@ -506,14 +502,11 @@ pst_reply_claim(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
 	return 0;
 }
 
-/* Also what a translator makes of it. */
 static __always_inline int pst_is_trusted(const struct pst_sandbox *sandbox, const __u8 addr[16])
 {
-	struct pst_query query __attribute__((aligned(8))) = {.dns = 1};
 	const struct pst_cidr *cidr = pst_cidr_find(sandbox, addr);
 
-	__builtin_memcpy(query.addr, addr, 16);
-	return cidr && pst_is_resolver(sandbox, cidr, &query);
+	return cidr && pst_is_resolver(sandbox, cidr, addr);
 }
 
 /* A datagram from port 53 for a sandbox that learns. Nothing here keeps the packet from the application. */

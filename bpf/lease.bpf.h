@@ -10,13 +10,6 @@
 
 #define PST_SECOND_NS 1000000000ULL
 
-static __always_inline int pst_same_words(const void *a, const void *b)
-{
-	const __u64 *x = a, *y = b;
-
-	return x[0] == y[0] && x[1] == y[1];
-}
-
 static __always_inline __u64 pst_read_once(const __u64 *word)
 {
 	return *(const volatile __u64 *)word;
@@ -134,7 +127,7 @@ static __always_inline __u32 pst_lease_ports(const struct pst_sandbox *sandbox,
 
 	*expired = (__u32)(entry >> 32);
 	/* Given to another address meanwhile. */
-	return pst_same_words(lease->addr, addr) ? (__u32)entry : 0;
+	return pst_same_addr(lease->addr, addr) ? (__u32)entry : 0;
 }
 PST_ASSERT("PST_LEASE_NAMES is a power of two", (PST_LEASE_NAMES & (PST_LEASE_NAMES - 1)) == 0);
 

@@ -256,6 +256,13 @@ static __always_inline int pst_addr_is_mapped(const __u8 addr[16])
 	return !word[0] && !word[1] && word[2] == __builtin_bswap32(0xffff);
 }
 
+static __always_inline int pst_same_addr(const __u8 a[16], const __u8 b[16])
+{
+	const __u64 *x = (const __u64 *)a, *y = (const __u64 *)b;
+
+	return x[0] == y[0] && x[1] == y[1];
+}
+
 static const struct pst_always pst_always_open = {.kind = PST_ALWAYS_OPEN};
 
 static __always_inline const struct pst_always *pst_always_find(const __u8 addr[16])

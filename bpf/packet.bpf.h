@@ -13,6 +13,8 @@
 #include <bpf/bpf_endian.h>
 #include "pst_abi.h"
 
+#define PST_AF_INET	  2
+#define PST_AF_INET6	  10
 #define PST_ETH_IPV4	  0x0800
 #define PST_ETH_IPV6	  0x86dd
 #define PST_ECHO4	  8

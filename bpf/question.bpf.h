@@ -11,7 +11,6 @@
 #include "lease.bpf.h"
 #include "report.bpf.h"
 
-#define PST_AF_INET    2
 #define PST_HASH_PRIME 0x9e3779b97f4a7c15ULL
 
 /* What a question is found again by. */
@@ -204,7 +203,6 @@ static __always_inline __u8 pst_question_judge(struct __sk_buff *skb, struct pst
 {
 	const struct pst_name *name;
 
-	q->key.prefixlen = 0;
 	q->name = sandbox->seed;
 	if (!pst_question_read(skb, (__u64)place.offset << 32 | place.size, h, q)) {
 		q->key.prefixlen = 0;
@@ -286,8 +284,8 @@ __noinline __u64 pst_ask(struct __sk_buff *skb, const struct pst_sandbox *sandbo
 	if (d.verdict == PST_VERDICT_GATE)
 		d = pst_gate_answer(sandbox, reason, d.rule);
 	if (d.verdict != PST_VERDICT_ALLOW)
-		pst_report(sandbox, &p->query, pst_pack(d), PST_HOOK_EGRESS | IPPROTO_UDP << 8,
-			   q ? &q->key : 0);
+		pst_report(sandbox, &p->query, pst_pack(d),
+			   pst_hook_of(PST_HOOK_EGRESS, IPPROTO_UDP), q ? &q->key : 0);
 	if (q)
 		pst_question_let_go(q, pst_is_learned_from(sandbox, q, reason) ? now_ns : 0);
 	return pst_pack(d);

@@ -14,7 +14,6 @@
 #include "flow.bpf.h"
 #include "report.bpf.h"
 
-#define PST_AF_INET6	       10
 #define PST_STATE_TIME_WAIT    6
 #define PST_STATE_NEW_SYN_RECV 12
 

@@ -9,7 +9,6 @@
 
 #include "cgroup.bpf.h"
 
-#define PST_AF_INET6	  10
 #define PST_IP_FREEBIND	  15
 #define PST_IPV6_FREEBIND 78
 #define PST_TCP_REPAIR	  19 /* linux/tcp.h has bitfields of the host's byte order */

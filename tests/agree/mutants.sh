@@ -197,7 +197,7 @@ kernel_mutant "lease: what an older policy said still holds" $lease 's/if \(!PST
 kernel_mutant "lease: written back without its ports" $lease 's/derived = PST_DERIVED\(sandbox->generation, ports\);/derived = PST_DERIVED(sandbox->generation, 0ULL);/'
 kernel_mutant "lease: a place that is being written counts" $lease 's/if \(!derived \|\| derived == PST_CLAIMED\)/if (!derived)/'
 kernel_mutant "lease: a free place counts" $lease 's/if \(!derived \|\| derived == PST_CLAIMED\)/if (derived == PST_CLAIMED)/'
-kernel_mutant "lease: given to another address" $lease 's/pst_same_words\(lease->addr, addr\)/1/'
+kernel_mutant "lease: given to another address" $lease 's/pst_same_addr\(lease->addr, addr\)/1/'
 kernel_mutant "lease: an id that is another name's" $lease 's/return pst_read_once\(\&learned->name\) == name \? ports : 0;/return ports;/'
 kernel_mutant "lease: the first place for all" $lease 's/lease->by\[i \& \(PST_LEASE_NAMES - 1\)\]/lease->by[0]/'
 kernel_mutant "lease: the rule's number for its port set" $lease 's/row \? row->ports : 0/row ? row->rule : 0/'
