@@ -56,21 +56,6 @@ static struct policy_dest dest_of_name(const struct pst_event *event, const char
 	return dest;
 }
 
-void advise_lack(const struct policy *policy, const struct policy_rule *nearest,
-		 const struct addr *a, const char *name, char note[RECORD_NOTE_MAX])
-{
-	char entry[POLICY_DEST_TEXT_MAX];
-
-	if (*name) {
-		explain_nearest_name(policy, name, note, RECORD_NOTE_MAX);
-		return;
-	}
-	snprintf(note, RECORD_NOTE_MAX, "nearest rule \"%s\" %s",
-		 nearest->text ? nearest->text : policy_dest_print(&nearest->dest, entry),
-		 cidr_contains(&nearest->dest.cidr, a) ? "covers the address on other ports only"
-						       : "is for other addresses");
-}
-
 static const struct policy_rule *find_nearest(const struct policy *policy,
 					      const struct pst_event *event, const char *name)
 {
@@ -89,7 +74,7 @@ static void advise_nearest(const struct policy *policy, const struct policy_rule
 		return;
 	policy_rule_label(policy, (unsigned)(nearest - policy->rules) + 1, advice->nearest,
 			  sizeof(advice->nearest));
-	advise_lack(policy, nearest, &a, name, advice->note);
+	explain_nearest_text(nearest, &a, name, advice->note, sizeof(advice->note));
 }
 
 /* The same edit as `explain` proposes. */

@@ -10,8 +10,4 @@
 void advise(const struct explain_input *in, const struct pst_event *event, const char *name,
 	    struct record_advice *ret_advice);
 
-/* What the nearest rule lacks, as a sentence that begins with `nearest rule "..." `. name: "" when `a` was asked about. */
-void advise_lack(const struct policy *policy, const struct policy_rule *nearest,
-		 const struct addr *a, const char *name, char note[RECORD_NOTE_MAX]);
-
 #endif

@@ -7,11 +7,12 @@
 #include "base/buf.h"
 #include "base/io.h"
 #include "base/log.h"
-#include "cli/advice.h"
 #include "cli/cli.h"
 #include "cli/host.h"
 #include "cli/options.h"
+#include "events/record.h"
 #include "events/words.h"
+#include "table/explain_fix.h"
 
 static const char help[] =
 	"Usage: postern explain [-o json] (--policy FILE | SANDBOX) DEST\n"
@@ -48,7 +49,7 @@ struct answer {
 	char address[CIDR_TEXT_MAX];
 	char rule[RECORD_LABEL_MAX];
 	char nearest[RECORD_LABEL_MAX];
-	char lack[RECORD_NOTE_MAX]; /* what the nearest rule lacks: "does not cover subdomains" */
+	const char *lack; /* what the nearest rule lacks: "does not cover subdomains" */
 	unsigned port;
 	const char *protocol;
 };
@@ -65,20 +66,6 @@ static const char *protocol_of(const struct policy_dest *dest)
 	return words_protocol(dest->protocols);
 }
 
-static void fill_lack(struct answer *answer, const struct policy *policy,
-		      const struct policy_dest *dest)
-{
-	char note[RECORD_NOTE_MAX];
-	const char *quote;
-
-	answer->lack[0] = '\0';
-	if (!answer->report.nearest)
-		return;
-	advise_lack(policy, answer->report.nearest, &dest->cidr.addr, answer->report.name, note);
-	quote = strrchr(note, '"');
-	snprintf(answer->lack, sizeof(answer->lack), "%s", quote ? quote + 1 : "");
-}
-
 static void fill_answer(struct answer *answer, const struct policy *policy,
 			const struct policy_dest *dest)
 {
@@ -92,7 +79,9 @@ static void fill_answer(struct answer *answer, const struct policy *policy,
 			  sizeof(answer->rule));
 	policy_rule_label(policy, rule_number(policy, answer->report.nearest), answer->nearest,
 			  sizeof(answer->nearest));
-	fill_lack(answer, policy, dest);
+	if (answer->report.nearest)
+		answer->lack =
+			explain_lack(answer->report.nearest, &dest->cidr.addr, answer->report.name);
 }
 
 static void print_field(struct buf *out, const char *name, const char *value)
@@ -139,7 +128,7 @@ static void print_text(const struct answer *a, struct buf *out)
 	if (a->rule[0])
 		buf_printf(out, "  rule     %s\n", a->rule);
 	if (a->nearest[0])
-		buf_printf(out, "  nearest  %s:%s\n", a->nearest, a->lack);
+		buf_printf(out, "  nearest  %s: %s\n", a->nearest, a->lack);
 	if (a->report.fix[0])
 		buf_printf(out, "  fix      %s\n", a->report.fix);
 }

@@ -66,11 +66,4 @@ struct explain_report {
 int explain_dest(const struct explain_input *in, const struct policy_dest *dest,
 		 struct explain_report *ret_report, struct error *err);
 
-/*
- * What to tell of a name that was denied: `nearest rule "github.com" does not cover subdomains`; "" when no rule
- * comes near. name: lower-case A-labels without trailing dot. Returns 0; text that does not fit is cut. A sentence
- * about ports means that a rule covers the name: a question for it passes the gate.
- */
-int explain_nearest_name(const struct policy *policy, const char *name, char *text, size_t size);
-
 #endif

@@ -13,6 +13,15 @@ const struct policy_rule *explain_nearest(const struct policy *policy,
  * at least two and more than a public suffix. NULL: none comes close. */
 const struct policy_rule *explain_nearest_pattern(const struct policy *policy, const char *name);
 
+/*
+ * What the nearest rule lacks: "does not cover subdomains", "covers the address on other ports only". name: lower-case
+ * A-labels without trailing dot, when a pattern is the nearest; `a`, when a prefix is.
+ */
+const char *explain_lack(const struct policy_rule *nearest, const struct addr *a, const char *name);
+/* As a sentence: `nearest rule "github.com" does not cover subdomains`. What does not fit is cut. */
+void explain_nearest_text(const struct policy_rule *nearest, const struct addr *a, const char *name,
+			  char *text, size_t size);
+
 /* Whether an allow rule covers the name, on whatever ports: a plain question for it passes the gate. */
 bool explain_covers_name(const struct policy *policy, const char *name);
 

@@ -121,13 +121,18 @@ const struct policy_rule *explain_nearest_pattern(const struct policy *policy, c
 
 bool explain_covers_name(const struct policy *policy, const char *name)
 {
-	const struct policy_rule *nearest = explain_nearest_pattern(policy, name);
+	for (size_t i = 0; i < policy->n_rules; i++) {
+		const struct policy_rule *rule = &policy->rules[i];
 
-	return nearest && domain_matches(&nearest->dest.domain, name);
+		if (rule->verdict == PST_VERDICT_ALLOW && rule->dest.kind == POLICY_DEST_NAME &&
+		    domain_matches(&rule->dest.domain, name))
+			return true;
+	}
+	return false;
 }
 
 /* What keeps the pattern from allowing what was asked. */
-static const char *describe_lack(const struct policy_dest *dest, const char *name)
+static const char *pattern_lack(const struct policy_dest *dest, const char *name)
 {
 	const char *own = dest->domain.name;
 
@@ -145,17 +150,20 @@ static const char *describe_lack(const struct policy_dest *dest, const char *nam
 						       : "is for another name";
 }
 
-int explain_nearest_name(const struct policy *policy, const char *name, char *text, size_t size)
+const char *explain_lack(const struct policy_rule *nearest, const struct addr *a, const char *name)
 {
-	const struct policy_rule *rule = explain_nearest_pattern(policy, name);
+	if (nearest->dest.kind == POLICY_DEST_NAME)
+		return pattern_lack(&nearest->dest, name);
+	return cidr_contains(&nearest->dest.cidr, a) ? "covers the address on other ports only"
+						     : "is for other addresses";
+}
+
+void explain_nearest_text(const struct policy_rule *nearest, const struct addr *a, const char *name,
+			  char *text, size_t size)
+{
 	char entry[POLICY_DEST_TEXT_MAX];
 
-	if (!rule) {
-		snprintf(text, size, "%s", "");
-		return 0;
-	}
 	snprintf(text, size, "nearest rule \"%s\" %s",
-		 rule->text ? rule->text : policy_dest_print(&rule->dest, entry),
-		 describe_lack(&rule->dest, name));
-	return 0;
+		 nearest->text ? nearest->text : policy_dest_print(&nearest->dest, entry),
+		 explain_lack(nearest, a, name));
 }
