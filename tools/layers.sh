@@ -107,8 +107,8 @@ function include_in_bpf(name, quoted)
 
 function include_in_room(name, quoted,    of)
 {
-	if (name ~ /json-c|^json\.h/ && FILENAME != "user/policy/json.c" && room != "api")
-		bad("json-c", "only user/policy/json.c and user/api parse JSON")
+	if (name ~ /json-c|^json\.h/)
+		bad("json-c", "base/json.h reads JSON, strictly")
 	if ((name ~ /^bpf\// || name ~ /\.skel\.h$/) && room != "kern")
 		bad("libbpf", name " belongs to user/kern alone")
 	if (pure ~ " " room " " && name ~ /^base\/(log|io|loop)\.h$/)

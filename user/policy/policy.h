@@ -14,11 +14,11 @@
 #include "base/buf.h"
 #include "base/domain.h"
 #include "base/error.h"
+#include "base/json.h"
 #include "pst_abi.h"
 
-#define POLICY_MAX_BYTES	   (8u * 1024 * 1024)
-#define POLICY_MAX_ENTRIES	   100000u
-#define POLICY_MAX_DEPTH	   16u
+#define POLICY_MAX_BYTES	   JSON_MAX_BYTES
+#define POLICY_MAX_ENTRIES	   JSON_MAX_ENTRIES
 #define POLICY_BRIMBLE_MAX_ENTRIES 50u
 #define POLICY_MAX_RESOLVERS	   64u
 #define POLICY_MAX_WARNINGS	   100u /* further ones are only counted */

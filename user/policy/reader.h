@@ -3,7 +3,7 @@
 #ifndef POLICY_READER_H
 #define POLICY_READER_H
 
-#include "policy/json.h"
+#include "base/json.h"
 #include "policy/policy.h"
 
 struct reader {

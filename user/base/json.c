@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* The grammar of RFC 8259 and nothing beside it; see json.h. Strings are scan.c's business. */
-#include "policy/json.h"
+#include "base/json.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/policy.h"
-#include "policy/scan.h"
+#include "base/json_scan.h"
 
 void json_done(struct json *json)
 {
@@ -143,8 +142,8 @@ static int scan_value(struct scan *s, uint32_t parent);
 
 static int count_entry(struct scan *s)
 {
-	if (++s->json->n_entries > POLICY_MAX_ENTRIES)
-		return error_set(s->err, -EINVAL, "more than %u entries", POLICY_MAX_ENTRIES);
+	if (++s->json->n_entries > JSON_MAX_ENTRIES)
+		return error_set(s->err, -EINVAL, "more than %u entries", JSON_MAX_ENTRIES);
 	return 0;
 }
 
@@ -259,8 +258,8 @@ static int scan_container(struct scan *s, uint32_t index, char close)
 {
 	int r;
 
-	if (s->depth >= POLICY_MAX_DEPTH)
-		return error_set(s->err, -EINVAL, "nested deeper than %u levels", POLICY_MAX_DEPTH);
+	if (s->depth >= JSON_MAX_DEPTH)
+		return error_set(s->err, -EINVAL, "nested deeper than %u levels", JSON_MAX_DEPTH);
 	s->depth++;
 	s->at++;
 	r = scan_items(s, index, close);
@@ -268,16 +267,11 @@ static int scan_container(struct scan *s, uint32_t index, char close)
 	return r;
 }
 
-/* Leaves the node of the value at the index that n_nodes had before. */
-static int scan_value(struct scan *s, uint32_t parent)
+static int scan_kind(struct scan *s, uint32_t index)
 {
+	struct json_node *node = &s->json->nodes[index];
 	int c = scan_peek(s);
-	uint32_t index = (uint32_t)s->json->n_nodes;
-	struct json_node *node = add_node(s, parent, JSON_NULL);
 
-	if (!node)
-		return -ENOMEM;
-	node->next = index + 1;
 	if (c == '{' || c == '[') {
 		node->type = c == '{' ? JSON_OBJECT : JSON_LIST;
 		return scan_container(s, index, c == '{' ? '}' : ']');
@@ -291,12 +285,28 @@ static int scan_value(struct scan *s, uint32_t parent)
 	return scan_word(s, node);
 }
 
+/* Leaves the node of the value at the index that n_nodes had before. */
+static int scan_value(struct scan *s, uint32_t parent)
+{
+	uint32_t index = (uint32_t)s->json->n_nodes;
+	struct json_node *node = add_node(s, parent, JSON_NULL);
+	int r;
+
+	if (!node)
+		return -ENOMEM;
+	node->next = index + 1;
+	r = scan_kind(s, index);
+	if (r == 0)
+		s->json->nodes[index].end = (uint32_t)s->at;
+	return r;
+}
+
 static int scan_document(struct scan *s)
 {
 	int r;
 
-	if (s->size > POLICY_MAX_BYTES)
-		return error_set(s->err, -EINVAL, "larger than %u bytes", POLICY_MAX_BYTES);
+	if (s->size > JSON_MAX_BYTES)
+		return error_set(s->err, -EINVAL, "larger than %u bytes", JSON_MAX_BYTES);
 	if (s->size >= 3 && memcmp(s->text, "\xef\xbb\xbf", 3) == 0)
 		return error_set(s->err, -EINVAL, "remove the byte order mark");
 	s->json->strings = malloc(s->size + 1);

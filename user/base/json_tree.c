@@ -3,8 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "policy/json.h"
-#include "policy/policy.h"
+#include "base/json.h"
 
 const struct json_node *json_first(const struct json *json, const struct json_node *node)
 {
@@ -56,11 +55,11 @@ static size_t position(const struct json *json, const struct json_node *node)
 const char *json_path(const struct json *json, const struct json_node *node, char *text,
 		      size_t size)
 {
-	const struct json_node *chain[POLICY_MAX_DEPTH + 1];
+	const struct json_node *chain[JSON_MAX_DEPTH + 1];
 	size_t depth = 0, used = 0;
 
 	text[0] = '\0';
-	for (; node != json->nodes && depth <= POLICY_MAX_DEPTH; node = &json->nodes[node->parent])
+	for (; node != json->nodes && depth <= JSON_MAX_DEPTH; node = &json->nodes[node->parent])
 		chain[depth++] = node;
 	while (depth-- > 0 && used + 1 < size) {
 		const struct json_node *step = chain[depth];

@@ -3,14 +3,19 @@
  * Strict JSON -> a flat tree that knows where each value stands. One walk over the text refuses what lenient parsers
  * let through: duplicate keys, NaN, single quotes, control characters, bad UTF-8, bytes behind the document.
  */
-#ifndef POLICY_JSON_H
-#define POLICY_JSON_H
+#ifndef BASE_JSON_H
+#define BASE_JSON_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/error.h"
+
+/* Of one document. */
+#define JSON_MAX_BYTES	 (8u * 1024 * 1024)
+#define JSON_MAX_ENTRIES 100000u /* elements of lists */
+#define JSON_MAX_DEPTH	 16u
 
 enum json_node_type {
 	JSON_NULL = 0,
@@ -27,6 +32,7 @@ struct json_node {
 	unsigned char type; /* enum json_node_type */
 	bool boolean;
 	uint32_t offset;     /* of the value in the text */
+	uint32_t end;	     /* behind it */
 	uint32_t key_offset; /* of its key; 0: no key */
 	uint32_t next;	     /* index behind the subtree */
 	uint32_t parent;     /* index; the root is its own parent */

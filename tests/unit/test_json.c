@@ -6,7 +6,7 @@
 #include <json-c/json.h>
 #include <stdio.h>
 
-#include "policy/json.h"
+#include "base/json.h"
 
 static void refuses_what_is_not_json(void **state)
 {

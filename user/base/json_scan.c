@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* JSON strings: escapes, and UTF-8 as RFC 3629 has it (no overlong forms, no surrogates). No NUL in any spelling, as
  * everything behind this is a C string. */
-#include "policy/scan.h"
+#include "base/json_scan.h"
 
 #include <errno.h>
 #include <string.h>

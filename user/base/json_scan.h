@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* The cursor under the JSON grammar: white space, strings, what was found instead. */
-#ifndef POLICY_SCAN_H
-#define POLICY_SCAN_H
+#ifndef BASE_JSON_SCAN_H
+#define BASE_JSON_SCAN_H
 
 #include "base/error.h"
-#include "policy/json.h"
+#include "base/json.h"
 
 struct scan {
 	const char *text;
