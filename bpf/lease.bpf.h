@@ -24,14 +24,14 @@ static __always_inline struct pst_quota *pst_quota_of(const struct pst_sandbox *
 
 static __always_inline void *pst_lease_table(const struct pst_sandbox *sandbox)
 {
-	__u32 slot = sandbox->state_slot;
+	__u32 slot = sandbox->names_slot;
 
 	return bpf_map_lookup_elem(&pst_leases, &slot);
 }
 
 static __always_inline void *pst_learned_table(const struct pst_sandbox *sandbox)
 {
-	__u32 slot = sandbox->state_slot;
+	__u32 slot = sandbox->names_slot;
 
 	return bpf_map_lookup_elem(&pst_learned, &slot);
 }

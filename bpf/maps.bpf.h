@@ -108,7 +108,7 @@ struct {
 	__type(value, struct pst_open);
 } pst_open SEC(".maps");
 
-/* State slot -> rule number -> hits. One value for all CPUs (inner per-CPU arrays could not differ in size);
+/* Hits slot -> rule number -> hits. One value for all CPUs (inner per-CPU arrays could not differ in size);
  * cached flows add to it once in PST_FLOW_FLUSH_PACKETS. Numbers beyond its size are not counted. */
 struct pst_hits {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -142,7 +142,7 @@ struct {
 	__array(values, struct pst_peers);
 } pst_flows SEC(".maps");
 
-/* State slot -> questions that wait for their answer. Written by egress, consumed by ingress; a place is free again
+/* Names slot -> questions that wait for their answer. Written by egress, consumed by ingress; a place is free again
  * after PST_QUESTION_NS. All places of a question taken: it is refused, counted in pst_quotas. */
 struct pst_waiting {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -159,7 +159,7 @@ struct {
 	__array(values, struct pst_waiting);
 } pst_questions SEC(".maps");
 
-/* State slot -> address -> names it was the answer for. Written by ingress before the reply is delivered; read (and
+/* Names slot -> address -> names it was the answer for. Written by ingress before the reply is delivered; read (and
  * `derived` renewed) by whoever decides. Full: what has expired is swept; then the address is refused, counted in
  * pst_quotas. The same of pst_learned. */
 struct pst_addresses {
@@ -177,7 +177,7 @@ struct {
 	__array(values, struct pst_addresses);
 } pst_leases SEC(".maps");
 
-/* State slot -> name id -> name: once, however many addresses it has. */
+/* Names slot -> name id -> name: once, however many addresses it has. */
 struct pst_answered {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -239,12 +239,13 @@ struct {
 	__uint(max_entries, PST_RING_BYTES);
 } pst_events SEC(".maps");
 
-/* The record that the socket walk judges by: it runs for no cgroup, so none is at hand. Written by the loader before
- * each walk. One element. */
+/* Cgroup -> the record that the socket walk judges by: it runs for no cgroup, so none is at hand. Under 0: one with
+ * the level that these cgroups are at. Written by the loader before each walk, emptied behind it. */
 struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 2);
+	__type(key, __u64);
 	__type(value, struct pst_sandbox);
 } pst_walked SEC(".maps");
 

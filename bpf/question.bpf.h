@@ -46,7 +46,7 @@ static __always_inline int pst_question_waits(__u64 stamp, __u64 now_ns)
 
 static __always_inline void *pst_question_table(const struct pst_sandbox *sandbox)
 {
-	__u32 slot = sandbox->state_slot;
+	__u32 slot = sandbox->names_slot;
 
 	return bpf_map_lookup_elem(&pst_questions, &slot);
 }

@@ -134,7 +134,7 @@ __noinline int pst_report(const struct pst_sandbox *sandbox, const struct pst_qu
 static __always_inline void pst_count_rule(const struct pst_sandbox *sandbox, __u32 rule,
 					   __u64 connections, __u64 packets, __u64 bytes)
 {
-	__u32 slot = sandbox->state_slot;
+	__u32 slot = sandbox->hits_slot;
 	void *table = bpf_map_lookup_elem(&pst_rules, &slot);
 	struct pst_rule_hits *hits = table ? bpf_map_lookup_elem(table, &rule) : 0;
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The TCP sockets of a network namespace -> those of one sandbox whose flow the policy in force denies. Only names
+ * The TCP sockets of a network namespace -> those of some sandboxes whose flow the policy in force denies. Only names
  * them: the loader, which asked, ends them, so that the application sees an error where the packet hook would let it
  * hang.
  */
@@ -62,11 +62,14 @@ static __always_inline int pst_walk(struct bpf_iter__tcp *ctx)
 	struct sock_common *sk = ctx->sk_common;
 	const struct pst_sandbox *sandbox;
 	struct pst_flow *flow;
-	__u32 zero = 0;
+	__u64 cgroup = 0;
 
-	sandbox = bpf_map_lookup_elem(&pst_walked, &zero);
-	if (!sk || !sandbox || !pst_is_connection(sk) ||
-	    pst_sock_ancestor(sk, sandbox->cgroup_level) != sandbox->cgroup_id)
+	sandbox = bpf_map_lookup_elem(&pst_walked, &cgroup);
+	if (!sk || !sandbox || !pst_is_connection(sk))
+		return 0;
+	cgroup = pst_sock_ancestor(sk, sandbox->cgroup_level);
+	sandbox = cgroup ? bpf_map_lookup_elem(&pst_walked, &cgroup) : 0;
+	if (!sandbox)
 		return 0;
 	pst_socket_describe(&out, sk);
 	__builtin_memcpy(query.addr, out.remote, 16);

@@ -85,6 +85,13 @@ enum pst_learn {
 		2, /* for every name: what no rule covers allows nothing, but reports name it */
 };
 
+/* Which host unix sockets may be connected to. */
+enum pst_unix {
+	PST_UNIX_DENY = 0,
+	PST_UNIX_PATHNAME = 1,
+	PST_UNIX_ALLOW = 2,
+};
+
 #define PST_SANDBOX_AUDIT 1U
 
 /* pst_sandbox: the record of an attachment. All zero: deny. 128 bytes for ever (ABI). */
@@ -93,8 +100,8 @@ struct pst_sandbox {
 	__u64 generation;     /* host-wide, never reused; 0: no policy yet */
 	__u64 cgroup_id;      /* the attached cgroup's */
 	__u64 netns_cookie;   /* where packets from outside arrive */
-	__u32 policy_slot;    /* in pst_cidr4, pst_cidr6, pst_ports */
-	__u32 state_slot;     /* in pst_flows, pst_rules, pst_quotas */
+	__u32 policy_slot;    /* in pst_cidr4, pst_cidr6, pst_ports, pst_names */
+	__u32 state_slot;     /* in pst_flows, pst_quotas */
 	__u32 cgroup_level;   /* depth of the attached cgroup; the cgroup2 root is 0 */
 	__u32 flags;	      /* PST_SANDBOX_* */
 	__u32 rules;	      /* numbers below this have counters; 0 counts the default */
@@ -106,7 +113,12 @@ struct pst_sandbox {
 	__u32 lease_min_s; /* a lease ends neither before ... */
 	__u32 lease_max_s; /* ... nor after this, whatever the TTL */
 	__u8 learn;	   /* enum pst_learn */
-	__u8 reserve[55];
+	__u8 unix_sockets; /* enum pst_unix */
+	__u8 pad[2];
+	__u32 hits_slot;   /* in pst_rules */
+	__u64 keep_since;  /* flows judged under this generation or a later one live on; 0: none */
+	__u32 names_slot;  /* in pst_questions, pst_leases, pst_learned */
+	__u8 reserve[36];
 };
 
 /* LPM keys. prefixlen is in bits of addr. */
@@ -414,6 +426,7 @@ struct pst_inner_types {
 
 #define PST_ASSERT(name, cond) _Static_assert(cond, name)
 PST_ASSERT("pst_sandbox is 128 bytes", sizeof(struct pst_sandbox) == 128);
+PST_ASSERT("keep_since is aligned", __builtin_offsetof(struct pst_sandbox, keep_since) % 8 == 0);
 PST_ASSERT("pst_key4 is 8 bytes", sizeof(struct pst_key4) == 8);
 PST_ASSERT("pst_key6 is 20 bytes", sizeof(struct pst_key6) == 20);
 PST_ASSERT("pst_cidr is 16 bytes", sizeof(struct pst_cidr) == 16);

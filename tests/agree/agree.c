@@ -102,7 +102,8 @@ static int judge_case(struct run *run)
 	static struct agree_rows rows;
 	struct agree_tables tables = {.record = {.id = 1,
 						 .policy_slot = AGREE_POLICY_SLOT,
-						 .state_slot = AGREE_STATE_SLOT},
+						 .state_slot = AGREE_STATE_SLOT,
+						 .names_slot = AGREE_STATE_SLOT},
 				      .now_ns = loop_boot_ns()};
 	struct error err = {{0}};
 	int r;

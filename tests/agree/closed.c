@@ -143,6 +143,7 @@ static void learn(struct learned *l)
 				      .generation = GENERATION,
 				      .policy_slot = AGREE_POLICY_SLOT,
 				      .state_slot = AGREE_STATE_SLOT,
+				      .names_slot = AGREE_STATE_SLOT,
 				      .default_verdict = PST_VERDICT_DENY,
 				      .learn = PST_LEARN_COVERED}},
 	};
@@ -192,10 +193,10 @@ static bool names_fail_closed(struct agree_kernel *kernel)
 	learn(&l);
 	l.rows.n_leases = 0;
 	lost.hidden = AGREE_MAPS;
-	l.tables.record.state_slot = AGREE_SLOTS - 1;
-	all &= answers(kernel, &l.tables, lost, "a state slot without maps");
-	l.tables.record.state_slot = AGREE_SLOTS;
-	all &= answers(kernel, &l.tables, lost, "a state slot that is not there");
+	l.tables.record.names_slot = AGREE_SLOTS - 1;
+	all &= answers(kernel, &l.tables, lost, "a names slot without maps");
+	l.tables.record.names_slot = AGREE_SLOTS;
+	all &= answers(kernel, &l.tables, lost, "a names slot that is not there");
 	learn(&l);
 	l.tables.record.learn = PST_LEARN_NONE;
 	all &= answers(kernel, &l.tables, lost, "a policy that has no names");

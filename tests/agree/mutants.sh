@@ -201,8 +201,8 @@ kernel_mutant "lease: given to another address" $lease 's/pst_same_addr\(lease->
 kernel_mutant "lease: an id that is another name's" $lease 's/return pst_read_once\(\&learned->name\) == name \? ports : 0;/return ports;/'
 kernel_mutant "lease: the first place for all" $lease 's/lease->by\[i \& \(PST_LEASE_NAMES - 1\)\]/lease->by[0]/'
 kernel_mutant "lease: the rule's number for its port set" $lease 's/row \? row->ports : 0/row ? row->rule : 0/'
-kernel_mutant "lease: looked up in the policy's slot" $lease '/pst_lease_table/,/^}/s/sandbox->state_slot/sandbox->policy_slot/'
-kernel_mutant "lease: names looked up in the policy's slot" $lease '/pst_learned_table/,/^}/s/sandbox->state_slot/sandbox->policy_slot/'
+kernel_mutant "lease: looked up in the policy's slot" $lease '/pst_lease_table/,/^}/s/sandbox->names_slot/sandbox->policy_slot/'
+kernel_mutant "lease: names looked up in the policy's slot" $lease '/pst_learned_table/,/^}/s/sandbox->names_slot/sandbox->policy_slot/'
 kernel_mutant "names: looked up in the state's slot" bpf/maps.bpf.h '/pst_name_find/,/^}/s/sandbox->policy_slot/sandbox->state_slot/'
 
 echo "mutants: $caught passed, $missed failed"

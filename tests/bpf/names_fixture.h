@@ -30,7 +30,7 @@ static inline int open_inner(const struct run *run, const char *outer)
 
 	assert_int_equal(cgroup_id(run->cgroup, &cgroup), 0);
 	assert_int_equal(bpf_map_lookup_elem(records, &cgroup, &record), 0);
-	assert_int_equal(bpf_map_lookup_elem(map, &record.state_slot, &id), 0);
+	assert_int_equal(bpf_map_lookup_elem(map, &record.names_slot, &id), 0);
 	fd = bpf_map_get_fd_by_id(id);
 	assert_true(fd >= 0);
 	return fd;

@@ -60,7 +60,7 @@ class Captive(Running):
 
     def _state(self, name):
         """The entries of the inner map of this sandbox."""
-        slot = self.record()["state_slot"]
+        slot = self.record()["names_slot"]
         found = bpftool("map", "lookup", "pinned", self._map(name), "key", *_bytes4(slot))
         inner = found.get("inner_map_id") or int.from_bytes(bytes(int(b, 16) for b in found["value"]), "little")
         entries = bpftool("map", "dump", "id", inner)

@@ -126,6 +126,7 @@ static void take_next(struct kern_sandbox *sandbox, const struct table *table, u
 {
 	table_fill_record(table, &sandbox->next);
 	sandbox->next.policy_slot = sandbox->next.state_slot = slot;
+	sandbox->next.hits_slot = sandbox->next.names_slot = slot;
 	cleanup_close_(&sandbox->next_rules_fd);
 	sandbox->next_rules_fd = rules_fd;
 }
@@ -369,8 +370,10 @@ int kern_sandbox_leases(const struct kern_sandbox *sandbox, kern_lease_fn fn, vo
 int kern_sandbox_end_denied(const struct kern_sandbox *sandbox, int netns_fd, size_t *ret_ended,
 			    struct error *err)
 {
+	const struct pst_sandbox *record = &sandbox->current;
+	const struct kern_walk walk = {.records = &record, .n_records = 1, .netns_fd = netns_fd};
+
 	if (!sandbox->current.generation)
 		return error_set(err, -EINVAL, "no policy is in force");
-	return kern_sockets_end_denied(&sandbox->object, &sandbox->current, netns_fd, ret_ended,
-				       err);
+	return kern_sockets_end_denied(&sandbox->object, &walk, ret_ended, err);
 }

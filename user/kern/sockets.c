@@ -26,7 +26,7 @@
 
 struct walk {
 	const struct kern_object *object;
-	int netns_fd; /* -1: the caller's */
+	const struct kern_walk *of;
 	size_t ended;
 	int status;
 	const char *what; /* failed */
@@ -140,7 +140,7 @@ static int end_denied(struct walk *walk)
 {
 	size_t before = 0;
 
-	if (walk->netns_fd >= 0 && setns(walk->netns_fd, CLONE_NEWNET))
+	if (walk->of->netns_fd >= 0 && setns(walk->of->netns_fd, CLONE_NEWNET))
 		return failed(walk, -errno, "enter the network namespace");
 	for (int i = 0; i < WALKS; i++) {
 		cleanup(buf_done) struct buf denied = {};
@@ -165,24 +165,60 @@ static void *run(void *context)
 	return NULL;
 }
 
-int kern_sockets_end_denied(const struct kern_object *object, const struct pst_sandbox *record,
-			    int netns_fd, size_t *ret_ended, struct error *err)
+static int write_records(int map_fd, const struct kern_walk *of)
 {
-	struct walk walk = {.object = object, .netns_fd = netns_fd};
-	__u32 zero = 0;
+	const struct pst_sandbox level = {.cgroup_level = of->records[0]->cgroup_level};
+	uint64_t key = 0;
+	int r = bpf_map_update_elem(map_fd, &key, &level, BPF_ANY);
+
+	for (size_t i = 0; !r && i < of->n_records; i++)
+		r = bpf_map_update_elem(map_fd, &of->records[i]->cgroup_id, of->records[i],
+					BPF_ANY);
+	return r;
+}
+
+static void remove_records(int map_fd, const struct kern_walk *of)
+{
+	for (size_t i = 0; i < of->n_records; i++)
+		(void)bpf_map_delete_elem(map_fd, &of->records[i]->cgroup_id);
+}
+
+/* In a thread of its own where a namespace is to be entered: that is for good. */
+static int run_there(struct walk *walk, struct error *err)
+{
 	pthread_t thread;
+	int r;
+
+	if (walk->of->netns_fd < 0) {
+		(void)run(walk);
+		return 0;
+	}
+	r = pthread_create(&thread, NULL, run, walk);
+	if (r)
+		return error_set(err, -r, "cannot start a thread: %s", strerror(r));
+	(void)pthread_join(thread, NULL);
+	return 0;
+}
+
+int kern_sockets_end_denied(const struct kern_object *object, const struct kern_walk *of,
+			    size_t *ret_ended, struct error *err)
+{
+	struct walk walk = {.object = object, .of = of};
+	int map_fd = object->map_fd[KERN_MAP_WALKED];
 	int r;
 
 	if (object->walk_fd < 0)
 		return error_set(err, -EOPNOTSUPP, "this kernel does not let us walk its sockets");
-	r = bpf_map_update_elem(object->map_fd[KERN_MAP_WALKED], &zero, record, BPF_ANY);
+	if (!of->n_records)
+		return 0;
+	r = write_records(map_fd, of);
 	if (r < 0)
-		return error_set(err, r, "cannot write the socket walk's record: %s", strerror(-r));
-	/* A thread of its own: entering a namespace is for good. */
-	r = pthread_create(&thread, NULL, run, &walk);
-	if (r)
-		return error_set(err, -r, "cannot start a thread: %s", strerror(r));
-	(void)pthread_join(thread, NULL);
+		(void)error_set(err, r, "cannot write the socket walk's records: %s", strerror(-r));
+	else
+		r = run_there(&walk, err);
+	remove_records(map_fd, of);
+	if (r < 0)
+		return r;
 	if (walk.status < 0)
 		return error_set(err, walk.status, "cannot %s: %s", walk.what,
 				 strerror(-walk.status));

@@ -10,9 +10,15 @@
 
 struct kern_object;
 
+struct kern_walk {
+	const struct pst_sandbox *const *records; /* in force, or about to be; all at one level of the cgroup tree */
+	size_t n_records;
+	int netns_fd; /* -1: the caller's */
+};
+
 /* See kern_sandbox_end_denied(). */
-int kern_sockets_end_denied(const struct kern_object *object, const struct pst_sandbox *record,
-			    int netns_fd, size_t *ret_ended, struct error *err);
+int kern_sockets_end_denied(const struct kern_object *object, const struct kern_walk *walk,
+			    size_t *ret_ended, struct error *err);
 /* Does this kernel end sockets? Tries it on a listener of its own, on loopback. 0 or -errno. */
 int kern_sockets_try(void);
 

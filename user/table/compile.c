@@ -84,6 +84,15 @@ static uint8_t learn_of(const struct policy *policy)
 	return policy->has_names ? PST_LEARN_COVERED : PST_LEARN_NONE;
 }
 
+static uint8_t unix_of(const struct policy *policy)
+{
+	static const uint8_t of[] = {[POLICY_UNIX_ALLOW] = PST_UNIX_ALLOW,
+				     [POLICY_UNIX_PATHNAME] = PST_UNIX_PATHNAME,
+				     [POLICY_UNIX_DENY] = PST_UNIX_DENY};
+
+	return of[policy->unix_sockets];
+}
+
 static int compile_all(struct table *table, struct table_ports *ports, const struct policy *policy,
 		       const struct table_env *env, struct error *err)
 {
@@ -106,6 +115,8 @@ static int compile_all(struct table *table, struct table_ports *ports, const str
 	table->inbound = policy->inbound;
 	table->dns = dns_of(policy);
 	table->learn = learn_of(policy);
+	table->unix_sockets = unix_of(policy);
+	table->keep = policy->existing == POLICY_EXISTING_KEEP;
 	table->lease_min_s = policy->dns_min_ttl_s;
 	table->lease_max_s = policy->dns_max_ttl_s;
 	return 0;
@@ -138,6 +149,7 @@ void table_fill_record(const struct table *table, struct pst_sandbox *record)
 	record->inbound = table->inbound;
 	record->dns = table->dns;
 	record->learn = table->learn;
+	record->unix_sockets = table->unix_sockets;
 	record->lease_min_s = table->lease_min_s;
 	record->lease_max_s = table->lease_max_s;
 }

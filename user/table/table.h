@@ -6,6 +6,7 @@
 #ifndef TABLE_TABLE_H
 #define TABLE_TABLE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -60,6 +61,8 @@ struct table {
 	uint8_t inbound;
 	uint8_t dns;
 	uint8_t learn;
+	uint8_t unix_sockets; /* enum pst_unix */
+	bool keep;	      /* existing: keep */
 	uint32_t lease_min_s, lease_max_s;
 };
 
@@ -78,7 +81,7 @@ static inline void table_freep(struct table **table)
 }
 #define cleanup_table cleanup(table_freep)
 
-/* Fills the record's policy fields from the table; leaves ids, slots and cgroup fields alone. */
+/* Fills the record's policy fields from the table; leaves ids, slots, cgroup fields and keep_since alone. */
 void table_fill_record(const struct table *table, struct pst_sandbox *record);
 
 /*

@@ -186,7 +186,7 @@ static void make_sandbox(struct run *run, struct one_reply *one, size_t place, s
 
 	*record = (struct pst_sandbox){.id = 1, .generation = roll(&run->dice) >> 8};
 	record->policy_slot = (uint32_t)policy;
-	record->state_slot = (uint32_t)place;
+	record->state_slot = record->names_slot = (uint32_t)place;
 	record->lease_min_s = one->in.min_s;
 	record->lease_max_s = one->in.max_s;
 	record->learn = chance(&run->dice, 60) ? PST_LEARN_ALL : PST_LEARN_COVERED;

@@ -183,7 +183,7 @@ int bench_state_table(const struct bench_sandbox *sandbox, const char *map)
 	uint32_t id;
 	int fd = -1;
 
-	if (bpf_map_lookup_elem(outer, &record.state_slot, &id) == 0)
+	if (bpf_map_lookup_elem(outer, &record.names_slot, &id) == 0)
 		fd = bpf_map_get_fd_by_id(id);
 	if (fd < 0)
 		bench_fail(map, errno);
