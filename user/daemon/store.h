@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What outlives the daemon besides the kernel: one file per sandbox in stateDir, 0600 in a 0700 directory. A change is
+ * written and fsynced beside the old one as ID.GENERATION.tmp before the flip, and renamed over it after the flip.
+ *   sandboxes/ID.json             the sandbox under the policy in force
+ *   sandboxes/ID.GENERATION.tmp   before its flip
+ *   policies/HASH.json            the document of a change for many
+ *   changes/GENERATION.json       {"policyHash", "ids"}: those it was for
+ */
+#ifndef DAEMON_STORE_H
+#define DAEMON_STORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "api/api.h"
+#include "base/error.h"
+
+/* Everything of a sandbox that is not in the kernel. Strings are owned; all zero is empty. */
+struct stored {
+	char id[API_ID_MAX + 1];
+	char owner[API_OWNER_MAX + 1];
+	enum api_dialect dialect; /* of the sandbox: whose API created it */
+	enum api_dialect document_dialect;
+	uint64_t kernel_id;	  /* pst_sandbox.id */
+	uint64_t generation;	  /* that `document` came into force under */
+	bool owned;		  /* its cgroup was made by us, and goes with it */
+	bool paused;
+	bool from_dir;		  /* by a document in sandboxDir */
+	char *cgroup;		  /* absolute below the cgroup2 root, with a leading '/' */
+	uint64_t cgroup_id;
+	char *netdev;
+	char *document;		  /* the policy, as given: has secrets */
+	char *extra;		  /* JSON object */
+	char policy_hash[65];
+	uint64_t created_ms, changed_ms, ends_ms;
+	bool allow_weak;
+	bool in_change; /* `document` is that of changes/GENERATION.json, stored there once */
+};
+void stored_done(struct stored *stored);
+int stored_copy(const struct stored *stored, struct stored *ret_copy);
+
+struct store;
+
+/* Makes what is missing, takes an exclusive lock: -EBUSY when another daemon has it. */
+int store_open(const char *dir, struct store **ret_store, struct error *err);
+void store_close(struct store *store);
+
+/* Before the flip: written and fsynced as ID.GENERATION.tmp. */
+int store_prepare(struct store *store, const struct stored *stored, struct error *err);
+/* After it: renamed, and the directory fsynced. */
+int store_commit(struct store *store, const struct stored *stored, struct error *err);
+/* The flip did not happen. */
+void store_abort(struct store *store, const struct stored *stored);
+/* Changes that are no flip (paused, ends_ms): prepare and commit in one. */
+int store_replace(struct store *store, const struct stored *stored, struct error *err);
+int store_remove(struct store *store, const char *id, struct error *err);
+
+/* For many: the document once, the ids once, fsynced, before the flips. After them nothing is to be done: a sandbox whose
+ * kernel record has `generation` has this policy. */
+int store_prepare_many(struct store *store, uint64_t generation, const char *policy_hash,
+		       enum api_dialect dialect, const char *document, const char *const *ids,
+		       size_t n_ids, struct error *err);
+/* None of them happened. */
+void store_abort_many(struct store *store, uint64_t generation);
+/* No sandbox is under it any more: the files go. */
+void store_forget_many(struct store *store, uint64_t generation);
+
+/* Everything stored, once for each id: the file of the generation that `in_force` tells (0: not in the kernel, then the newest
+ * committed one). A document of a change for many is filled in. Left-over .tmp files of other generations are removed.
+ * damaged: `err` says which file and why; `stored` has the id alone. */
+struct store_reader {
+	void *context;
+	uint64_t (*in_force)(void *context, const char *id);
+	int (*found)(void *context, struct stored *stored); /* may take the contents */
+	int (*damaged)(void *context, const char *id, const struct error *err);
+};
+int store_read(struct store *store, const struct store_reader *reader, struct error *err);
+
+#endif
