@@ -11,6 +11,8 @@ CLANG ?= $(firstword $(shell command -v clang-14 clang) clang)
 BPFTOOL ?= $(firstword $(shell command -v bpftool) /usr/sbin/bpftool)
 PKG_CONFIG ?= pkg-config
 PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+UNITDIR ?= /lib/systemd/system
 FUZZ_SECONDS ?= 60
 export B
 
@@ -30,6 +32,8 @@ say = @$(if $(V),set -x;,echo '  $(1) $@';) mkdir -p $(@D);
 
 LIBS = $(shell $(PKG_CONFIG) --libs libbpf libidn2 libpsl) -lelf -lz
 TEST_LIBS = -lcmocka -ljson-c $(LIBS)
+# What the daemon's HTTP server needs and the command line does not.
+HTTP_LIBS = $(shell $(PKG_CONFIG) --libs libmicrohttpd libcrypto)
 
 # Rooms, in the order of their dependencies (tools/layers.sh holds them to it).
 PURE = base policy table dns events
@@ -40,13 +44,22 @@ asan = $(patsubst %.c,$(B)/asan/obj/%.o,$(1))
 fuzz = $(patsubst %.c,$(B)/fuzz/obj/%.o,$(1))
 
 CLI = $(filter-out user/cli/main.c,$(call room,cli))
-POSTERN = $(call room,$(PURE) kern cli)
+# The command line speaks to the daemon's socket; it serves nothing.
+API_CLIENT = $(wildcard user/api/client.c)
+API = $(filter-out $(API_CLIENT),$(call room,api))
+DAEMON = $(filter-out user/daemon/main.c,$(call room,daemon))
+POSTERN = $(call room,$(PURE) kern cli) $(API_CLIENT)
+POSTERND = $(call room,$(PURE) kern) $(API) $(DAEMON) $(wildcard user/daemon/main.c)
+# The programs that there are sources for.
+BINARIES = $(if $(wildcard user/cli/main.c),$(B)/postern) $(if $(wildcard user/daemon/main.c),$(B)/posternd)
 TESTLIB = $(wildcard tests/lib/*.c)
 UNIT = $(basename $(wildcard tests/unit/test_*.c))
 UNIT_ASAN = $(filter-out %_oom,$(UNIT))
-# Tests of the command line and of kern need more than the pure rooms.
+# Tests of the command line, of kern, of the API and of the daemon need more than the pure rooms.
 UNIT_CLI = $(filter tests/unit/test_cli_%,$(UNIT))
 UNIT_KERN = $(filter tests/unit/test_kern_%,$(UNIT))
+UNIT_API = $(filter tests/unit/test_api_%,$(UNIT))
+UNIT_DAEMON = $(filter $(addprefix tests/unit/test_,daemon_% config% store%),$(UNIT))
 BPFTESTS = $(basename $(wildcard tests/bpf/test_*.c))
 FUZZERS = $(basename $(wildcard tests/fuzz/fuzz_*.c))
 TOOLS = $(patsubst tests/lib/%.c,$(B)/tests/%,$(wildcard tests/lib/tools/*.c)) \
@@ -58,14 +71,12 @@ RACE = $(B)/tests/race/snoop $(B)/tests/race/snoop.bpf.o
 SKELETONS = $(patsubst %.bpf.c,$(B)/%.skel.h,$(notdir $(wildcard bpf/*.bpf.c tests/bpf/*.bpf.c)))
 AGREE = $(if $(wildcard tests/agree/agree.c),$(B)/tests/agree/agree $(B)/tests/agree/dns/agree)
 
-ifneq ($(wildcard user/cli/main.c),)
-all: $(B)/postern
-else
-all: $(call obj,$(POSTERN)) $(if $(wildcard bpf/postern.bpf.c),$(B)/postern.skel.h)
-endif
+all: $(BINARIES)
 
 $(B)/postern: $(call obj,$(POSTERN))
 	$(call say,LINK) $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(LIBS)
+$(B)/posternd: $(call obj,$(POSTERND))
+	$(call say,LINK) $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(LIBS) $(HTTP_LIBS)
 
 # Dependencies are written by -MD, not -MMD: a skeleton is found through -isystem.
 # The object for the kernel, and its skeleton (system header: it is not ours to warn about).
@@ -109,6 +120,12 @@ $(addprefix $(B)/,$(UNIT_CLI)): $(call obj,$(call room,kern) $(CLI))
 $(addprefix $(B)/,$(UNIT_KERN)): $(call obj,$(call room,kern))
 $(addprefix $(B)/asan/,$(filter-out %_oom,$(UNIT_CLI))): $(call asan,$(call room,kern) $(CLI))
 $(addprefix $(B)/asan/,$(filter-out %_oom,$(UNIT_KERN))): $(call asan,$(call room,kern))
+# `make unit API= DAEMON=user/daemon/config.c` links less, while the rest is not finished.
+$(addprefix $(B)/,$(UNIT_API)): $(call obj,$(API_CLIENT) $(API))
+$(addprefix $(B)/,$(UNIT_DAEMON)): $(call obj,$(call room,kern) $(API) $(DAEMON))
+$(addprefix $(B)/asan/,$(filter-out %_oom,$(UNIT_API))): $(call asan,$(API_CLIENT) $(API))
+$(addprefix $(B)/asan/,$(filter-out %_oom,$(UNIT_DAEMON))): $(call asan,$(call room,kern) $(API) $(DAEMON))
+$(foreach v,$(B) $(B)/asan,$(addprefix $(v)/,$(UNIT_API) $(UNIT_DAEMON))): TEST_LIBS += $(HTTP_LIBS)
 $(addprefix $(B)/,$(BPFTESTS)): $(B)/%: $(B)/obj/%.o \
 		$(call obj,$(call room,$(PURE) kern) $(TESTLIB))
 	$(call say,LINK) $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(TEST_LIBS)
@@ -195,7 +212,7 @@ clean:
 	rm -rf $(B)
 
 help:
-	@echo 'all      build/postern and nothing else (the default)'
+	@echo 'all      build/postern and build/posternd and nothing else (the default)'
 	@echo 'run      install what is missing, build, show a command allowed here and denied there'
 	@echo 'test     everything CI runs; its parts: lint layers unit bpf agree replay e2e'
 	@echo 'fuzz     each fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS))'
