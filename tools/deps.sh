@@ -21,6 +21,8 @@ build libelf-dev     libbpf reads ELF with it
 build zlib1g-dev     libelf needs it
 build libidn2-dev    names with non-ASCII letters to their A-labels
 build libpsl-dev     the public suffix list: refuses *.co.uk
+build libmicrohttpd-dev  the daemon's HTTP server
+build libssl-dev     SHA-256 of API keys and policies
 run   iproute2       the demo's network namespaces
 run   curl           the demo's command that is allowed here and denied there
 run   nginx-light    the demo's server, and a real server with TLS as a peer of the tests
@@ -44,7 +46,10 @@ test  bind9          another; its dnssec-signzone signs the tests' zone (dnsmasq
 test  bind9-dnsutils dig
 test  musl-tools     a C library that resolves in its own way
 test  python3-pycares    c-ares, another resolving library
-test  nodejs         a client that has both c-ares and threads
+test  nodejs         a client that has both c-ares and threads; runs the E2B SDK (18 or later)
+test  npm            installs the E2B SDK, once (tools/e2b-sdk.sh)
+test  prometheus     its promtool reads the metrics
+test  strace         makes system calls fail where the daemon must survive it
 kernels qemu-system-x86  boots stock Debian kernels
 kernels busybox-static   the user space of that VM
 kernels cpio         packs its initramfs
@@ -73,7 +78,18 @@ service_of()
 	nginx-light) echo nginx ;;
 	bind9) echo named ;;
 	unbound) echo unbound ;;
+	prometheus) echo prometheus ;;
 	esac
+}
+
+# What need not come from the package of that name: other packages of nodejs bring npm along.
+is_there()
+{
+	case $1 in
+	npm) command -v npm ;;
+	nodejs) node -e 'process.exit(parseInt(process.versions.node) < 18)' ;;
+	*) false ;;
+	esac >/dev/null 2>&1
 }
 
 # Names of those that dpkg does not call installed. One query for all: each costs 10 ms.
@@ -96,7 +112,9 @@ if ! command -v dpkg-query >/dev/null; then
 	echo "deps: not a Debian system: have the equivalents of tools/deps.sh --list ready" >&2
 	exit 0
 fi
-missing=$(echo "$list" | missing_of "$group")
+missing=$(echo "$list" | missing_of "$group" | while read -r package; do
+	is_there "$package" || echo "$package"
+done)
 if [ -z "$missing" ]; then
 	echo "deps: all $(echo "$list" | wc -l) packages for '$group' are installed"
 	exit 0
