@@ -63,10 +63,12 @@ static __always_inline int pst_walk(struct bpf_iter__tcp *ctx)
 	const struct pst_sandbox *sandbox;
 	struct pst_flow *flow;
 	__u64 cgroup = 0;
+	__u32 all;
 
 	sandbox = bpf_map_lookup_elem(&pst_walked, &cgroup);
 	if (!sk || !sandbox || !pst_is_connection(sk))
 		return 0;
+	all = sandbox->flags & PST_WALK_ALL;
 	cgroup = pst_sock_ancestor(sk, sandbox->cgroup_level);
 	sandbox = cgroup ? bpf_map_lookup_elem(&pst_walked, &cgroup) : 0;
 	if (!sandbox)
@@ -78,7 +80,7 @@ static __always_inline int pst_walk(struct bpf_iter__tcp *ctx)
 	if (flow)
 		pst_socket_recall(sandbox, flow, &query);
 	/* A connection to a listener on this host that lives is its own answer (owner.bpf.h): OWNER stays. */
-	if (pst_unpack(pst_judge(sandbox, &query)).verdict != PST_VERDICT_DENY)
+	if (!all && pst_unpack(pst_judge(sandbox, &query)).verdict != PST_VERDICT_DENY)
 		return 0;
 	out.cookie = bpf_get_socket_cookie(sk);
 	bpf_seq_write(ctx->meta->seq, &out, sizeof(out));

@@ -93,6 +93,8 @@ enum pst_unix {
 };
 
 #define PST_SANDBOX_AUDIT 1U
+/* Only in pst_walked, under 0: name every connection, not only the denied ones. */
+#define PST_WALK_ALL 0x80000000U
 
 /* pst_sandbox: the record of an attachment. All zero: deny. 128 bytes for ever (ABI). */
 struct pst_sandbox {

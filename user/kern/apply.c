@@ -94,6 +94,13 @@ static int add_policy(const struct kern_object *object, const struct table *tabl
 	return r;
 }
 
+uint64_t kern_keep_since(bool keep, uint64_t before, uint64_t generation)
+{
+	if (!keep)
+		return 0;
+	return before ? before : generation;
+}
+
 static void copy4(const void *rows, size_t i, void *key, void *value)
 {
 	const struct table_row4 *row = (const struct table_row4 *)rows + i;
@@ -121,7 +128,7 @@ static void copy_name(const void *rows, size_t i, void *key, void *value)
 	memcpy(value, &name, sizeof(name));
 }
 
-static int fill_policy(const struct table *table, const struct kern_inners *inners)
+int kern_policy_fill(const struct table *table, const struct kern_inners *inners)
 {
 	const struct kern_rows rows4 = {.rows = table->rows4,
 					.count = table->n_rows4,
@@ -157,5 +164,5 @@ int kern_inners_make(const struct kern_object *object, const struct table *table
 
 	if (!r)
 		r = add_state(object, state, leases, inners);
-	return r ? r : fill_policy(table, inners);
+	return r ? r : kern_policy_fill(table, inners);
 }

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -112,7 +113,7 @@ static int set_template(const struct kern_object *object, struct bpf_map *map, i
 
 /* libbpf forgets the inner map's definition when it loads. Where clang left only a forward
  * declaration of its key or value, the type is found by its name. */
-static int take_inner(struct kern_object *object, struct bpf_object *bpf, int outer,
+static int take_inner(struct kern_object *object, struct bpf_object *bpf, int outer, __u32 slots,
 		      int *template_fd)
 {
 	struct bpf_map *map = bpf_object__find_map_by_name(bpf, map_table[outer].name);
@@ -130,7 +131,7 @@ static int take_inner(struct kern_object *object, struct bpf_object *bpf, int ou
 	out->max_entries = bpf_map__max_entries(inner);
 	out->btf_key = type_named(btf, map_table[outer].key);
 	out->btf_value = type_named(btf, map_table[outer].value);
-	r = bpf_map__set_max_entries(map, KERN_SLOTS);
+	r = bpf_map__set_max_entries(map, slots);
 	return r ? r : set_template(object, map, outer, template_fd);
 }
 
@@ -181,28 +182,55 @@ static void templates_close(struct templates *templates)
 		kern_close_fd(&templates->fd[i]);
 }
 
-/* The templates' descriptors are to stay open until the object is loaded. */
-static int prepare(struct kern_object *object, struct bpf_object *bpf, struct templates *templates,
-		   struct error *err)
+static int set_entries(struct bpf_object *bpf, int map, __u32 entries)
 {
-	struct bpf_map *quotas = bpf_object__find_map_by_name(bpf, map_table[KERN_MAP_QUOTAS].name);
-	int r = quotas ? bpf_map__set_max_entries(quotas, KERN_SLOTS) : -ENOENT;
+	struct bpf_map *found = bpf_object__find_map_by_name(bpf, map_table[map].name);
 
+	return found ? bpf_map__set_max_entries(found, entries) : -ENOENT;
+}
+
+static int reuse_maps(struct bpf_object *bpf, const int *maps)
+{
+	int r = 0;
+
+	for (int i = 0; !r && maps && i < KERN_MAP_COUNT; i++) {
+		struct bpf_map *map = bpf_object__find_map_by_name(bpf, map_table[i].name);
+
+		if (maps[i] >= 0)
+			r = map ? bpf_map__reuse_fd(map, maps[i]) : -ENOENT;
+	}
+	return r;
+}
+
+/* The templates' descriptors are to stay open until the object is loaded. */
+static int prepare(struct kern_object *object, const struct kern_object_options *options,
+		   struct bpf_object *bpf, struct templates *templates, struct error *err)
+{
+	int r = set_entries(bpf, KERN_MAP_QUOTAS, options->slots);
+
+	if (!r)
+		r = set_entries(bpf, KERN_MAP_WALKED, options->walked + 1);
 	if (!r)
 		r = load_types(object, bpf);
 	if (r == -EPERM)
 		return load_failed(r, NULL, err);
 	for (int i = 0; !r && i < KERN_OUTER_COUNT; i++)
-		r = take_inner(object, bpf, i, &templates->fd[i]);
+		r = take_inner(object, bpf, i, options->slots, &templates->fd[i]);
+	if (!r)
+		r = reuse_maps(bpf, options->maps);
 	return r ? error_set(err, r, "the BPF object does not fit this program: rebuild Postern")
 		 : 0;
 }
 
-static int take_maps(struct kern_object *object, struct bpf_object *bpf)
+/* Where the programs are in the kernel, their maps are, all of them. */
+static int take_maps(struct kern_object *object, const struct kern_object_options *options,
+		     struct bpf_object *bpf)
 {
 	int r = 0;
 
-	for (int i = 0; !r && i < KERN_MAP_COUNT; i++) {
+	for (int i = 0; !r && options->progs && i < KERN_MAP_COUNT; i++)
+		r = copy_fd(options->maps[i], &object->map_fd[i]);
+	for (int i = 0; !r && !options->progs && i < KERN_MAP_COUNT; i++) {
 		struct bpf_map *map = bpf_object__find_map_by_name(bpf, map_table[i].name);
 
 		r = map ? copy_fd(bpf_map__fd(map), &object->map_fd[i]) : -ENOENT;
@@ -210,7 +238,24 @@ static int take_maps(struct kern_object *object, struct bpf_object *bpf)
 	return r;
 }
 
-static int take_hook(struct kern_object *object, const struct bpf_program *program)
+static int take_program(const struct kern_object_options *options,
+			const struct bpf_program *program, int *ret_fd)
+{
+	char path[PATH_MAX];
+	int fd;
+
+	if (!options->progs)
+		return copy_fd(bpf_program__fd(program), ret_fd);
+	(void)snprintf(path, sizeof(path), "%s/%s", options->progs, bpf_program__name(program));
+	fd = bpf_obj_get(path);
+	if (fd < 0)
+		return fd;
+	*ret_fd = fd;
+	return 0;
+}
+
+static int take_hook(struct kern_object *object, const struct kern_object_options *options,
+		     const struct bpf_program *program)
 {
 	struct kern_hook hook = {.attach_type = (int)bpf_program__expected_attach_type(program),
 				 .link_fd = -1};
@@ -219,7 +264,7 @@ static int take_hook(struct kern_object *object, const struct bpf_program *progr
 	if (object->n_hooks == KERN_MAX_HOOKS)
 		return -E2BIG;
 	(void)snprintf(hook.name, sizeof(hook.name), "%s", bpf_program__name(program));
-	r = copy_fd(bpf_program__fd(program), &hook.prog_fd);
+	r = take_program(options, program, &hook.prog_fd);
 	if (r < 0)
 		return r;
 	object->hooks[object->n_hooks++] = hook;
@@ -236,7 +281,8 @@ static bool is_walk(const struct bpf_program *program)
 	return bpf_program__expected_attach_type(program) == BPF_TRACE_ITER;
 }
 
-static int take_programs(struct kern_object *object, const struct bpf_object *bpf)
+static int take_programs(struct kern_object *object, const struct kern_object_options *options,
+			 const struct bpf_object *bpf)
 {
 	struct bpf_program *program;
 	int r = 0;
@@ -244,9 +290,11 @@ static int take_programs(struct kern_object *object, const struct bpf_object *bp
 	bpf_object__for_each_program(program, bpf)
 	{
 		if (!r && !is_walk(program))
-			r = take_hook(object, program);
+			r = take_hook(object, options, program);
+		else if (!r && options->progs)
+			(void)take_program(options, program, &object->walk_fd);
 		else if (!r && bpf_program__autoload(program))
-			r = copy_fd(bpf_program__fd(program), &object->walk_fd);
+			r = take_program(options, program, &object->walk_fd);
 	}
 	if (!r && (!object->n_hooks || object->hooks[0].attach_type != BPF_CGROUP_INET_EGRESS))
 		r = -ENOENT;
@@ -266,12 +314,13 @@ static int leave_walk_out(struct bpf_object *bpf)
 	return r;
 }
 
-static int load_silently(struct kern_object *object, bool with_walk, struct error *err)
+static int load_silently(struct kern_object *object, const struct kern_object_options *options,
+			 bool with_walk, struct error *err)
 {
 	cleanup(bpf_closep) struct bpf_object *bpf = NULL;
 	cleanup(templates_close) struct templates templates;
 	cleanup_free char *log = malloc(LOAD_LOG_SIZE);
-	LIBBPF_OPTS(bpf_object_open_opts, options, .object_name = "pst", .kernel_log_buf = log,
+	LIBBPF_OPTS(bpf_object_open_opts, how, .object_name = "pst", .kernel_log_buf = log,
 		    .kernel_log_size = LOAD_LOG_SIZE);
 	const void *elf;
 	size_t size;
@@ -284,36 +333,49 @@ static int load_silently(struct kern_object *object, bool with_walk, struct erro
 	/* Of the skeleton only the bytes are used: it insists on the object name that bpftool was
 	 * given, and operators are to read pst.rodata. */
 	elf = postern_bpf__elf_bytes(&size);
-	bpf = bpf_object__open_mem(elf, size, &options);
+	bpf = bpf_object__open_mem(elf, size, &how);
 	if (!bpf)
 		return load_failed(-errno, log, err);
-	r = prepare(object, bpf, &templates, err);
+	r = prepare(object, options, bpf, &templates, err);
 	if (r < 0)
 		return r;
 	r = with_walk ? 0 : leave_walk_out(bpf);
-	if (!r)
+	if (!r && !options->progs)
 		r = bpf_object__load(bpf);
 	if (r < 0)
 		return load_failed(r, log, err);
-	r = take_maps(object, bpf);
+	r = take_maps(object, options, bpf);
 	if (!r)
-		r = take_programs(object, bpf);
+		r = take_programs(object, options, bpf);
 	return r ? error_set(err, r, "the BPF object does not fit this program: rebuild Postern")
 		 : 0;
 }
 
-int kern_object_load(struct kern_object *object, bool with_walk, struct error *err)
+int kern_object_load(struct kern_object *object, const struct kern_object_options *options,
+		     struct error *err)
 {
 	libbpf_print_fn_t print = libbpf_set_print(say_nothing);
 	int r = -1;
 
 	/* The walk is not needed for a verdict, and may be what this kernel does not take. */
-	for (int walk = with_walk; r < 0 && walk >= 0; walk--) {
+	for (int walk = options->with_walk; r < 0 && walk >= 0; walk--) {
 		kern_object_init(object);
-		r = load_silently(object, walk, err);
+		r = load_silently(object, options, walk, err);
 		if (r < 0)
 			kern_object_done(object);
 	}
 	(void)libbpf_set_print(print);
 	return r;
+}
+
+__u64 kern_object_build(void)
+{
+	__u64 hash = 0xcbf29ce484222325u; /* FNV-1a */
+	const unsigned char *elf;
+	size_t size;
+
+	elf = postern_bpf__elf_bytes(&size);
+	for (size_t i = 0; i < size; i++)
+		hash = (hash ^ elf[i]) * 0x100000001b3u;
+	return hash;
 }

@@ -86,8 +86,19 @@ static inline void kern_close_fd(int *fd)
 /* load.c. An object that was not filled in is all -1. */
 void kern_object_init(struct kern_object *object);
 void kern_object_done(struct kern_object *object);
-/* with_walk: the program that finds denied sockets as well, where the kernel takes it. */
-int kern_object_load(struct kern_object *object, bool with_walk, struct error *err);
+struct kern_object_options {
+	bool with_walk; /* the program that finds denied sockets as well, where the kernel takes it */
+	__u32 slots;	/* of the outer arrays */
+	__u32 walked;	/* sandboxes that one socket walk may be about */
+	/* What is in the kernel already: KERN_MAP_COUNT maps (-1: makes one), and the directory where the programs of
+	 * this very build are pinned. NULL: none. */
+	const int *maps;
+	const char *progs;
+};
+int kern_object_load(struct kern_object *object, const struct kern_object_options *options,
+		     struct error *err);
+/* Tells builds apart: a hash of the object's bytes. */
+__u64 kern_object_build(void);
 
 /* fill.c */
 /* A new inner map of an outer array, named like it; entries: 0 takes the object's own number. */
@@ -117,6 +128,10 @@ void kern_inners_done(struct kern_inners *inners);
  * new, empty tables of names when `leases` says how many they are to have room for. */
 int kern_inners_make(const struct kern_object *object, const struct table *table,
 		     const struct kern_inners *state, __u32 leases, struct kern_inners *inners);
+/* Rows of the table into the maps of a policy, which are empty. */
+int kern_policy_fill(const struct table *table, const struct kern_inners *inners);
+/* The record's keep_since under `generation`; `before`: under the one before it. */
+uint64_t kern_keep_since(bool keep, uint64_t before, uint64_t generation);
 /* Moves the state out of `inners`; what was in `state` is closed. */
 void kern_inners_take_state(struct kern_inners *state, struct kern_inners *inners);
 

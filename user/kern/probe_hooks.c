@@ -65,10 +65,12 @@ static void probe_hook(struct probe *probe, size_t i, int cgroup_fd)
 static void probe_object(struct probe *probe)
 {
 	cleanup(kern_object_done) struct kern_object object;
+	const struct kern_object_options options = {
+		.with_walk = true, .slots = KERN_SLOTS, .walked = 1};
 	struct error err = {};
 
 	kern_object_init(&object);
-	if (kern_object_load(&object, true, &err) < 0)
+	if (kern_object_load(&object, &options, &err) < 0)
 		probe_add(probe, PROBE_FAILURE, "BPF object",
 			  "mend what is reported above; else report this as a defect", "%s",
 			  err.text);

@@ -72,6 +72,8 @@ int kern_sandbox_load(const struct kern_sandbox_options *options, struct kern_sa
 		      struct error *err)
 {
 	cleanup(sandbox_freep) struct kern_sandbox *sandbox = sandbox_new();
+	const struct kern_object_options load = {
+		.with_walk = !options->one_policy, .slots = KERN_SLOTS, .walked = 1};
 	uint64_t cgroup = 0;
 	int r;
 
@@ -85,7 +87,7 @@ int kern_sandbox_load(const struct kern_sandbox_options *options, struct kern_sa
 	sandbox->cgroup_fd = fcntl(options->cgroup_fd, F_DUPFD_CLOEXEC, 3);
 	if (sandbox->cgroup_fd < 0)
 		return error_set(err, -errno, "cannot keep the cgroup open: %s", strerror(errno));
-	r = kern_object_load(&sandbox->object, !options->one_policy, err);
+	r = kern_object_load(&sandbox->object, &load, err);
 	if (r < 0)
 		return r;
 	if (getrandom(&sandbox->next.seed, sizeof(sandbox->next.seed), 0) !=

@@ -27,6 +27,7 @@
 struct walk {
 	const struct kern_object *object;
 	const struct kern_walk *of;
+	struct buf *list; /* not to be ended: what there is goes here */
 	size_t ended;
 	int status;
 	const char *what; /* failed */
@@ -142,6 +143,8 @@ static int end_denied(struct walk *walk)
 
 	if (walk->of->netns_fd >= 0 && setns(walk->of->netns_fd, CLONE_NEWNET))
 		return failed(walk, -errno, "enter the network namespace");
+	if (walk->list)
+		return list_denied(walk, walk->list);
 	for (int i = 0; i < WALKS; i++) {
 		cleanup(buf_done) struct buf denied = {};
 		int r = list_denied(walk, &denied);
@@ -167,7 +170,8 @@ static void *run(void *context)
 
 static int write_records(int map_fd, const struct kern_walk *of)
 {
-	const struct pst_sandbox level = {.cgroup_level = of->records[0]->cgroup_level};
+	const struct pst_sandbox level = {.cgroup_level = of->records[0]->cgroup_level,
+					  .flags = of->all ? PST_WALK_ALL : 0};
 	uint64_t key = 0;
 	int r = bpf_map_update_elem(map_fd, &key, &level, BPF_ANY);
 
@@ -200,30 +204,44 @@ static int run_there(struct walk *walk, struct error *err)
 	return 0;
 }
 
+static int walk_all(struct walk *walk, struct error *err)
+{
+	int map_fd = walk->object->map_fd[KERN_MAP_WALKED];
+	int r;
+
+	if (walk->object->walk_fd < 0)
+		return error_set(err, -EOPNOTSUPP, "this kernel does not let us walk its sockets");
+	r = write_records(map_fd, walk->of);
+	if (r < 0)
+		(void)error_set(err, r, "cannot write the socket walk's records: %s", strerror(-r));
+	else
+		r = run_there(walk, err);
+	remove_records(map_fd, walk->of);
+	if (r < 0)
+		return r;
+	if (walk->status < 0)
+		return error_set(err, walk->status, "cannot %s: %s", walk->what,
+				 strerror(-walk->status));
+	return 0;
+}
+
 int kern_sockets_end_denied(const struct kern_object *object, const struct kern_walk *of,
 			    size_t *ret_ended, struct error *err)
 {
 	struct walk walk = {.object = object, .of = of};
-	int map_fd = object->map_fd[KERN_MAP_WALKED];
-	int r;
+	int r = of->n_records ? walk_all(&walk, err) : 0;
 
-	if (object->walk_fd < 0)
-		return error_set(err, -EOPNOTSUPP, "this kernel does not let us walk its sockets");
-	if (!of->n_records)
-		return 0;
-	r = write_records(map_fd, of);
-	if (r < 0)
-		(void)error_set(err, r, "cannot write the socket walk's records: %s", strerror(-r));
-	else
-		r = run_there(&walk, err);
-	remove_records(map_fd, of);
-	if (r < 0)
-		return r;
-	if (walk.status < 0)
-		return error_set(err, walk.status, "cannot %s: %s", walk.what,
-				 strerror(-walk.status));
-	*ret_ended = walk.ended;
-	return 0;
+	if (!r)
+		*ret_ended = walk.ended;
+	return r;
+}
+
+int kern_sockets_list(const struct kern_object *object, const struct kern_walk *of, struct buf *out,
+		      struct error *err)
+{
+	struct walk walk = {.object = object, .of = of, .list = out};
+
+	return of->n_records ? walk_all(&walk, err) : 0;
 }
 
 int kern_sockets_try(void)
