@@ -6,6 +6,8 @@
 #include <setjmp.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/loop.h"
@@ -119,6 +121,95 @@ static void refuses_what_it_cannot_watch(void **state)
 	assert_int_equal(loop_unwatch(f->loop, -1), -ENOENT);
 }
 
+static int count_to_three(void *context, int fd)
+{
+	struct fixture *f = context;
+
+	(void)fd;
+	if (++f->calls == 3)
+		loop_stop(f->loop);
+	return 0;
+}
+
+static void a_timer_calls_not_before_it_is_due_and_then_each_period(void **state)
+{
+	const struct loop_period period = {.first_ms = 20, .every_ms = 10};
+	struct fixture *f = *state;
+	uint64_t before = loop_boot_ns();
+	int timer;
+
+	assert_int_equal(loop_timer(f->loop, &period, count_to_three, f, &timer), 0);
+	assert_int_equal(loop_run(f->loop), 0);
+	assert_int_equal(f->calls, 3);
+	assert_true(loop_boot_ns() - before >= 40 * 1000000ull);
+	loop_timer_end(f->loop, timer);
+	loop_timer_end(f->loop, -1);
+}
+
+static int end_timer(void *context, int fd)
+{
+	struct fixture *f = context;
+
+	f->calls++;
+	loop_timer_end(f->loop, fd);
+	return 0;
+}
+
+static int stop_loop(void *context, int fd)
+{
+	struct fixture *f = context;
+
+	(void)fd;
+	loop_stop(f->loop);
+	return 0;
+}
+
+static void a_timer_may_end_itself_and_one_that_is_off_does_not_call(void **state)
+{
+	const struct loop_period at_once = {.every_ms = 1}, off = {.off = true};
+	const struct loop_period later = {.first_ms = 30};
+	struct fixture *f = *state;
+	int timer, never, last;
+
+	assert_int_equal(loop_timer(f->loop, &at_once, end_timer, f, &timer), 0);
+	assert_int_equal(loop_timer(f->loop, &off, end_timer, f, &never), 0);
+	assert_int_equal(loop_timer(f->loop, &later, stop_loop, f, &last), 0);
+	assert_int_equal(loop_run(f->loop), 0);
+	assert_int_equal(f->calls, 1);
+	assert_int_equal(loop_timer_set(never, &at_once), 0); /* what was off can go on */
+	assert_int_equal(loop_timer_set(last, &later), 0);
+	assert_int_equal(loop_run(f->loop), 0);
+	assert_int_equal(f->calls, 2);
+}
+
+static void urgent_news_are_told_from_what_can_be_read(void **state)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET,
+				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t size = sizeof(address);
+	const struct loop_period later = {.first_ms = 30};
+	struct fixture *f = *state;
+	int server = socket(AF_INET, SOCK_STREAM, 0), client = socket(AF_INET, SOCK_STREAM, 0);
+	int peer, timer;
+
+	assert_int_equal(bind(server, (struct sockaddr *)&address, size), 0);
+	assert_int_equal(listen(server, 1), 0);
+	assert_int_equal(getsockname(server, (struct sockaddr *)&address, &size), 0);
+	assert_int_equal(connect(client, (struct sockaddr *)&address, size), 0);
+	peer = accept(server, NULL, NULL);
+	assert_int_equal(loop_watch_priority(f->loop, peer, count_to_three, f), 0);
+	assert_int_equal(loop_timer(f->loop, &later, stop_loop, f, &timer), 0);
+	assert_int_equal(send(client, "x", 1, 0), 1);
+	assert_int_equal(loop_run(f->loop), 0);
+	assert_int_equal(f->calls, 0);
+	assert_int_equal(send(client, "x", 1, MSG_OOB), 1);
+	assert_int_equal(loop_run(f->loop), 0); /* ended by the third call, as nobody takes it */
+	assert_int_equal(f->calls, 3);
+	close(server);
+	close(client);
+	close(peer);
+}
+
 static void clocks_go_forward(void **state)
 {
 	uint64_t boot = loop_boot_ns(), wall = loop_wall_ns();
@@ -139,6 +230,13 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			does_not_call_for_what_was_unwatched_in_the_same_round, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(refuses_what_it_cannot_watch, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			a_timer_calls_not_before_it_is_due_and_then_each_period, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			a_timer_may_end_itself_and_one_that_is_off_does_not_call, set_up,
+			tear_down),
+		cmocka_unit_test_setup_teardown(urgent_news_are_told_from_what_can_be_read, set_up,
+						tear_down),
 		cmocka_unit_test(clocks_go_forward),
 	};
 

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -12,7 +13,8 @@
 
 struct watch {
 	struct watch *next;
-	int fd; /* -1: unwatched, waits for the end of the round */
+	int fd;	       /* -1: unwatched, waits for the end of the round */
+	bool is_timer; /* then fd is ours */
 	loop_fn fn;
 	void *context;
 };
@@ -20,6 +22,7 @@ struct watch {
 struct loop {
 	int epoll_fd;
 	bool stopped;
+	bool unwatched; /* a watch waits for the end of the round */
 	struct watch *watches;
 };
 
@@ -44,10 +47,13 @@ static void sweep(struct loop *loop, bool all)
 {
 	struct watch **link = &loop->watches;
 
+	loop->unwatched = false;
 	while (*link) {
 		struct watch *w = *link;
 
 		if (all || w->fd < 0) {
+			if (w->is_timer && w->fd >= 0)
+				close(w->fd);
 			*link = w->next;
 			free(w);
 		} else {
@@ -65,9 +71,9 @@ void loop_free(struct loop *loop)
 	free(loop);
 }
 
-int loop_watch(struct loop *loop, int fd, loop_fn fn, void *context)
+static int watch_for(struct loop *loop, int fd, const struct watch *what, uint32_t events)
 {
-	struct epoll_event event = {.events = EPOLLIN};
+	struct epoll_event event = {.events = events};
 	struct watch *w;
 	int saved;
 
@@ -76,9 +82,8 @@ int loop_watch(struct loop *loop, int fd, loop_fn fn, void *context)
 	w = calloc(1, sizeof(*w));
 	if (!w)
 		return -ENOMEM;
+	*w = *what;
 	w->fd = fd;
-	w->fn = fn;
-	w->context = context;
 	event.data.ptr = w;
 	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
 		saved = errno;
@@ -88,6 +93,16 @@ int loop_watch(struct loop *loop, int fd, loop_fn fn, void *context)
 	w->next = loop->watches;
 	loop->watches = w;
 	return 0;
+}
+
+int loop_watch(struct loop *loop, int fd, loop_fn fn, void *context)
+{
+	return watch_for(loop, fd, &(struct watch){.fn = fn, .context = context}, EPOLLIN);
+}
+
+int loop_watch_priority(struct loop *loop, int fd, loop_fn fn, void *context)
+{
+	return watch_for(loop, fd, &(struct watch){.fn = fn, .context = context}, EPOLLPRI);
 }
 
 /* The watch stays in memory until the round is over: an event of this round may still point to it. */
@@ -100,7 +115,68 @@ int loop_unwatch(struct loop *loop, int fd)
 	if (!w || fd < 0)
 		return -ENOENT;
 	w->fd = -1;
+	loop->unwatched = true;
 	return epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, fd, NULL) < 0 ? -errno : 0;
+}
+
+int loop_timer(struct loop *loop, const struct loop_period *period, loop_fn fn, void *context,
+	       int *ret_fd)
+{
+	int fd = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
+	int r;
+
+	if (fd < 0)
+		return -errno;
+	r = loop_timer_set(fd, period);
+	if (!r)
+		r = watch_for(loop, fd,
+			      &(struct watch){.is_timer = true, .fn = fn, .context = context},
+			      EPOLLIN);
+	if (r < 0) {
+		close(fd);
+		return r;
+	}
+	*ret_fd = fd;
+	return 0;
+}
+
+static struct timespec of_ms(uint64_t ms)
+{
+	return (struct timespec){
+		.tv_sec = (time_t)(ms / 1000),
+		.tv_nsec = (long)(ms % 1000 * 1000000),
+	};
+}
+
+int loop_timer_set(int fd, const struct loop_period *period)
+{
+	struct itimerspec spec = {
+		.it_value = of_ms(period->first_ms),
+		.it_interval = of_ms(period->every_ms),
+	};
+
+	/* All zero would disarm it. */
+	if (!period->off && period->first_ms == 0)
+		spec.it_value.tv_nsec = 1;
+	if (period->off)
+		spec = (struct itimerspec){0};
+	return timerfd_settime(fd, 0, &spec, NULL) < 0 ? -errno : 0;
+}
+
+void loop_timer_end(struct loop *loop, int fd)
+{
+	if (fd >= 0 && loop_unwatch(loop, fd) == 0)
+		close(fd);
+}
+
+static int call(struct watch *w)
+{
+	uint64_t times;
+
+	/* Set anew since it became ready: not due any more. */
+	if (w->is_timer && read(w->fd, &times, sizeof(times)) != (ssize_t)sizeof(times))
+		return 0;
+	return w->fn(w->context, w->fd);
 }
 
 static int dispatch(struct loop *loop, const struct epoll_event *events, int count)
@@ -111,7 +187,7 @@ static int dispatch(struct loop *loop, const struct epoll_event *events, int cou
 		struct watch *w = events[i].data.ptr;
 
 		if (w->fd >= 0)
-			r = w->fn(w->context, w->fd);
+			r = call(w);
 	}
 	return r;
 }
@@ -129,7 +205,8 @@ int loop_run(struct loop *loop)
 		if (count < 0)
 			return -errno;
 		r = dispatch(loop, events, count);
-		sweep(loop, false);
+		if (loop->unwatched)
+			sweep(loop, false);
 		if (r < 0)
 			return r;
 	}

@@ -15,7 +15,22 @@ int loop_new(struct loop **ret_loop);
 void loop_free(struct loop *loop);
 /* Watches fd for reading. The loop does not own fd or context. */
 int loop_watch(struct loop *loop, int fd, loop_fn fn, void *context);
+/* The same for what has news by EPOLLPRI: cgroup.events and its like, which are always readable. */
+int loop_watch_priority(struct loop *loop, int fd, loop_fn fn, void *context);
 int loop_unwatch(struct loop *loop, int fd);
+
+struct loop_period {
+	uint64_t first_ms; /* from now; 0: in the next round */
+	uint64_t every_ms; /* after that; 0: once */
+	bool off;	   /* not until it is set again */
+};
+/* Calls fn with *ret_fd when it is due; periods that were missed are one call. The loop owns the descriptor. */
+int loop_timer(struct loop *loop, const struct loop_period *period, loop_fn fn, void *context,
+	       int *ret_fd);
+int loop_timer_set(int fd, const struct loop_period *period);
+/* -1 is fine. */
+void loop_timer_end(struct loop *loop, int fd);
+
 /* Runs until loop_stop() (returns 0) or a callback fails (its code). */
 int loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
