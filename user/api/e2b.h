@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of the E2B routes share. */
+#ifndef API_E2B_H
+#define API_E2B_H
+
+#include "api/call.h"
+
+/* A network configuration on its way to the backend. */
+struct e2b_network {
+	struct buf
+		document; /* one JSON object of E2B's keys, without the two below; has no secrets */
+	bool has_proxy, has_rules;
+};
+
+/* 404 in E2B's words, which its SDKs look for. */
+void e2b_not_found(struct call *call);
+/* Every status but API_OK; `failed` is E2B's sentence for 500. */
+void e2b_refuse(struct call *call, const struct api_result *result, const char *failed);
+/* E2B's checks 4 and 5. False: answered. */
+bool e2b_check_network(struct call *call, const struct e2b_network *network);
+/* 400: what E2B answers to teams without the feature. */
+void e2b_refuse_rules(struct call *call);
+/* Takes `timeout` out of the body, in seconds. *ret_ms is untouched when it is not there. False: answered. */
+bool e2b_take_timeout(struct call *call, const struct json *json, uint64_t *ret_ms);
+
+/* What create and connect answer. 404 when it is gone meanwhile. */
+void e2b_reply_sandbox(struct call *call, const char *id, unsigned status);
+/* Of GET: the members that lists have, then those of one. */
+void e2b_put_listed(struct buf *out, const struct api_sandbox *sandbox, const struct json *extra);
+void e2b_put_network(struct buf *out, const struct api_sandbox *sandbox, const struct json *extra);
+/* A sandbox's extra as JSON; an empty object when it cannot be read. The caller frees. */
+int e2b_parse_extra(const struct api_sandbox *sandbox, struct json *ret_json);
+/* "running" or "paused"; NULL: E2B would not know it any more. */
+const char *e2b_state(const struct api_sandbox *sandbox);
+
+#endif

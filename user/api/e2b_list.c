@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: MIT */
+/* E2B's lists: filtered by state and metadata, in pages that are told apart by creation time and id. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/e2b.h"
+
+#define PAGE_MAX 100
+
+/* Where a page begins: behind this one. */
+struct place {
+	uint64_t created_ms;
+	char id[API_ID_MAX + 1];
+};
+
+struct entry {
+	struct place place;
+	char *text; /* of the reply; owned */
+};
+
+struct page {
+	bool running, paused;  /* wanted */
+	const char *metadata;  /* "a=b&c=d", each percent-encoded; NULL: any */
+	struct place after;    /* id "": from the start */
+	size_t limit;	       /* SIZE_MAX: all */
+	struct entry *entries; /* in order, at most limit + 1 */
+	size_t count, room;
+	bool more, failed;
+};
+
+static int compare(const struct place *a, const struct place *b)
+{
+	if (a->created_ms != b->created_ms)
+		return a->created_ms < b->created_ms ? -1 : 1;
+	return strcmp(a->id, b->id);
+}
+
+static int hex_value(char c)
+{
+	const char *digits = "0123456789abcdef", *found = c ? strchr(digits, c | 0x20) : NULL;
+
+	return found ? (int)(found - digits) : -1;
+}
+
+/* Decodes one part of a query, up to `end`. */
+static void put_decoded(struct buf *out, const char *text, const char *end)
+{
+	for (; text < end; text++) {
+		char c = *text == '+' ? ' ' : *text;
+
+		if (c == '%' && end - text > 2 && hex_value(text[1]) >= 0 &&
+		    hex_value(text[2]) >= 0) {
+			c = (char)(hex_value(text[1]) << 4 | hex_value(text[2]));
+			text += 2;
+		}
+		buf_add(out, &c, 1);
+	}
+}
+
+/* 1: `metadata` has this pair; 0: it has not; -1: no memory. */
+static int has_pair(const struct json *extra, const struct json_node *metadata, const char *pair,
+		    const char *end)
+{
+	const char *equals = memchr(pair, '=', (size_t)(end - pair));
+	cleanup_buf struct buf key = {0}, value = {0};
+	const struct json_node *node;
+
+	put_decoded(&key, pair, equals ? equals : end);
+	put_decoded(&value, equals ? equals + 1 : end, end);
+	buf_add(&key, "", 0);
+	buf_add(&value, "", 0);
+	if (key.failed || value.failed)
+		return -1;
+	node = metadata && metadata->type == JSON_OBJECT ? given(extra, metadata, key.data) : NULL;
+	return node && node->type == JSON_STRING && strcmp(node->string, value.data) == 0;
+}
+
+static bool has_metadata(struct page *page, const struct json *extra)
+{
+	const struct json_node *metadata = given(extra, extra->nodes, "metadata");
+	const char *pair = page->metadata, *end;
+	int r = 1;
+
+	for (; r > 0 && pair && *pair; pair = *end ? end + 1 : end) {
+		end = pair + strcspn(pair, "&");
+		if (end > pair)
+			r = has_pair(extra, metadata, pair, end);
+	}
+	page->failed |= r < 0;
+	return r > 0;
+}
+
+static bool is_wanted(const struct page *page, const struct api_sandbox *sandbox)
+{
+	const char *state = e2b_state(sandbox);
+
+	return state && (strcmp(state, "paused") == 0 ? page->paused : page->running);
+}
+
+/* Room for one more at `at`; the one behind the limit goes. */
+static struct entry *insert(struct page *page, size_t at)
+{
+	if (page->limit != SIZE_MAX && page->count == page->limit) {
+		free(page->entries[--page->count].text);
+		page->more = true;
+	}
+	if (page->count == page->room) {
+		size_t room = page->room ? 2 * page->room : 16;
+		struct entry *more = reallocarray(page->entries, room, sizeof(*more));
+
+		if (!more)
+			return NULL;
+		page->entries = more;
+		page->room = room;
+	}
+	memmove(page->entries + at + 1, page->entries + at,
+		(page->count - at) * sizeof(*page->entries));
+	page->count++;
+	page->entries[at] = (struct entry){0};
+	return &page->entries[at];
+}
+
+static void take(struct page *page, const struct place *place, const struct api_sandbox *sandbox,
+		 const struct json *extra)
+{
+	struct buf out = {0};
+	struct entry *entry;
+	size_t at = page->count;
+
+	while (at > 0 && compare(&page->entries[at - 1].place, place) > 0)
+		at--;
+	if (at == page->limit) {
+		page->more = true;
+		return;
+	}
+	entry = insert(page, at);
+	buf_puts(&out, "{");
+	e2b_put_listed(&out, sandbox, extra);
+	buf_puts(&out, "}");
+	if (!entry || out.failed) {
+		page->failed = true;
+		buf_done(&out);
+		return;
+	}
+	entry->place = *place;
+	entry->text = buf_take(&out);
+}
+
+static int visit(void *context, const struct api_sandbox *sandbox)
+{
+	struct page *page = context;
+	struct place place = {.created_ms = sandbox->created_ms};
+	cleanup(json_done) struct json extra = {0};
+
+	snprintf(place.id, sizeof(place.id), "%s", sandbox->id);
+	if (!is_wanted(page, sandbox) || (page->after.id[0] && compare(&place, &page->after) <= 0))
+		return 0;
+	if (e2b_parse_extra(sandbox, &extra) < 0)
+		page->failed = true;
+	else if (has_metadata(page, &extra))
+		take(page, &place, sandbox, &extra);
+	return 0;
+}
+
+static void reply_page(struct call *call, struct page *page)
+{
+	struct buf *out = &call->reply->body;
+	char token[API_ID_MAX + 24];
+
+	buf_puts(out, "[");
+	for (size_t i = 0; i < page->count; i++) {
+		put_comma(out);
+		buf_puts(out, page->entries[i].text);
+	}
+	buf_puts(out, "]");
+	reply_json(call, 200);
+	if (!page->more)
+		return;
+	snprintf(token, sizeof(token), "%llu_%s",
+		 (unsigned long long)page->entries[page->count - 1].place.created_ms,
+		 page->entries[page->count - 1].place.id);
+	reply_header(call, "x-next-token", token);
+}
+
+static void walk(struct call *call, struct page *page)
+{
+	enum api_status status =
+		call->backend->list(call->backend->context, &call->request->caller, visit, page);
+
+	if (page->failed)
+		reply_no_memory(call);
+	else if (status != API_OK)
+		reply_error(call, 500, "Failed to list sandboxes");
+	else
+		reply_page(call, page);
+	for (size_t i = 0; i < page->count; i++)
+		free(page->entries[i].text);
+	free(page->entries);
+}
+
+static const char *query(const struct call *call, const char *name)
+{
+	return call->request->query(call->request->context, name);
+}
+
+/* "running,paused" */
+static bool take_states(struct call *call, struct page *page)
+{
+	const char *text = query(call, "state");
+	size_t size;
+
+	page->running = page->paused = !text || !*text;
+	for (; text && *text; text += size + (text[size] == ',')) {
+		size = strcspn(text, ",");
+		if (size == 7 && strncmp(text, "running", size) == 0) {
+			page->running = true;
+		} else if (size == 6 && strncmp(text, "paused", size) == 0) {
+			page->paused = true;
+		} else {
+			refuse_body(call, "state: expected running or paused, found '%.64s'", text);
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool take_limit(struct call *call, struct page *page)
+{
+	const char *text = query(call, "limit");
+	size_t digits;
+	unsigned long limit;
+
+	if (!text || !*text)
+		return true;
+	digits = strspn(text, "0123456789");
+	limit = digits <= 3 && !text[digits] ? strtoul(text, NULL, 10) : 0;
+	if (limit < 1 || limit > PAGE_MAX) {
+		refuse_body(call, "limit: expected 1..%d, found '%.64s'", PAGE_MAX, text);
+		return false;
+	}
+	page->limit = limit;
+	return true;
+}
+
+static bool take_token(struct call *call, struct page *page)
+{
+	const char *text = query(call, "nextToken");
+	size_t digits;
+
+	if (!text || !*text)
+		return true;
+	digits = strspn(text, "0123456789");
+	if (digits < 1 || digits > 19 || text[digits] != '_' || !text[digits + 1] ||
+	    strlen(text + digits + 1) > API_ID_MAX) {
+		reply_error(call, 400, "Invalid next token");
+		return false;
+	}
+	page->after.created_ms = strtoull(text, NULL, 10);
+	snprintf(page->after.id, sizeof(page->after.id), "%s", text + digits + 1);
+	return true;
+}
+
+/* The older list has what runs, and no pages. */
+void e2b_list(struct call *call)
+{
+	struct page page = {
+		.running = true, .limit = SIZE_MAX, .metadata = query(call, "metadata")};
+
+	walk(call, &page);
+}
+
+void e2b_list_v2(struct call *call)
+{
+	struct page page = {.limit = PAGE_MAX, .metadata = query(call, "metadata")};
+
+	if (take_states(call, &page) && take_limit(call, &page) && take_token(call, &page))
+		walk(call, &page);
+}
