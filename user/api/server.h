@@ -18,8 +18,9 @@ struct api_key {
 struct api_server_options {
 	const struct api_backend *backend;
 	struct loop *loop;
-	int unix_fd; /* listening; its callers are operators (SO_PEERCRED), but for those inside a sandbox: 403 */
-	int tcp_fd;  /* listening; -1: no TCP. Callers by key */
+	/* The listening sockets stay the caller's, and are closed by it after the server is freed. */
+	int unix_fd; /* -1: none. Its callers are operators (SO_PEERCRED), but for those inside a sandbox: 403 */
+	int tcp_fd;  /* -1: no TCP. Callers by key */
 	bool check_host; /* TCP on loopback: only loopback names in Host (no web page may reach us) */
 	const struct api_key *keys; /* live as long as the server */
 	size_t n_keys;
