@@ -33,7 +33,8 @@ enum api_role {
 
 struct api_caller {
 	enum api_role role;
-	char owner[API_OWNER_MAX + 1]; /* of a tenant's key; an operator's may be "": then it sees all */
+	char owner[API_OWNER_MAX +
+		   1]; /* of a tenant's key; an operator's may be "": then it sees all */
 };
 
 enum api_state {
@@ -47,13 +48,13 @@ extern const char *const api_state_names[]; /* "running", "paused", "gone", "dam
 /* How a call ended. The routes choose the HTTP status and, for the vendors, their own words. */
 enum api_status {
 	API_OK = 0,
-	API_INVALID,	   /* the document or a parameter: text says where and why */
-	API_WEAK,	   /* refused, as there are holes and allowWeak was not given */
-	API_NOT_FOUND,	   /* no such sandbox, or another owner's */
-	API_CONFLICT,	   /* exists already, nested in another sandbox, or not in a state for that */
-	API_FULL,	   /* a bound was reached; what was there stays */
-	API_UNSUPPORTED,   /* this build or kernel cannot do what the document asks for */
-	API_FAILED,	   /* everything else: the old policy stands */
+	API_INVALID,	 /* the document or a parameter: text says where and why */
+	API_WEAK,	 /* refused, as there are holes and allowWeak was not given */
+	API_NOT_FOUND,	 /* no such sandbox, or another owner's */
+	API_CONFLICT,	 /* exists already, nested in another sandbox, or not in a state for that */
+	API_FULL,	 /* a bound was reached; what was there stays */
+	API_UNSUPPORTED, /* this build or kernel cannot do what the document asks for */
+	API_FAILED,	 /* everything else: the old policy stands */
 };
 
 struct api_texts {
@@ -97,14 +98,16 @@ struct api_sandbox {
 	const char *owner; /* "": none */
 	enum api_dialect dialect;
 	enum api_state state;
-	const char *kind;	   /* "cgroup" or "netdev" */
-	const char *cgroup;	   /* absolute path; "": none */
-	const char *netdev;	   /* "": none */
+	const char *kind;   /* "cgroup" or "netdev" */
+	const char *cgroup; /* absolute path; "": none */
+	const char *netdev; /* "": none */
 	uint64_t generation;
-	const char *policy_hash;   /* hex */
-	const char *document;	   /* the policy as it was given, in the sandbox's dialect; HAS SECRETS: the routes redact */
-	const char *policy;	   /* canonical native JSON, secrets as "***"; NULL: not asked for (lists), or damaged */
-	const char *extra;	   /* JSON object as given to create: what is kept and ignored; "{}" */
+	const char *policy_hash; /* hex */
+	const char *
+		document; /* the policy as it was given, in the sandbox's dialect; HAS SECRETS: the routes redact */
+	const char *
+		policy; /* canonical native JSON, secrets as "***"; NULL: not asked for (lists), or damaged */
+	const char *extra; /* JSON object as given to create: what is kept and ignored; "{}" */
 	const char *const *resolvers;
 	size_t n_resolvers;
 	struct api_hole holes[API_MAX_HOLES];
@@ -113,7 +116,7 @@ struct api_sandbox {
 	size_t n_maps;
 	uint64_t created_ms, changed_ms; /* since 1970 */
 	uint64_t ends_ms;		 /* when its time runs out; 0: never */
-	const char *advice; /* gone, damaged: what to do; "" else */
+	const char *advice;		 /* gone, damaged: what to do; "" else */
 };
 
 struct api_create {
@@ -121,8 +124,8 @@ struct api_create {
 	const char *id;	      /* NULL: the backend draws one that fits the dialect */
 	const char *document; /* in `dialect`; NULL: the empty policy */
 	size_t document_size;
-	const char *extra;    /* see api_sandbox.extra; NULL: "{}" */
-	uint64_t timeout_ms;  /* 0: none */
+	const char *extra;   /* see api_sandbox.extra; NULL: "{}" */
+	uint64_t timeout_ms; /* 0: none */
 	/* Native only: what to attach to; at most one. All absent (vendors): a cgroup is made and owned. */
 	const char *cgroup; /* absolute, or below the cgroup2 root */
 	const char *netdev;
@@ -140,7 +143,7 @@ struct api_change {
 struct api_lease {
 	const char *name; /* "": its text is gone */
 	const char *address;
-	const char *rule; /* label; "": no rule covers it */
+	const char *rule;	/* label; "": no rule covers it */
 	uint64_t age_s, left_s; /* left 0: expired */
 };
 
@@ -152,7 +155,7 @@ struct api_rule {
 };
 
 struct api_flow {
-	const char *protocol; /* "tcp", "udp" */
+	const char *protocol;	    /* "tcp", "udp" */
 	const char *local, *remote; /* addresses */
 	uint16_t local_port, remote_port;
 	const char *direction; /* "out", "in", "" */
@@ -176,8 +179,8 @@ struct api_backend {
 	enum api_status (*check)(void *context, enum api_dialect dialect, const char *document,
 				 size_t size, struct error *err);
 	/* `caller` becomes the owner. On API_OK *ret_id (API_ID_MAX + 1 bytes) names it. */
-	void (*create)(void *context, const struct api_caller *caller, const struct api_create *create,
-		       char *ret_id, struct api_result *result);
+	void (*create)(void *context, const struct api_caller *caller,
+		       const struct api_create *create, char *ret_id, struct api_result *result);
 	void (*change)(void *context, const struct api_caller *caller, const char *id,
 		       const struct api_change *change, struct api_result *result);
 	/* All or none: validated for all first. `failed` (API_ID_MAX + 1 bytes): the id that result->err is about, "" */

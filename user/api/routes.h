@@ -7,8 +7,9 @@
 
 struct api_request {
 	const char *method; /* "PUT" */
-	const char *path;   /* as sent, without the query: never decoded, so an id with '%' is no id */
-	const char *body;   /* NUL-terminated; "" */
+	const char
+		*path; /* as sent, without the query: never decoded, so an id with '%' is no id */
+	const char *body; /* NUL-terminated; "" */
 	size_t body_size;
 	struct api_caller caller; /* role NONE: no valid key */
 	bool is_operator_socket;  /* the unix socket */
@@ -27,7 +28,7 @@ struct api_stream_filter {
 
 #define API_MAX_HEADERS 6
 struct api_reply {
-	unsigned status; /* HTTP */
+	unsigned status;  /* HTTP */
 	const char *type; /* of the body; NULL: none */
 	struct buf body;
 	struct {

@@ -20,15 +20,15 @@ struct api_server_options {
 	struct loop *loop;
 	/* The listening sockets stay the caller's, and are closed by it after the server is freed. */
 	int unix_fd; /* -1: none. Its callers are operators (SO_PEERCRED), but for those inside a sandbox: 403 */
-	int tcp_fd;  /* -1: no TCP. Callers by key */
+	int tcp_fd;	 /* -1: no TCP. Callers by key */
 	bool check_host; /* TCP on loopback: only loopback names in Host (no web page may reach us) */
 	const struct api_key *keys; /* live as long as the server */
 	size_t n_keys;
-	size_t max_body;	/* bytes; 0: 9 MiB (a document and its wrapping) */
+	size_t max_body;	  /* bytes; 0: 9 MiB (a document and its wrapping) */
 	unsigned max_connections; /* for each of the two sockets; 0: 2,048 */
-	unsigned request_s; /* from a request's first byte to its last; 0: 10 */
-	unsigned idle_s;	/* between requests of a kept-alive connection; 0: 120 */
-	unsigned max_streams;	/* of events; 0: 64 */
+	unsigned request_s;	  /* from a request's first byte to its last; 0: 10 */
+	unsigned idle_s;	  /* between requests of a kept-alive connection; 0: 120 */
+	unsigned max_streams;	  /* of events; 0: 64 */
 };
 
 struct api_server;
@@ -44,10 +44,10 @@ void api_server_publish(struct api_server *server, const struct api_event *event
 void api_server_lost(struct api_server *server, const char *sandbox, uint64_t count);
 
 struct api_server_counts {
-	uint64_t requests[6]; /* by status class: [2] is 2xx */
-	uint64_t refused;     /* connections over the limit, slow or broken requests */
+	uint64_t requests[6];	       /* by status class: [2] is 2xx */
+	uint64_t refused;	       /* connections over the limit, slow or broken requests */
 	unsigned connections, streams; /* now */
-	uint64_t lost;	      /* events that streams did not read in time */
+	uint64_t lost;		       /* events that streams did not read in time */
 };
 void api_server_counts(const struct api_server *server, struct api_server_counts *ret_counts);
 

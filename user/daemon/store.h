@@ -22,16 +22,16 @@ struct stored {
 	char owner[API_OWNER_MAX + 1];
 	enum api_dialect dialect; /* of the sandbox: whose API created it */
 	enum api_dialect document_dialect;
-	uint64_t kernel_id;	  /* pst_sandbox.id */
-	uint64_t generation;	  /* that `document` came into force under */
-	bool owned;		  /* its cgroup was made by us, and goes with it */
+	uint64_t kernel_id;  /* pst_sandbox.id */
+	uint64_t generation; /* that `document` came into force under */
+	bool owned;	     /* its cgroup was made by us, and goes with it */
 	bool paused;
-	bool from_dir;		  /* by a document in sandboxDir */
-	char *cgroup;		  /* absolute below the cgroup2 root, with a leading '/' */
+	bool from_dir; /* by a document in sandboxDir */
+	char *cgroup;  /* absolute below the cgroup2 root, with a leading '/' */
 	uint64_t cgroup_id;
 	char *netdev;
-	char *document;		  /* the policy, as given: has secrets */
-	char *extra;		  /* JSON object */
+	char *document; /* the policy, as given: has secrets */
+	char *extra;	/* JSON object */
 	char policy_hash[65];
 	uint64_t created_ms, changed_ms, ends_ms;
 	bool allow_weak;

@@ -25,7 +25,8 @@ struct kern_attachment;
 #define KERN_ID_MAX    64
 
 struct kern_host_options {
-	const char *dir; /* below a bpffs: maps/, progs/, sandboxes/NAME/; made 0700 */
+	const char *dir;    /* below a bpffs: maps/, progs/, sandboxes/NAME/; made 0700 */
+	int cgroup_root_fd; /* not owned; outlives the host */
 	uint32_t max_sandboxes;
 	uint32_t leases; /* addresses of names that a sandbox may learn; 0: PST_MAX_LEASES */
 	bool with_walk;
@@ -92,11 +93,14 @@ int kern_attachment_new(struct kern_host *host, const struct kern_attach *attach
 int kern_attachment_adopt(struct kern_host *host, const char *name, uint64_t cgroup_id,
 			  const uint8_t *hash, struct kern_attachment **ret_attachment,
 			  struct error *err);
+/* For one that was attached and never got a policy: its record was zero. */
+int kern_attachment_identify(struct kern_attachment *attachment, const struct kern_attach *attach,
+			     struct error *err);
 /* The record in force, as it is in the kernel; -ENOENT when its cgroup is gone. Used before adopting, too: by name. */
 int kern_host_peek(const struct kern_host *host, const char *name, uint64_t cgroup_id,
 		   struct pst_sandbox *ret_record);
-/* Every attachment that will be is adopted: what no record names is free again. */
-void kern_host_adopted(struct kern_host *host);
+/* Every attachment that will be is adopted: what no record names is free again. To be called before anything is attached. */
+int kern_host_adopted(struct kern_host *host);
 
 /* Takes what the flip needs. Replaces an earlier stage. netns_cookie 0: as it is. */
 int kern_attachment_stage(struct kern_attachment *attachment, struct kern_policy *policy,
@@ -111,6 +115,8 @@ int kern_attachment_refresh(struct kern_attachment *attachment, uint64_t generat
 			    struct error *err);
 /* Denies everything from now on, as if no policy had been there yet. */
 int kern_attachment_close(struct kern_attachment *attachment);
+/* The kernel judges by its links still: its cgroup is there, or sockets of it outlive it. */
+bool kern_attachment_is_linked(const struct kern_attachment *attachment);
 /* Detaches (egress last), unpins, gives the slots back. */
 void kern_attachment_detach(struct kern_attachment *attachment);
 /* Forgets it; what is pinned stays. */
@@ -118,7 +124,7 @@ void kern_attachment_free(struct kern_attachment *attachment);
 
 const struct pst_sandbox *kern_attachment_record(const struct kern_attachment *attachment);
 const struct pst_sandbox *kern_attachment_staged(const struct kern_attachment *attachment);
-/* The cgroup is still there (a link forgets it when it is removed). */
+/* The cgroup is still there. */
 bool kern_attachment_is_alive(const struct kern_attachment *attachment);
 
 /* Ends TCP connections that the records in force deny, for attachments at any levels, in one netns (-1: ours). */
@@ -126,8 +132,8 @@ int kern_host_end_denied(const struct kern_host *host, struct kern_attachment *c
 			 size_t count, int netns_fd, size_t *ret_ended, struct error *err);
 /* TCP connections of one attachment in one netns: all, or those that its staged policy would deny. */
 typedef int (*kern_socket_fn)(void *context, const struct pst_socket *socket);
-int kern_attachment_sockets(const struct kern_attachment *attachment, bool staged_denies, int netns_fd,
-			    kern_socket_fn fn, void *context, struct error *err);
+int kern_attachment_sockets(const struct kern_attachment *attachment, bool staged_denies,
+			    int netns_fd, kern_socket_fn fn, void *context, struct error *err);
 /* UDP peers of unconnected sockets. */
 typedef int (*kern_peer_fn)(void *context, const struct pst_peer_key *key,
 			    const struct pst_peer *peer);

@@ -379,3 +379,27 @@ __u64 kern_object_build(void)
 		hash = (hash ^ elf[i]) * 0x100000001b3u;
 	return hash;
 }
+
+int kern_object_counters(const struct kern_object *object, uint64_t *counts)
+{
+	int n_cpus = libbpf_num_possible_cpus();
+	cleanup_free uint64_t *values = NULL;
+	uint64_t sums[PST_REASON_MAX] = {};
+
+	if (n_cpus < 0)
+		return n_cpus;
+	values = calloc((size_t)n_cpus, sizeof(*values));
+	if (!values)
+		return -ENOMEM;
+	for (uint32_t reason = 0; reason < PST_REASON_MAX; reason++) {
+		int r = bpf_map_lookup_elem(object->map_fd[KERN_MAP_COUNTERS], &reason,
+					    values);
+
+		if (r < 0)
+			return r;
+		for (int cpu = 0; cpu < n_cpus; cpu++)
+			sums[reason] += values[cpu];
+	}
+	memcpy(counts, sums, sizeof(sums));
+	return 0;
+}

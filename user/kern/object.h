@@ -97,6 +97,8 @@ struct kern_object_options {
 };
 int kern_object_load(struct kern_object *object, const struct kern_object_options *options,
 		     struct error *err);
+/* As kern_sandbox_counters(). */
+int kern_object_counters(const struct kern_object *object, uint64_t *counts);
 /* Tells builds apart: a hash of the object's bytes. */
 __u64 kern_object_build(void);
 

@@ -31,12 +31,12 @@ struct ready_slot {
 
 struct kern_pool {
 	struct kern_pool_spec spec;
-	unsigned char *state; /* enum slot_state of each slot */
+	unsigned char *state;	  /* enum slot_state of each slot */
 	struct ready_slot *ready; /* a stack */
 	size_t n_ready, room;
 	size_t wanted; /* by kern_pool_reserve() */
 	size_t n_free, n_used;
-	__u32 top; /* no slot from here on was ever anything but free */
+	__u32 top;		     /* no slot from here on was ever anything but free */
 	int empty[KERN_POOL_OUTERS]; /* what free slots hold */
 };
 
@@ -46,7 +46,7 @@ struct kern_pools {
 	pthread_mutex_t lock;
 	pthread_cond_t work, done;
 	bool running, stop;
-	bool busy; /* in a round */
+	bool busy;  /* in a round */
 	int failed; /* -errno of the worker's last round */
 	size_t count;
 	struct kern_pool pools[];
@@ -93,8 +93,8 @@ static int pool_init(struct kern_pool *pool, const struct kern_object *object,
 	return make_maps(object, spec, true, pool->empty);
 }
 
-int kern_pools_new(const struct kern_object *object, const struct kern_pool_spec *specs, size_t count,
-		   struct kern_pools **ret_pools)
+int kern_pools_new(const struct kern_object *object, const struct kern_pool_spec *specs,
+		   size_t count, struct kern_pools **ret_pools)
 {
 	struct kern_pools *pools = calloc(1, sizeof(*pools) + count * sizeof(pools->pools[0]));
 	int r = 0;
@@ -261,8 +261,7 @@ static int write_all(const struct kern_pools *pools, const struct kern_pool *poo
 	if (!batch->count)
 		return 0;
 	for (int i = 0; i < pool->spec.n_outers; i++) {
-		all[i] = (struct write){
-			.pools = pools, .pool = pool, .batch = batch, .outer = i};
+		all[i] = (struct write){.pools = pools, .pool = pool, .batch = batch, .outer = i};
 		all[i].started = i + 1 < pool->spec.n_outers &&
 				 !pthread_create(&all[i].thread, NULL, write_thread, &all[i]);
 		if (!all[i].started)

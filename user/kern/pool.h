@@ -12,7 +12,7 @@
 #define KERN_POOL_OUTERS 4
 
 struct kern_pool_spec {
-	int outer[KERN_POOL_OUTERS]; /* enum kern_map */
+	int outer[KERN_POOL_OUTERS];	 /* enum kern_map */
 	__u32 entries[KERN_POOL_OUTERS]; /* of a new inner map; 0: the object's own number */
 	int n_outers;
 	__u32 first; /* slots below are not for taking: they keep nearly empty maps */
@@ -24,8 +24,8 @@ struct kern_pool;
 struct kern_pools;
 
 /* All pools of an object, and their worker. `specs` is copied. The worker starts with kern_pools_start(). */
-int kern_pools_new(const struct kern_object *object, const struct kern_pool_spec *specs, size_t count,
-		   struct kern_pools **ret_pools);
+int kern_pools_new(const struct kern_object *object, const struct kern_pool_spec *specs,
+		   size_t count, struct kern_pools **ret_pools);
 int kern_pools_start(struct kern_pools *pools);
 void kern_pools_free(struct kern_pools *pools);
 

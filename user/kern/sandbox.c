@@ -34,6 +34,7 @@ struct kern_sandbox {
 	char *pin_dir;		    /* set while attached */
 	struct pst_sandbox next;    /* what the next flip writes; rules 0: there is no policy yet */
 	struct pst_sandbox current; /* the record in force; generation 0: none was written */
+	bool next_keeps; /* `next` keeps live flows: its keep_since is known when it gets its generation */
 	bool attached;
 };
 
@@ -129,6 +130,7 @@ static void take_next(struct kern_sandbox *sandbox, const struct table *table, u
 	table_fill_record(table, &sandbox->next);
 	sandbox->next.policy_slot = sandbox->next.state_slot = slot;
 	sandbox->next.hits_slot = sandbox->next.names_slot = slot;
+	sandbox->next_keeps = table->keep;
 	cleanup_close_(&sandbox->next_rules_fd);
 	sandbox->next_rules_fd = rules_fd;
 }
@@ -141,6 +143,7 @@ static void forget_next(struct kern_sandbox *sandbox)
 	if (rules)
 		sandbox->next = sandbox->current;
 	sandbox->next.rules = rules;
+	sandbox->next_keeps = sandbox->current.keep_since != 0;
 	kern_close_fd(&sandbox->next_rules_fd);
 }
 
@@ -223,6 +226,8 @@ int kern_sandbox_flip(struct kern_sandbox *sandbox, struct error *err)
 		return error_set(err, -EINVAL, "there is no policy to put in force");
 	/* Boot time in ns: no two changes on a host share one, whichever process makes them. */
 	sandbox->next.generation = now > last ? now : last + 1;
+	sandbox->next.keep_since = kern_keep_since(sandbox->next_keeps, sandbox->current.keep_since,
+						   sandbox->next.generation);
 	r = write_record(sandbox, &sandbox->next);
 	if (r < 0)
 		return error_set(err, r, "cannot put the policy in force: %s", strerror(-r));
@@ -290,26 +295,7 @@ int kern_sandbox_event_ring(const struct kern_sandbox *sandbox)
 
 int kern_sandbox_counters(const struct kern_sandbox *sandbox, uint64_t *counts)
 {
-	int n_cpus = libbpf_num_possible_cpus();
-	cleanup_free uint64_t *values = NULL;
-	uint64_t sums[PST_REASON_MAX] = {};
-
-	if (n_cpus < 0)
-		return n_cpus;
-	values = calloc((size_t)n_cpus, sizeof(*values));
-	if (!values)
-		return -ENOMEM;
-	for (uint32_t reason = 0; reason < PST_REASON_MAX; reason++) {
-		int r = bpf_map_lookup_elem(sandbox->object.map_fd[KERN_MAP_COUNTERS], &reason,
-					    values);
-
-		if (r < 0)
-			return r;
-		for (int cpu = 0; cpu < n_cpus; cpu++)
-			sums[reason] += values[cpu];
-	}
-	memcpy(counts, sums, sizeof(sums));
-	return 0;
+	return kern_object_counters(&sandbox->object, counts);
 }
 
 static uint64_t later(uint64_t a, uint64_t b)

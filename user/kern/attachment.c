@@ -1,0 +1,408 @@
+/* SPDX-License-Identifier: MIT */
+/* The life of one attachment: attached (denies), staged, flipped, closed, detached; or found again. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <bpf/bpf.h>
+
+#include "base/cleanup.h"
+#include "kern/cgroup.h"
+#include "kern/host_object.h"
+#include "kern/pin.h"
+
+static const struct pst_sandbox zero_record;
+
+static struct kern_attachment *attachment_new(struct kern_host *host, const char *name)
+{
+	struct kern_attachment *attachment = calloc(1, sizeof(*attachment));
+
+	if (!attachment)
+		return NULL;
+	attachment->host = host;
+	(void)snprintf(attachment->name, sizeof(attachment->name), "%s", name);
+	for (int i = 0; i < KERN_MAX_HOOKS; i++)
+		attachment->link_fd[i] = -1;
+	return attachment;
+}
+
+void kern_attachment_free(struct kern_attachment *attachment)
+{
+	if (!attachment)
+		return;
+	kern_attachment_unstage(attachment);
+	kern_links_close(attachment->host, attachment->link_fd);
+	free(attachment);
+}
+
+static void attachment_freep(struct kern_attachment **attachment)
+{
+	kern_attachment_free(*attachment);
+}
+
+static int write_record(const struct kern_host *host, uint64_t cgroup,
+			const struct pst_sandbox *record)
+{
+	return bpf_map_update_elem(host->object.map_fd[KERN_MAP_SANDBOX], &cgroup, record,
+				   BPF_EXIST);
+}
+
+static void remove_pins(const struct kern_attachment *attachment)
+{
+	char path[PATH_MAX];
+
+	kern_link_path(attachment->host, attachment->name, NULL, path);
+	(void)pin_remove_dir(path);
+}
+
+int kern_attachment_identify(struct kern_attachment *attachment, const struct kern_attach *attach,
+			     struct error *err)
+{
+	struct pst_sandbox *record = &attachment->record;
+	uint64_t cgroup;
+	int r = cgroup_id(attach->cgroup_fd, &cgroup);
+
+	if (r < 0)
+		return error_set(err, r, "cannot read the cgroup's id: %s", strerror(-r));
+	record->cgroup_id = cgroup;
+	if (getrandom(&record->seed, sizeof(record->seed), 0) != sizeof(record->seed))
+		return error_set(err, -EIO, "cannot get random bytes");
+	record->id = attach->id;
+	record->cgroup_level = attach->cgroup_level;
+	record->netns_cookie = attach->netns_cookie;
+	return 0;
+}
+
+int kern_attachment_new(struct kern_host *host, const struct kern_attach *attach,
+			struct kern_attachment **ret_attachment, struct error *err)
+{
+	cleanup(attachment_freep) struct kern_attachment *made = attachment_new(host, attach->name);
+	struct pst_sandbox *record;
+	int r;
+
+	if (!made)
+		return error_set(err, -ENOMEM, "out of memory");
+	record = &made->record;
+	r = kern_attachment_identify(made, attach, err);
+	if (r < 0)
+		return r;
+	/* What a dead attachment of that name left is not this one's. */
+	remove_pins(made);
+	r = kern_links_complete(host, made->name, attach->cgroup_fd, made->link_fd, err);
+	if (!r) {
+		r = write_record(host, record->cgroup_id, &zero_record);
+		if (r < 0)
+			(void)error_set(err, r, "cannot write the sandbox record: %s",
+					strerror(-r));
+	}
+	if (r < 0) {
+		kern_links_detach(host, made->link_fd);
+		remove_pins(made);
+		return r;
+	}
+	*ret_attachment = TAKE_PTR(made);
+	return 0;
+}
+
+/* ---- the change ---- */
+
+static int take_hits(const struct kern_host *host, struct pst_sandbox *next)
+{
+	int fds[KERN_POOL_OUTERS];
+	cleanup_close int larger = -1;
+	uint32_t slot;
+	int r = kern_pool_take(host->pools, KERN_POOL_HITS, &slot, fds);
+
+	if (r < 0)
+		return r;
+	kern_close_fd(&fds[0]);
+	if (next->rules > KERN_READY_RULES) {
+		r = kern_inner_new(&host->object, KERN_MAP_RULES, next->rules, &larger);
+		if (!r)
+			r = kern_pool_replace(&host->object, KERN_MAP_RULES, slot, larger);
+	}
+	if (r < 0)
+		kern_pool_give(host->pools, KERN_POOL_HITS, slot);
+	else
+		next->hits_slot = slot;
+	return r;
+}
+
+static int take_slot(const struct kern_host *host, enum kern_host_pool pool, uint32_t *ret_slot)
+{
+	int fds[KERN_POOL_OUTERS];
+	int r = kern_pool_take(host->pools, pool, ret_slot, fds);
+
+	for (int i = 0; !r && i < KERN_POOL_OUTERS; i++)
+		kern_close_fd(&fds[i]);
+	return r;
+}
+
+static int take_state(const struct kern_host *host, struct pst_sandbox *next)
+{
+	const struct pst_quota none = {};
+	int r = take_slot(host, KERN_POOL_STATE, &next->state_slot);
+
+	return r ? r
+		 : bpf_map_update_elem(host->object.map_fd[KERN_MAP_QUOTAS], &next->state_slot,
+				       &none, BPF_ANY);
+}
+
+/* Slots of `mine` that `other` does not name. */
+static void give_slots(const struct kern_host *host, const struct pst_sandbox *mine,
+		       const struct pst_sandbox *other)
+{
+	if (mine->hits_slot && mine->hits_slot != other->hits_slot)
+		kern_pool_give(host->pools, KERN_POOL_HITS, mine->hits_slot);
+	if (mine->names_slot && mine->names_slot != other->names_slot)
+		kern_pool_give(host->pools, KERN_POOL_NAMES, mine->names_slot);
+	if (mine->state_slot && mine->state_slot != other->state_slot)
+		kern_pool_give(host->pools, KERN_POOL_STATE, mine->state_slot);
+}
+
+void kern_attachment_unstage(struct kern_attachment *attachment)
+{
+	if (!attachment->next_policy)
+		return;
+	give_slots(attachment->host, &attachment->next, &attachment->record);
+	kern_policy_put(attachment->next_policy);
+	attachment->next_policy = NULL;
+	attachment->next = zero_record;
+}
+
+static void take_fields(struct pst_sandbox *next, const struct pst_sandbox *fields)
+{
+	next->flags = fields->flags;
+	next->rules = fields->rules;
+	next->default_verdict = fields->default_verdict;
+	next->loopback = fields->loopback;
+	next->inbound = fields->inbound;
+	next->dns = fields->dns;
+	next->learn = fields->learn;
+	next->unix_sockets = fields->unix_sockets;
+	next->lease_min_s = fields->lease_min_s;
+	next->lease_max_s = fields->lease_max_s;
+}
+
+int kern_attachment_stage(struct kern_attachment *attachment, struct kern_policy *policy,
+			  uint64_t generation, uint64_t netns_cookie, struct error *err)
+{
+	struct kern_host *host = attachment->host;
+	struct pst_sandbox next = attachment->record;
+	int r;
+
+	kern_attachment_unstage(attachment);
+	take_fields(&next, &policy->fields);
+	next.generation = generation;
+	next.keep_since = kern_keep_since(policy->keep, next.keep_since, generation);
+	next.policy_slot = policy->slot;
+	if (netns_cookie)
+		next.netns_cookie = netns_cookie;
+	next.hits_slot = 0;
+	r = take_hits(host, &next);
+	if (!r && !next.state_slot)
+		r = take_state(host, &next);
+	/* Names that were learned stay learned over a policy without any. */
+	if (!r && !next.names_slot && next.learn)
+		r = take_slot(host, KERN_POOL_NAMES, &next.names_slot);
+	if (r < 0) {
+		give_slots(host, &next, &attachment->record);
+		return error_set(err, r, "no room for the sandbox's tables: %s", strerror(-r));
+	}
+	policy->refs++;
+	attachment->next = next;
+	attachment->next_policy = policy;
+	return 0;
+}
+
+int kern_attachment_flip(struct kern_attachment *attachment, struct error *err)
+{
+	struct kern_policy *before = attachment->policy;
+	struct pst_sandbox old = attachment->record;
+	int r;
+
+	if (!attachment->next_policy)
+		return error_set(err, -EINVAL, "there is no policy to put in force");
+	r = write_record(attachment->host, attachment->next.cgroup_id, &attachment->next);
+	if (r < 0) {
+		kern_attachment_unstage(attachment);
+		return error_set(err, r, "cannot put the policy in force: %s",
+				 r == -ENOENT ? "its cgroup is gone" : strerror(-r));
+	}
+	attachment->record = attachment->next;
+	attachment->policy = TAKE_PTR(attachment->next_policy);
+	attachment->next = zero_record;
+	give_slots(attachment->host, &old, &attachment->record);
+	if (before)
+		kern_policy_put(before);
+	return 0;
+}
+
+int kern_attachment_refresh(struct kern_attachment *attachment, uint64_t generation,
+			    struct error *err)
+{
+	struct pst_sandbox next = attachment->record;
+	int r;
+
+	if (!next.generation)
+		return 0;
+	next.generation = generation;
+	r = write_record(attachment->host, next.cgroup_id, &next);
+	if (r < 0)
+		return error_set(err, r, "cannot write the sandbox record: %s", strerror(-r));
+	attachment->record = next;
+	return 0;
+}
+
+int kern_attachment_close(struct kern_attachment *attachment)
+{
+	int r = write_record(attachment->host, attachment->record.cgroup_id, &zero_record);
+
+	return r == -ENOENT ? 0 : r;
+}
+
+void kern_attachment_detach(struct kern_attachment *attachment)
+{
+	struct kern_host *host = attachment->host;
+
+	kern_attachment_unstage(attachment);
+	kern_links_open(host, attachment->name, attachment->link_fd);
+	kern_links_detach(host, attachment->link_fd);
+	remove_pins(attachment);
+	/* Attached-cgroup storage survives the detach and would come back with the next attach. */
+	(void)kern_attachment_close(attachment);
+	give_slots(host, &attachment->record, &zero_record);
+	if (attachment->policy)
+		kern_policy_put(attachment->policy);
+	attachment->policy = NULL;
+	attachment->record.hits_slot = attachment->record.names_slot = 0;
+	attachment->record.state_slot = 0;
+}
+
+/* ---- what is known of it ---- */
+
+const struct pst_sandbox *kern_attachment_record(const struct kern_attachment *attachment)
+{
+	return &attachment->record;
+}
+
+const struct pst_sandbox *kern_attachment_staged(const struct kern_attachment *attachment)
+{
+	return attachment->next_policy ? &attachment->next : NULL;
+}
+
+bool kern_attachment_is_alive(const struct kern_attachment *attachment)
+{
+	cleanup_close int fd = -1;
+
+	return !cgroup_open_id(attachment->host->root_fd, attachment->record.cgroup_id, &fd);
+}
+
+bool kern_attachment_is_linked(const struct kern_attachment *attachment)
+{
+	uint64_t cgroup = 0;
+
+	return attachment->link_fd[0] >= 0 && !kern_link_cgroup(attachment->link_fd[0], &cgroup) &&
+	       cgroup;
+}
+
+/* ---- found again ---- */
+
+static int find_links(struct kern_host *host, const char *name, uint64_t cgroup, int *fds,
+		      uint64_t *ret_cgroup)
+{
+	kern_links_open(host, name, fds);
+	for (int i = 0; i < host->object.n_hooks; i++) {
+		uint64_t of = 0;
+
+		if (fds[i] >= 0 && !kern_link_cgroup(fds[i], &of) && of) {
+			*ret_cgroup = of;
+			return 0;
+		}
+	}
+	kern_links_close(host, fds);
+	if (!cgroup)
+		return -ENOENT;
+	/* Not by its pins: by its cgroup. */
+	(void)kern_links_find(&host->object, cgroup, fds);
+	*ret_cgroup = cgroup;
+	return 0;
+}
+
+static int read_record(const struct kern_host *host, uint64_t cgroup,
+		       struct pst_sandbox *ret_record)
+{
+	return bpf_map_lookup_elem(host->object.map_fd[KERN_MAP_SANDBOX], &cgroup, ret_record);
+}
+
+int kern_host_peek(const struct kern_host *host, const char *name, uint64_t cgroup_id,
+		   struct pst_sandbox *ret_record)
+{
+	cleanup_close int link = -1;
+	char path[PATH_MAX];
+	uint64_t cgroup = 0;
+
+	kern_link_path(host, name, host->object.hooks[0].name, path);
+	link = bpf_obj_get(path);
+	if (link < 0 || kern_link_cgroup(link, &cgroup) || !cgroup)
+		cgroup = cgroup_id;
+	return cgroup ? read_record(host, cgroup, ret_record) : -ENOENT;
+}
+
+static int claim(struct kern_host *host, enum kern_host_pool pool, uint32_t slot)
+{
+	return slot ? kern_pool_claim(host->pools, pool, slot) : 0;
+}
+
+static int take_found(struct kern_attachment *found, const uint8_t *hash)
+{
+	struct kern_host *host = found->host;
+	const struct pst_sandbox *record = &found->record;
+	int r;
+
+	if (!record->generation)
+		return 0;
+	if (record->generation > host->generation)
+		host->generation = record->generation;
+	r = claim(host, KERN_POOL_STATE, record->state_slot);
+	if (!r)
+		r = claim(host, KERN_POOL_HITS, record->hits_slot);
+	if (!r)
+		r = claim(host, KERN_POOL_NAMES, record->names_slot);
+	if (!r)
+		r = kern_policy_adopt(host, record->policy_slot, hash, record, &found->policy);
+	return r;
+}
+
+int kern_attachment_adopt(struct kern_host *host, const char *name, uint64_t cgroup_id,
+			  const uint8_t *hash, struct kern_attachment **ret_attachment,
+			  struct error *err)
+{
+	cleanup(attachment_freep) struct kern_attachment *found = attachment_new(host, name);
+	cleanup_close int cgroup_fd = -1;
+	uint64_t cgroup = 0;
+	int r;
+
+	if (!found)
+		return error_set(err, -ENOMEM, "out of memory");
+	r = find_links(host, name, cgroup_id, found->link_fd, &cgroup);
+	if (!r)
+		r = cgroup_open_id(host->root_fd, cgroup, &cgroup_fd);
+	if (r < 0)
+		return error_set(err, r == -ESTALE ? -ENOENT : r, "its cgroup is gone");
+	r = kern_links_complete(host, name, cgroup_fd, found->link_fd, err);
+	if (r < 0)
+		return r;
+	r = read_record(host, cgroup, &found->record);
+	if (r < 0)
+		return error_set(err, r, "cannot read its record: %s", strerror(-r));
+	found->record.cgroup_id = cgroup;
+	r = take_found(found, hash);
+	if (r < 0)
+		return error_set(err, r, "its record names what is another's: %s", strerror(-r));
+	*ret_attachment = TAKE_PTR(found);
+	return 0;
+}

@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: MIT */
+/* The object of a daemon: opened (adopted or loaded), its always-denied set, its generation, its names. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <malloc.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <bpf/bpf.h>
+
+#include "base/cleanup.h"
+#include "base/loop.h"
+#include "kern/always.h"
+#include "kern/dir.h"
+#include "kern/host_object.h"
+#include "kern/leases.h"
+
+/* Besides the sandboxes: slots that are ready, or on their way back. A change for all sandboxes at once needs twice as many. */
+#define SPARE_SLOTS 1024u
+
+void kern_host_close(struct kern_host *host)
+{
+	if (!host)
+		return;
+	kern_pools_free(host->pools);
+	kern_policies_free(host);
+	kern_object_done(&host->object);
+	free(host->dir);
+	free(host);
+}
+
+static void host_closep(struct kern_host **host)
+{
+	kern_host_close(*host);
+}
+
+/* Another owner could move pins away. */
+static int make_dir(const char *path, struct error *err)
+{
+	struct statfs fs;
+	struct stat st;
+
+	if (mkdir(path, 0700) && errno != EEXIST)
+		return error_set(err, -errno, "cannot create %s: %s", path, strerror(errno));
+	if (lstat(path, &st) || statfs(path, &fs))
+		return error_set(err, -errno, "cannot read %s: %s", path, strerror(errno));
+	if (!S_ISDIR(st.st_mode) || st.st_uid || st.st_mode & (S_IWGRP | S_IWOTH))
+		return error_set(err, -EPERM, "%s is not root's alone: remove it", path);
+	if (fs.f_type != BPF_FS_MAGIC)
+		return error_set(err, -EINVAL, "%s is not in a bpf file system", path);
+	return 0;
+}
+
+static int make_dirs(const char *dir, struct error *err)
+{
+	static const char *const parts[] = {"", "/maps", "/progs", "/sandboxes"};
+	char path[PATH_MAX];
+	int r = 0;
+
+	for (size_t i = 0; !r && i < sizeof(parts) / sizeof(parts[0]); i++) {
+		(void)snprintf(path, sizeof(path), "%s%s", dir, parts[i]);
+		r = make_dir(path, err);
+	}
+	return r;
+}
+
+static int map_entries(int fd, uint32_t *ret_entries)
+{
+	struct bpf_map_info info = {};
+	__u32 size = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(fd, &info, &size))
+		return -errno;
+	*ret_entries = info.max_entries;
+	return 0;
+}
+
+static int load(struct kern_host *host, const struct kern_host_options *options, struct error *err)
+{
+	char progs[PATH_MAX];
+	int maps[KERN_MAP_COUNT];
+	int missing = kern_host_find_maps(host->dir, maps);
+	struct kern_object_options how = {.with_walk = options->with_walk,
+					  .walked = options->max_sandboxes};
+	int r = 0;
+
+	host->fresh = missing == KERN_MAP_COUNT;
+	host->slots = 2 * options->max_sandboxes + SPARE_SLOTS;
+	/* What is there keeps its size: the limit of then holds until nothing is attached any more. */
+	if (maps[KERN_MAP_QUOTAS] >= 0)
+		r = map_entries(maps[KERN_MAP_QUOTAS], &host->slots);
+	(void)snprintf(progs, sizeof(progs), "%s/progs", host->dir);
+	how.slots = host->slots;
+	how.maps = maps;
+	how.progs = !missing && kern_host_has_build(host->dir) ? progs : NULL;
+	if (!r)
+		r = kern_object_load(&host->object, &how, err);
+	else
+		(void)error_set(err, r, "cannot read %s/maps: %s", host->dir, strerror(-r));
+	/* Programs that cannot be opened are loaded again. */
+	if (r < 0 && how.progs) {
+		how.progs = NULL;
+		r = kern_object_load(&host->object, &how, err);
+	}
+	for (int i = 0; i < KERN_MAP_COUNT; i++)
+		kern_close_fd(&maps[i]);
+	return r;
+}
+
+static int write_tag(const struct kern_host *host)
+{
+	const struct pst_quota quota = {.next_ns = kern_host_tag(host->dir)};
+	__u32 zero = 0;
+
+	return bpf_map_update_elem(host->object.map_fd[KERN_MAP_QUOTAS], &zero, &quota, BPF_ANY);
+}
+
+/* Slot 0 of the tables of names: for sandboxes that have none. */
+static int write_no_names(const struct kern_host *host)
+{
+	static const int outers[] = {KERN_MAP_QUESTIONS, KERN_MAP_LEASES, KERN_MAP_LEARNED};
+	int r = 0;
+
+	for (size_t i = 0; !r && i < sizeof(outers) / sizeof(outers[0]); i++) {
+		cleanup_close int fd = -1;
+
+		r = kern_inner_new(&host->object, outers[i], 1, &fd);
+		if (!r)
+			r = kern_pool_replace(&host->object, outers[i], 0, fd);
+	}
+	return r;
+}
+
+static int make_pools(struct kern_host *host, const struct kern_host_options *options)
+{
+	__u32 leases = options->leases ? options->leases : PST_MAX_LEASES;
+	const struct kern_pool_spec specs[KERN_POOLS] = {
+		[KERN_POOL_POLICY] = {.outer = {KERN_MAP_CIDR4, KERN_MAP_CIDR6, KERN_MAP_PORTS,
+						KERN_MAP_NAMES},
+				      .entries = {0, 0, KERN_READY_PORT_SETS, 0},
+				      .n_outers = 4,
+				      .ready = 64},
+		[KERN_POOL_STATE] = {.outer = {KERN_MAP_FLOWS},
+				     .entries = {KERN_HOST_FLOWS},
+				     .n_outers = 1,
+				     .ready = 64},
+		[KERN_POOL_HITS] = {.outer = {KERN_MAP_RULES},
+				    .entries = {KERN_READY_RULES},
+				    .n_outers = 1,
+				    .ready = 128},
+		[KERN_POOL_NAMES] = {.outer = {KERN_MAP_QUESTIONS, KERN_MAP_LEASES,
+					       KERN_MAP_LEARNED},
+				     .entries = {PST_QUESTIONS, leases,
+						 leases * (PST_MAX_NAMES / PST_MAX_LEASES)},
+				     .n_outers = 3,
+				     .ready = 8},
+	};
+	struct kern_pool_spec all[KERN_POOLS];
+
+	for (int i = 0; i < KERN_POOLS; i++) {
+		all[i] = specs[i];
+		all[i].first = 1;
+		all[i].slots = host->slots;
+	}
+	return kern_pools_new(&host->object, all, KERN_POOLS, &host->pools);
+}
+
+static int prepare(struct kern_host *host, const struct kern_host_options *options,
+		   struct error *err)
+{
+	int r = make_pools(host, options);
+
+	host->by_slot = calloc(host->slots, sizeof(*host->by_slot));
+	if (!r && !host->by_slot)
+		r = -ENOMEM;
+	if (!r)
+		r = write_tag(host);
+	if (!r && host->fresh)
+		r = write_no_names(host);
+	if (r < 0)
+		return error_set(err, r, "cannot prepare the maps: %s", strerror(-r));
+	return kern_host_pin(host, err);
+}
+
+int kern_host_open(const struct kern_host_options *options, struct kern_host **ret_host,
+		   struct error *err)
+{
+	cleanup(host_closep) struct kern_host *host = calloc(1, sizeof(*host));
+	int r;
+
+	if (!host)
+		return error_set(err, -ENOMEM, "out of memory");
+	kern_object_init(&host->object);
+	host->root_fd = options->cgroup_root_fd;
+	host->dir = strdup(options->dir);
+	if (!host->dir)
+		return error_set(err, -ENOMEM, "out of memory");
+	r = make_dirs(host->dir, err);
+	if (!r)
+		r = load(host, options, err);
+	if (!r)
+		r = prepare(host, options, err);
+	if (r < 0)
+		return r;
+	/* libbpf has held the kernel's BTF twice: some 10 MB that are not needed again. */
+	(void)malloc_trim(0);
+	*ret_host = TAKE_PTR(host);
+	return 0;
+}
+
+/* What an earlier daemon filled and no record names: given back, so that it is emptied. */
+static void give_stale(struct kern_host *host)
+{
+	static const int outer[KERN_POOLS] = {[KERN_POOL_POLICY] = KERN_MAP_CIDR4,
+					      [KERN_POOL_STATE] = KERN_MAP_FLOWS,
+					      [KERN_POOL_HITS] = KERN_MAP_RULES,
+					      [KERN_POOL_NAMES] = KERN_MAP_QUESTIONS};
+
+	for (size_t pool = 0; pool < KERN_POOLS; pool++) {
+		for (__u32 slot = 1; slot < host->slots; slot++) {
+			__u32 id;
+
+			if (!bpf_map_lookup_elem(host->object.map_fd[outer[pool]], &slot, &id) &&
+			    !kern_pool_claim(host->pools, pool, slot))
+				kern_pool_give(host->pools, pool, slot);
+		}
+	}
+}
+
+int kern_host_adopted(struct kern_host *host)
+{
+	if (!host->fresh)
+		give_stale(host);
+	return kern_pools_start(host->pools);
+}
+
+int kern_host_set_always(struct kern_host *host, const struct table_always_row *rows, size_t count,
+			 struct error *err)
+{
+	int r = kern_always_write(host->object.map_fd[KERN_MAP_ALWAYS],
+				  host->object.map_fd[KERN_MAP_OPEN], rows, count);
+
+	return r < 0 ? error_set(err, r, "cannot write the always-denied set: %s", strerror(-r))
+		     : 0;
+}
+
+uint64_t kern_host_next_generation(struct kern_host *host)
+{
+	uint64_t now = loop_boot_ns();
+
+	/* Boot time in ns: no two changes on a host share one, whichever process makes them. */
+	host->generation = now > host->generation ? now : host->generation + 1;
+	return host->generation;
+}
+
+void kern_host_raise_generation(struct kern_host *host, uint64_t generation)
+{
+	if (generation > host->generation)
+		host->generation = generation;
+}
+
+int kern_host_event_ring(const struct kern_host *host)
+{
+	return host->object.map_fd[KERN_MAP_EVENTS];
+}
+
+int kern_host_counters(const struct kern_host *host, uint64_t *counts)
+{
+	return kern_object_counters(&host->object, counts);
+}
+
+static uint32_t map_id(int fd)
+{
+	struct bpf_map_info info = {};
+	__u32 size = sizeof(info);
+
+	return bpf_obj_get_info_by_fd(fd, &info, &size) ? 0 : info.id;
+}
+
+size_t kern_host_maps(const struct kern_host *host, struct kern_map_id *ids, size_t max)
+{
+	size_t n = 0;
+
+	for (int i = KERN_OUTER_COUNT; i < KERN_MAP_COUNT && n < max; i++)
+		ids[n++] = (struct kern_map_id){kern_map_name(i), map_id(host->object.map_fd[i])};
+	return n;
+}
+
+int kern_host_names(const struct kern_host *host, kern_name_fn fn, void *context)
+{
+	cleanup_dir DIR *dir = NULL;
+	char path[PATH_MAX];
+	const struct dirent *entry;
+	int r = 0;
+
+	(void)snprintf(path, sizeof(path), "%s/sandboxes", host->dir);
+	dir = dir_open(AT_FDCWD, path);
+	if (!dir)
+		return -errno;
+	while (r >= 0 && (entry = readdir(dir))) {
+		if (entry->d_name[0] != '.')
+			r = fn(context, entry->d_name);
+	}
+	return r < 0 ? r : 0;
+}
+
+int kern_host_reserve(struct kern_host *host, size_t count, bool with_names, struct error *err)
+{
+	int r = kern_pool_reserve(host->pools, KERN_POOL_HITS, count);
+
+	if (!r && with_names)
+		r = kern_pool_reserve(host->pools, KERN_POOL_NAMES, count);
+	return r < 0 ? error_set(err, r, "no room for the tables of %zu sandboxes: %s", count,
+				 strerror(-r))
+		     : 0;
+}
