@@ -44,6 +44,29 @@ static const struct route routes[] = {
 	E2B("POST", "/sandboxes/{id}/connect", e2b_connect),
 	E2B("POST", "/v2/sandboxes/{id}/connect", e2b_connect),
 	E2B("POST", "/sandboxes/{id}/timeout", e2b_timeout),
+	BRIMBLE("POST", "/sandboxes", brimble_create),
+	BRIMBLE("GET", "/sandboxes", brimble_list),
+	BRIMBLE("GET", "/sandboxes/{id}", brimble_get),
+	BRIMBLE("GET", "/sandboxes/{id}/wait", brimble_get), /* creation is synchronous */
+	BRIMBLE("DELETE", "/sandboxes/{id}", brimble_remove),
+	BRIMBLE("PUT", "/sandboxes/{id}/egress", brimble_egress),
+	BRIMBLE("POST", "/sandboxes/{id}/pause", brimble_pause),
+	BRIMBLE("POST", "/sandboxes/{id}/resume", brimble_resume),
+	NATIVE("POST", "/v1/sandboxes", native_create),
+	NATIVE("GET", "/v1/sandboxes", native_list),
+	NATIVE("GET", "/v1/sandboxes/{id}", native_get),
+	NATIVE("DELETE", "/v1/sandboxes/{id}", native_remove),
+	NATIVE("PUT", "/v1/sandboxes/{id}/policy", native_policy),
+	NATIVE("PUT", "/v1/policies", native_policies),
+	NATIVE("GET", "/v1/sandboxes/{id}/leases", native_leases),
+	NATIVE("GET", "/v1/sandboxes/{id}/rules", native_rules),
+	NATIVE("GET", "/v1/sandboxes/{id}/flows", native_flows),
+	NATIVE("GET", "/v1/explain", native_explain),
+	NATIVE("GET", "/v1/events", native_events),
+	NATIVE("GET", "/v1/ca.pem", native_ca),
+	NATIVE("GET", "/metrics", native_metrics),
+	{"GET", "/healthz", native_health, API_NATIVE, ACCESS_ALL},
+	{"GET", "/readyz", native_ready, API_NATIVE, ACCESS_ALL},
 };
 
 /* The rest of a path behind one segment of `pattern`, or NULL. */
@@ -162,9 +185,9 @@ static bool is_admitted(struct call *call, const struct route *route)
 static bool take_id(struct call *call, const struct match *match)
 {
 	static bool (*const take[])(struct call * call, const char *text, size_t size) = {
-		[API_NATIVE] = e2b_take_id,
+		[API_NATIVE] = native_take_id,
 		[API_E2B] = e2b_take_id,
-		[API_BRIMBLE] = e2b_take_id,
+		[API_BRIMBLE] = brimble_take_id,
 	};
 
 	return !match->id || take[call->dialect](call, match->id, match->id_size);

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: MIT */
+/* The /v1 routes that show a sandbox: itself, its leases, rules and flows, and what would happen to a destination. */
+#include <string.h>
+
+#include "api/native.h"
+
+static void put_holes(struct buf *out, const struct api_sandbox *sandbox)
+{
+	put_key(out, "assurance");
+	buf_puts(out, "{");
+	put_text(out, "level", sandbox->n_holes ? "weak" : "strong");
+	put_key(out, "holes");
+	buf_puts(out, "[");
+	for (size_t i = 0; i < sandbox->n_holes && i < API_MAX_HOLES; i++) {
+		put_comma(out);
+		buf_puts(out, "{");
+		put_text(out, "name", sandbox->holes[i].name);
+		put_text(out, "text", sandbox->holes[i].text);
+		buf_puts(out, "}");
+	}
+	buf_puts(out, "]}");
+}
+
+static void put_maps(struct buf *out, const struct api_sandbox *sandbox)
+{
+	put_key(out, "maps");
+	buf_puts(out, "{");
+	for (size_t i = 0; i < sandbox->n_maps && i < API_MAX_MAPS; i++)
+		put_number(out, sandbox->maps[i].name, sandbox->maps[i].id);
+	buf_puts(out, "}");
+}
+
+static const char *or_empty(const char *text)
+{
+	return text ? text : "";
+}
+
+static void put_resolvers(struct buf *out, const struct api_sandbox *sandbox)
+{
+	put_key(out, "resolvers");
+	buf_puts(out, "[");
+	for (size_t i = 0; i < sandbox->n_resolvers; i++) {
+		put_comma(out);
+		buf_json_string(out, sandbox->resolvers[i]);
+	}
+	buf_puts(out, "]");
+}
+
+static void put_listed(struct buf *out, const struct api_sandbox *sandbox)
+{
+	put_text(out, "id", sandbox->id);
+	put_text(out, "owner", or_empty(sandbox->owner));
+	put_text(out, "state", api_state_names[sandbox->state]);
+	put_text(out, "kind", or_empty(sandbox->kind));
+	put_text(out, "cgroup", or_empty(sandbox->cgroup));
+	put_text(out, "netdev", or_empty(sandbox->netdev));
+	put_number(out, "generation", sandbox->generation);
+	put_text(out, "policyHash", or_empty(sandbox->policy_hash));
+	put_time(out, "createdAt", sandbox->created_ms);
+	put_time(out, "changedAt", sandbox->changed_ms);
+	put_time(out, "endsAt", sandbox->ends_ms);
+	put_text(out, "advice", or_empty(sandbox->advice));
+}
+
+/* Of `document` nothing is shown: it holds secrets, and `policy` says the same. */
+static int show(void *context, const struct api_sandbox *sandbox)
+{
+	struct buf *out = context;
+
+	buf_puts(out, "{");
+	put_listed(out, sandbox);
+	put_key(out, "policy");
+	buf_puts(out, sandbox->policy ? sandbox->policy : "null");
+	put_holes(out, sandbox);
+	put_resolvers(out, sandbox);
+	put_maps(out, sandbox);
+	buf_puts(out, "}");
+	return 0;
+}
+
+static bool find(struct call *call, const char *id, api_sandbox_fn fn, void *context)
+{
+	struct api_result result = {.status = call->backend->find(call->backend->context,
+								  &call->request->caller, id, fn,
+								  context)};
+
+	if (result.status != API_OK)
+		native_refuse(call, &result, id);
+	return result.status == API_OK;
+}
+
+bool native_reply_sandbox(struct call *call, const char *id, unsigned status)
+{
+	if (!find(call, id, show, &call->reply->body))
+		return false;
+	reply_json(call, status);
+	return true;
+}
+
+void native_get(struct call *call)
+{
+	native_reply_sandbox(call, call->id, 200);
+}
+
+static int ignore_sandbox(void *context, const struct api_sandbox *sandbox)
+{
+	(void)context;
+	(void)sandbox;
+	return 0;
+}
+
+bool native_is_there(struct call *call, const char *id)
+{
+	return find(call, id, ignore_sandbox, NULL);
+}
+
+static int list_one(void *context, const struct api_sandbox *sandbox)
+{
+	struct buf *out = context;
+
+	put_comma(out);
+	buf_puts(out, "{");
+	put_listed(out, sandbox);
+	buf_puts(out, "}");
+	return 0;
+}
+
+/* The end of {"key":[...]}, or what went wrong. */
+static void finish_list(struct call *call, const struct api_result *result)
+{
+	if (result->status != API_OK) {
+		native_refuse(call, result, NULL);
+		return;
+	}
+	buf_puts(&call->reply->body, "]}");
+	reply_json(call, 200);
+}
+
+void native_list(struct call *call)
+{
+	struct api_result result = {0};
+	struct buf *out = &call->reply->body;
+
+	buf_puts(out, "{\"sandboxes\":[");
+	result.status =
+		call->backend->list(call->backend->context, &call->request->caller, list_one, out);
+	finish_list(call, &result);
+}
+
+static int put_lease(void *context, const struct api_lease *lease)
+{
+	struct buf *out = context;
+
+	put_comma(out);
+	buf_puts(out, "{");
+	put_text(out, "name", lease->name);
+	put_text(out, "address", lease->address);
+	put_text(out, "rule", lease->rule);
+	put_number(out, "ageSeconds", lease->age_s);
+	put_number(out, "leftSeconds", lease->left_s);
+	buf_puts(out, "}");
+	return 0;
+}
+
+void native_leases(struct call *call)
+{
+	struct api_result result = {0};
+
+	if (!native_is_there(call, call->id))
+		return;
+	buf_puts(&call->reply->body, "{\"leases\":[");
+	result.status = call->backend->leases(call->backend->context, call->id, put_lease,
+					      &call->reply->body, &result.err);
+	finish_list(call, &result);
+}
+
+static int put_rule(void *context, const struct api_rule *rule)
+{
+	struct buf *out = context;
+
+	put_comma(out);
+	buf_puts(out, "{");
+	put_number(out, "number", rule->number);
+	put_text(out, "rule", rule->rule);
+	put_number(out, "connections", rule->connections);
+	put_number(out, "packets", rule->packets);
+	put_number(out, "bytes", rule->bytes);
+	put_time(out, "lastHit", rule->last_ms);
+	buf_puts(out, "}");
+	return 0;
+}
+
+void native_rules(struct call *call)
+{
+	struct api_result result = {0};
+
+	if (!native_is_there(call, call->id))
+		return;
+	buf_puts(&call->reply->body, "{\"rules\":[");
+	result.status = call->backend->rules(call->backend->context, call->id, put_rule,
+					     &call->reply->body, &result.err);
+	finish_list(call, &result);
+}
+
+static int put_flow(void *context, const struct api_flow *flow)
+{
+	struct buf *out = context;
+
+	put_comma(out);
+	buf_puts(out, "{");
+	put_text(out, "protocol", flow->protocol);
+	put_text(out, "direction", flow->direction);
+	put_text(out, "local", flow->local);
+	put_number(out, "localPort", flow->local_port);
+	put_text(out, "remote", flow->remote);
+	put_number(out, "remotePort", flow->remote_port);
+	put_text(out, "name", flow->name);
+	put_number(out, "idleSeconds", flow->idle_s);
+	buf_puts(out, "}");
+	return 0;
+}
+
+void native_flows(struct call *call)
+{
+	struct api_result result = {0};
+
+	if (!native_is_there(call, call->id))
+		return;
+	buf_puts(&call->reply->body, "{\"flows\":[");
+	result.status = call->backend->flows(call->backend->context, call->id, put_flow,
+					     &call->reply->body, &result.err);
+	finish_list(call, &result);
+}
+
+void native_explain(struct call *call)
+{
+	const char *id = call->request->query(call->request->context, "sandbox");
+	const char *to = call->request->query(call->request->context, "to");
+	struct api_result result = {0};
+
+	if (!id || !to || !*to) {
+		reply_error(call, 400, "expected ?sandbox=ID&to=DESTINATION");
+		return;
+	}
+	if (!native_take_id(call, id, strlen(id)) || !native_is_there(call, call->id))
+		return;
+	result.status = call->backend->explain(call->backend->context, call->id, to,
+					       &call->reply->body, &result.err);
+	if (result.status != API_OK)
+		native_refuse(call, &result, NULL);
+	else
+		reply_json(call, 200);
+}
