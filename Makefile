@@ -100,9 +100,10 @@ $(B)/fuzz/obj/%.o: %.c
 	$(call say,CC  ) $(CLANG) $(BASE) $(SANITIZE) -fsanitize=fuzzer-no-link -O1 -g -MD -MP -c $< -o $@
 
 $(foreach v,obj asan/obj,$(patsubst %.c,$(B)/$(v)/%.o,$(call room,kern) $(wildcard tests/bpf/*.c))): \
-	| $(B)/postern.skel.h
+	| $(B)/postern.skel.h $(B)/members.skel.h
 # -MMD leaves system headers out, and so the skeletons: who includes one is made again with it.
 $(B)/obj/user/kern/load.o $(B)/asan/obj/user/kern/load.o: $(B)/postern.skel.h
+$(B)/obj/user/kern/members_sockets.o $(B)/asan/obj/user/kern/members_sockets.o: $(B)/members.skel.h
 $(call obj,$(wildcard tests/agree/kernel.c)): $(B)/agree.skel.h
 $(call obj,$(wildcard tests/agree/*.c)): | $(B)/agree.skel.h
 $(call obj,tests/agree/dns/kernel.c): $(B)/agree_dns.skel.h
@@ -209,12 +210,37 @@ lint: $(SKELETONS)
 layers:
 	@tools/layers.sh && tools/layers.sh --self-test
 
+# dist/ goes to where it is installed: its @NAMES@ are filled in. What an operator may have changed stays.
+PLACES = -e 's|@SBINDIR@|$(PREFIX)/sbin|g' -e 's|@SYSCONFDIR@|$(SYSCONFDIR)|g'
+MAN1 = $(DESTDIR)$(PREFIX)/share/man/man1
+MAN8 = $(DESTDIR)$(PREFIX)/share/man/man8
+COMPLETIONS = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+ETC = $(DESTDIR)$(SYSCONFDIR)/postern
 install: all
 	install -D -m 0755 $(B)/postern $(DESTDIR)$(PREFIX)/bin/postern
-	for page in docs/man/*.1; do [ -e "$$page" ] || continue; \
-		install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man1 "$$page"; done
-	[ ! -e tools/completion.bash ] || install -D -m 0644 tools/completion.bash \
-		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/postern
+	install -D -m 0644 -t $(MAN1) docs/man/*.1
+	install -D -m 0644 tools/completion.bash $(COMPLETIONS)/postern
+	[ ! -e $(B)/posternd ] || $(MAKE) --no-print-directory install-daemon
+
+install-daemon: $(B)/posternd
+	install -D -m 0755 $(B)/posternd $(DESTDIR)$(PREFIX)/sbin/posternd
+	install -D -m 0644 -t $(MAN8) docs/man/*.8
+	install -D -m 0644 dist/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/postern.conf
+	install -D -m 0644 dist/tmpfiles.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/postern.conf
+	install -d -m 0755 $(DESTDIR)$(UNITDIR) $(ETC)
+	install -d -m 0700 $(ETC)/sandboxes.d
+	sed $(PLACES) dist/posternd.service.in >$(DESTDIR)$(UNITDIR)/posternd.service
+	chmod 0644 $(DESTDIR)$(UNITDIR)/posternd.service
+	[ -e $(ETC)/posternd.json ] || \
+		(umask 077 && sed $(PLACES) dist/posternd.json.in >$(ETC)/posternd.json)
+
+# The configuration, the state and what is in force stay.
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/postern $(DESTDIR)$(PREFIX)/sbin/posternd $(COMPLETIONS)/postern \
+		$(addprefix $(MAN1)/,$(notdir $(wildcard docs/man/*.1))) \
+		$(addprefix $(MAN8)/,$(notdir $(wildcard docs/man/*.8))) \
+		$(DESTDIR)$(PREFIX)/lib/sysusers.d/postern.conf \
+		$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/postern.conf $(DESTDIR)$(UNITDIR)/posternd.service
 
 clean:
 	rm -rf $(B)
@@ -227,10 +253,10 @@ help:
 	@echo 'fuzz-long  the same for 600 s, and the agreement of DNS over 10,000,000 messages'
 	@echo 'bench    the measurements of docs/PERFORMANCE.md'
 	@echo 'kernels  the smoke tests on stock Debian kernels in a VM'
-	@echo 'install  below DESTDIR and PREFIX ($(PREFIX)); clean'
+	@echo 'install  below DESTDIR and PREFIX ($(PREFIX)), SYSCONFDIR ($(SYSCONFDIR)), UNITDIR; uninstall; clean'
 
 .PHONY: all plain programs run test unit bpf agree replay e2e fuzz fuzz-long bench kernels lint layers \
-	install clean help
+	install install-daemon uninstall clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 -include $(wildcard $(B)/*.d) $(shell find $(B)/obj $(B)/asan $(B)/fuzz -name '*.d' 2>/dev/null)

@@ -33,6 +33,14 @@ int cgroup_level(const char *path);
 int cgroup_of(pid_t pid, char **ret_path, struct error *err);
 /* True when cgroup.events says `populated 1`: it or one below it has members. The root always has. */
 int cgroup_is_populated(int cgroup_fd, bool *ret_populated);
+/* What an operator writes -> relative to the mount: an absolute path below `mount_path` ("": there is none), or a
+ * relative one; "//", "." and a '/' at the end are taken out. -EINVAL with err: "..", the root itself, outside. */
+int cgroup_relative(const char *mount_path, const char *text, char **ret_relative,
+		    struct error *err);
+/* The path of an open cgroup below root_fd, without a '/' at its beginning ("": the root); -ENOENT: it is gone. */
+int cgroup_path_of(int root_fd, int cgroup_fd, char **ret_path, struct error *err);
+/* -EPERM with err where `path` is the cgroup of this process or one above it. */
+int cgroup_refuse_own(const char *path, struct error *err);
 /* Kills every member, those of the cgroups below it too (cgroup.kill, Linux 5.14). */
 int cgroup_kill(int cgroup_fd);
 
