@@ -120,7 +120,9 @@ struct pst_sandbox {
 	__u32 hits_slot;   /* in pst_rules */
 	__u64 keep_since;  /* flows judged under this generation or a later one live on; 0: none */
 	__u32 names_slot;  /* in pst_questions, pst_leases, pst_learned */
-	__u8 reserve[36];
+	__u8 pad2[4];
+	__u64 change; /* generation that its policy came with; that of the host may have moved on since */
+	__u8 reserve[24];
 };
 
 /* LPM keys. prefixlen is in bits of addr. */
@@ -349,6 +351,7 @@ struct pst_peer {
 	__u8 replied; /* 1: both sides have spoken */
 	__u8 pad[6];
 	__u64 name; /* id of the name that let it out; 0: no name did */
+	__u64 generation; /* under which it was last allowed, told exactly while keep_since is set; 0: never */
 };
 
 /* pst_owners: socket storage of bound sockets: which sandbox's listener this is. */
@@ -438,7 +441,7 @@ PST_ASSERT("pst_query is 32 bytes", sizeof(struct pst_query) == 32);
 PST_ASSERT("pst_decision is 8 bytes", sizeof(struct pst_decision) == 8);
 PST_ASSERT("pst_flow is 344 bytes", sizeof(struct pst_flow) == 344);
 PST_ASSERT("pst_peer_key is 24 bytes", sizeof(struct pst_peer_key) == 24);
-PST_ASSERT("pst_peer is 24 bytes", sizeof(struct pst_peer) == 24);
+PST_ASSERT("pst_peer is 32 bytes", sizeof(struct pst_peer) == 32);
 PST_ASSERT("pst_event is 336 bytes", sizeof(struct pst_event) == 336);
 PST_ASSERT("pst_name_key is 260 bytes", sizeof(struct pst_name_key) == 260);
 PST_ASSERT("pst_question is 576 bytes", sizeof(struct pst_question) == 576);

@@ -11,7 +11,7 @@
 
 #include "base/buf.h"
 #include "cli/nsswitch.h"
-#include "cli/resolvconf.h"
+#include "base/resolvconf.h"
 
 /* The addresses, joined by commas. */
 static void assert_nameservers(const char *text, const char *expected)

@@ -196,7 +196,7 @@ int kern_attachment_stage(struct kern_attachment *attachment, struct kern_policy
 
 	kern_attachment_unstage(attachment);
 	take_fields(&next, &policy->fields);
-	next.generation = generation;
+	next.generation = next.change = generation;
 	next.keep_since = kern_keep_since(policy->keep, next.keep_since, generation);
 	next.policy_slot = policy->slot;
 	if (netns_cookie)

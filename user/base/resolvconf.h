@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* resolv.conf(5) text -> the addresses of its nameservers. Pure. */
-#ifndef CLI_RESOLVCONF_H
-#define CLI_RESOLVCONF_H
+#ifndef BASE_RESOLVCONF_H
+#define BASE_RESOLVCONF_H
 
 #include "base/addr.h"
 

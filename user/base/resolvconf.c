@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "cli/resolvconf.h"
+#include "base/resolvconf.h"
 
 static bool list_has(const struct addr *items, size_t count, const struct addr *address)
 {
