@@ -216,11 +216,10 @@ MAN1 = $(DESTDIR)$(PREFIX)/share/man/man1
 MAN8 = $(DESTDIR)$(PREFIX)/share/man/man8
 COMPLETIONS = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 ETC = $(DESTDIR)$(SYSCONFDIR)/postern
-install: all
+install: all $(if $(wildcard user/daemon/main.c),install-daemon)
 	install -D -m 0755 $(B)/postern $(DESTDIR)$(PREFIX)/bin/postern
 	install -D -m 0644 -t $(MAN1) docs/man/*.1
 	install -D -m 0644 tools/completion.bash $(COMPLETIONS)/postern
-	[ ! -e $(B)/posternd ] || $(MAKE) --no-print-directory install-daemon
 
 install-daemon: $(B)/posternd
 	install -D -m 0755 $(B)/posternd $(DESTDIR)$(PREFIX)/sbin/posternd
