@@ -70,13 +70,15 @@ static __always_inline void pst_call_query(struct bpf_sock_addr *ctx, int ipv6,
 
 /*
  * An admitted UDP peer may be answered, by sendto() or from a connected socket on the same port, although the
- * policy does not let the sandbox call it; and a flow that a name let out goes on when the lease has ended, for which
- * the query gets the name's ports. 1: an answer.
+ * policy does not let the sandbox call it; a flow that a name let out goes on when the lease has ended, for which
+ * the query gets the name's ports; and flows are kept. 1: an answer, or kept.
  */
 static __always_inline int pst_call_goes_on(struct bpf_sock_addr *ctx,
 					    const struct pst_sandbox *sandbox,
-					    struct pst_query *query)
+					    struct pst_query *query, struct pst_decision d)
 {
+	__u64 now_ns = bpf_ktime_get_coarse_ns();
+	int may_keep = pst_may_keep(sandbox, query, d);
 	struct bpf_sock *sk = ctx->sk;
 	struct pst_peer_key key;
 	struct pst_flow *flow;
@@ -89,9 +91,12 @@ static __always_inline int pst_call_goes_on(struct bpf_sock_addr *ctx,
 	if (!table)
 		return 0;
 	pst_peer_key_of(&key, query->addr, query->port, (__u16)sk->src_port, PST_UDP);
-	peer = pst_peer_find(table, &key, bpf_ktime_get_coarse_ns());
-	flow = sandbox->learn ? bpf_sk_storage_get(&pst_sockets, sk, 0, 0) : 0;
-	query->live = pst_live_ports(sandbox, flow, peer, query);
+	peer = pst_peer_find(table, &key, now_ns);
+	flow = sandbox->learn || may_keep ? bpf_sk_storage_get(&pst_sockets, sk, 0, 0) : 0;
+	if (may_keep && ((peer && pst_peer_is_kept(sandbox, peer, query->port)) ||
+			 (flow && pst_flow_is_kept(sandbox, flow, query, 0, now_ns))))
+		return 1;
+	query->live = pst_live_ports(sandbox, flow, peer, query, now_ns);
 	return pst_is_inbound_peer(sandbox, peer, query);
 }
 
@@ -122,7 +127,7 @@ static __always_inline int pst_call(struct bpf_sock_addr *ctx, int ipv6, __u8 ho
 	if (pst_call_asks(ctx, sandbox, &query, d, hook))
 		return 1;
 	d = pst_settle(d, d.verdict == PST_VERDICT_OWNER && pst_owned_call(ctx, sandbox, &query));
-	if (!pst_passes(d) && pst_call_goes_on(ctx, sandbox, &query))
+	if (!pst_passes(d) && pst_call_goes_on(ctx, sandbox, &query, d))
 		return 1;
 	if (!pst_passes(d) && query.live)
 		d = pst_unpack(pst_judge(sandbox, &query));
@@ -197,16 +202,18 @@ static __always_inline int pst_released(struct bpf_sock *ctx)
 /* ---- packets out ---- */
 
 /* A TCP flow is worth a cache entry once it is not short; of connected UDP, which counts nothing, one packet in 16.
- * What a name let out is remembered from its first packet: its lease may end before its second. */
+ * What a name let out is remembered from its first packet: its lease may end before its second. So is everything whose
+ * flows are kept. */
 static __always_inline int pst_worth_caching(const struct pst_sandbox *sandbox, struct bpf_sock *sk,
 					     const struct pst_packet *p, struct pst_decision d)
 {
+	int at_once = d.step == PST_STEP_NAME || sandbox->keep_since;
 	struct bpf_tcp_sock *tcp;
 
 	if (d.verdict != PST_VERDICT_ALLOW || d.step == PST_STEP_INBOUND)
 		return 0;
 	if (p->query.protocol == PST_TCP) {
-		if (d.step == PST_STEP_NAME)
+		if (at_once)
 			return 1;
 		tcp = bpf_tcp_sock(sk);
 		return tcp && tcp->segs_out >= PST_FLOW_AFTER_SEGMENTS;
@@ -215,7 +222,7 @@ static __always_inline int pst_worth_caching(const struct pst_sandbox *sandbox, 
 	if (p->query.protocol != PST_UDP || sk->state != PST_STATE_ESTABLISHED ||
 	    d.step == PST_STEP_LOOPBACK || (d.step == PST_STEP_RESOLVER && sandbox->learn))
 		return 0;
-	return d.step == PST_STEP_NAME || !(bpf_get_prandom_u32() & 15);
+	return at_once || !(bpf_get_prandom_u32() & 15);
 }
 
 /* Remembers what was decided about the flow of a packet with its socket. */
@@ -245,9 +252,11 @@ __noinline int pst_cache(struct __sk_buff *skb, const struct pst_sandbox *sandbo
 }
 
 /* What the table of UDP peers knows of a packet's peer. */
-#define PST_PEER_IN    1U /* it called first */
-#define PST_PEER_OUT   2U /* it was called */
-#define PST_PEER_NAMED 4U /* ... by a name */
+#define PST_PEER_IN    1U  /* it called first */
+#define PST_PEER_OUT   2U  /* it was called */
+#define PST_PEER_NAMED 4U  /* ... by a name */
+#define PST_PEER_OLD   8U  /* what allowed it is not what is in force */
+#define PST_PEER_KEPT  16U /* but it is kept */
 
 static __always_inline struct pst_peer *pst_peer_of(const struct pst_sandbox *sandbox,
 						    const struct pst_packet *p)
@@ -267,6 +276,7 @@ __noinline __u32 pst_recall(struct __sk_buff *skb, const struct pst_sandbox *san
 			    struct pst_packet *p, struct pst_flow *flow)
 {
 	struct pst_peer *peer;
+	__u32 known = 0;
 
 	if (!sandbox || !p || p->query.broken)
 		return 0;
@@ -277,13 +287,18 @@ __noinline __u32 pst_recall(struct __sk_buff *skb, const struct pst_sandbox *san
 	peer = pst_peer_of(sandbox, p);
 	if (!peer)
 		return 0;
+	if (peer->generation != sandbox->generation)
+		known |= PST_PEER_OLD;
+	if (pst_peer_is_kept(sandbox, peer, p->query.port))
+		known |= PST_PEER_KEPT;
 	if (pst_is_inbound_peer(sandbox, peer, &p->query)) {
 		p->query.inbound = 1;
 		peer->replied = 1;
+		peer->generation = sandbox->generation;
 	}
 	if (peer->kind != PST_FLOW_OUT)
-		return PST_PEER_IN;
-	return PST_PEER_OUT | (peer->name ? PST_PEER_NAMED : 0);
+		return known | PST_PEER_IN;
+	return known | PST_PEER_OUT | (peer->name ? PST_PEER_NAMED : 0);
 }
 
 /* An allowed datagram to a new peer is remembered, so that the peer's answers do not count as the peer's call. New is
@@ -297,9 +312,38 @@ static __always_inline int pst_is_new_peer(const struct bpf_sock *sk, __u32 know
 	return !(known & PST_PEER_OUT) || (d.step == PST_STEP_NAME && !(known & PST_PEER_NAMED));
 }
 
+/* The generation to remember a peer's flow by: 0 where it was not the policy that allowed it, but audit or the gate. */
+static __always_inline __u64 pst_peer_generation(const struct pst_sandbox *sandbox,
+						 struct pst_decision d)
+{
+	int gated = d.step == PST_STEP_RESOLVER && sandbox->learn;
+
+	return d.verdict == PST_VERDICT_ALLOW && !gated ? sandbox->generation : 0;
+}
+
+/* While flows are kept, a known peer's has to be known as one of the policy in force. */
+static __always_inline int pst_is_aged_peer(const struct pst_sandbox *sandbox,
+					    const struct bpf_sock *sk, __u32 known,
+					    struct pst_decision d)
+{
+	return sandbox->keep_since && known & PST_PEER_OUT && known & PST_PEER_OLD &&
+	       sk->state == PST_STATE_CLOSE && pst_peer_generation(sandbox, d);
+}
+
+__noinline int pst_renew_peer(const struct pst_sandbox *sandbox, const struct pst_packet *p)
+{
+	struct pst_peer *peer = sandbox && p ? pst_peer_of(sandbox, p) : 0;
+
+	if (peer)
+		peer->generation = sandbox->generation;
+	return 0;
+}
+
 __noinline int pst_open_peer(const struct pst_sandbox *sandbox, const struct pst_packet *p,
 			     __u64 answer)
 {
+	struct pst_decision d = pst_unpack(answer);
+	struct pst_peer peer = {.kind = PST_FLOW_OUT};
 	struct pst_peer_key key;
 	void *peers;
 
@@ -308,9 +352,11 @@ __noinline int pst_open_peer(const struct pst_sandbox *sandbox, const struct pst
 	peers = pst_peer_table(sandbox);
 	if (!peers)
 		return 0;
+	peer.last_ns = bpf_ktime_get_coarse_ns();
+	peer.name = pst_name_id(sandbox, &p->query, d);
+	peer.generation = pst_peer_generation(sandbox, d);
 	pst_peer_key_of(&key, p->query.addr, p->query.port, p->source_port, PST_UDP);
-	return pst_peer_add(sandbox, peers, &key, PST_FLOW_OUT, bpf_ktime_get_coarse_ns(),
-			    pst_name_id(sandbox, &p->query, pst_unpack(answer)));
+	return pst_peer_add(sandbox, peers, &key, peer);
 }
 
 /*
@@ -337,8 +383,34 @@ __noinline int pst_knows_more(struct __sk_buff *skb, const struct pst_sandbox *s
 	if (!udp || sk->state == PST_STATE_ESTABLISHED)
 		flow = bpf_sk_storage_get(&pst_sockets, sk, 0, 0);
 	if (!pst_is_first_syn(p))
-		p->query.live = pst_live_ports(sandbox, flow, peer, &p->query);
+		p->query.live =
+			pst_live_ports(sandbox, flow, peer, &p->query, bpf_ktime_get_coarse_ns());
 	return p->query.dns || p->query.live;
+}
+
+/* A packet not allowed in that step: is it one of a flow that is kept? `known`: PST_PEER_*, and the step from bit 8 on.
+ * A first SYN belongs to no flow yet, and nothing behind it is to pass for the connection that its socket had before. */
+__noinline int pst_keeps(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
+			 const struct pst_packet *p, struct pst_flow *flow, __u32 known)
+{
+	struct pst_decision d = {.step = (__u8)(known >> 8)};
+
+	if (!sandbox || !p)
+		return 0;
+	if (pst_is_first_syn(p)) {
+		if (flow)
+			flow->generation = 0;
+		return 0;
+	}
+	if (!pst_may_keep(sandbox, &p->query, d))
+		return 0;
+	if (known & PST_PEER_KEPT)
+		return 1;
+	if (!flow || !pst_flow_is_kept(sandbox, flow, &p->query, bpf_get_socket_cookie(skb),
+				       bpf_ktime_get_coarse_ns()))
+		return 0;
+	pst_flow_keep(sandbox, flow, p);
+	return 1;
 }
 
 /* A reply from a resolver that leaves a sandbox is a forged one, on its way to somebody who would learn from
@@ -370,6 +442,9 @@ __noinline int pst_judge_packet(struct __sk_buff *skb, const struct pst_sandbox 
 	if (sandbox->dns != PST_DNS_RULES && !pst_passes(d) && !p->query.broken &&
 	    pst_knows_more(skb, sandbox, p))
 		d = pst_unpack(pst_judge(sandbox, &p->query));
+	if (sandbox->keep_since && d.verdict != PST_VERDICT_ALLOW &&
+	    pst_keeps(skb, sandbox, p, flow, known | (__u32)d.step << 8))
+		return 1;
 	asks = d.step == PST_STEP_RESOLVER && sandbox->learn && p->query.protocol == PST_UDP;
 	if (asks)
 		d = pst_unpack(pst_ask(skb, sandbox, p, pst_pack(d)));
@@ -378,6 +453,8 @@ __noinline int pst_judge_packet(struct __sk_buff *skb, const struct pst_sandbox 
 		pst_cache(skb, sandbox, p, pst_pack(d));
 	if (sk && pst_is_new_peer(sk, known, p, d))
 		opened = pst_open_peer(sandbox, p, pst_pack(d));
+	else if (sk && pst_is_aged_peer(sandbox, sk, known, d))
+		pst_renew_peer(sandbox, p);
 	pst_count_rule(sandbox, d.rule, (__u64)opened, 1, p->length);
 	/* audit: the socket call has reported it already; only ping has no such call. pst_ask() reports for itself. */
 	if (!asks && (d.verdict == PST_VERDICT_DENY ||
@@ -423,12 +500,16 @@ pst_mark_listener(struct __sk_buff *skb, const struct pst_sandbox *sandbox, stru
 	__u64 cookie = bpf_get_socket_cookie(skb);
 
 	/* Another cookie: a socket that was accepted and listens itself now. */
-	if (!flow || (flow->kind == PST_FLOW_LISTENER && flow->sandbox == sandbox->id &&
-		      flow->cookie == cookie))
+	if (!flow)
 		return;
-	flow->cookie = cookie;
-	flow->sandbox = sandbox->id;
-	flow->kind = PST_FLOW_LISTENER;
+	if (flow->kind != PST_FLOW_LISTENER || flow->sandbox != sandbox->id ||
+	    flow->cookie != cookie) {
+		flow->cookie = cookie;
+		flow->sandbox = sandbox->id;
+		flow->kind = PST_FLOW_LISTENER;
+	}
+	if (flow->generation != sandbox->generation)
+		flow->generation = sandbox->generation;
 }
 
 /* A first SYN for a listener. Not admitted: it is dropped here, and its SYN-ACK would be at egress. */
@@ -448,6 +529,8 @@ static __always_inline int pst_datagram_in(const struct pst_sandbox *sandbox,
 {
 	__u64 now_ns = bpf_ktime_get_coarse_ns();
 	void *table = pst_peer_table(sandbox);
+	const struct pst_peer called = {
+		.last_ns = now_ns, .kind = PST_FLOW_IN, .generation = sandbox->generation};
 	struct pst_peer_key key;
 	struct pst_peer *peer;
 
@@ -461,9 +544,11 @@ static __always_inline int pst_datagram_in(const struct pst_sandbox *sandbox,
 	}
 	/* Also for a peer that was admitted before: by the policy of then. */
 	if (!pst_inbound_admits(sandbox, p->source))
-		return 0;
-	if (!peer)
-		pst_peer_add(sandbox, table, &key, PST_FLOW_IN, now_ns, 0);
+		return peer && pst_peer_is_kept(sandbox, peer, p->source_port);
+	if (peer)
+		peer->generation = sandbox->generation;
+	else
+		pst_peer_add(sandbox, table, &key, called);
 	return 1;
 }
 

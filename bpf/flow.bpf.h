@@ -39,6 +39,29 @@ static __always_inline int pst_flow_matches(const struct pst_flow *flow,
 	       flow->port == query->port && pst_same_addr(flow->addr, query->addr);
 }
 
+/* existing: keep. Lives on what was allowed under this generation? Not what a record that is not ours yet let through. */
+static __always_inline int pst_is_kept_since(const struct pst_sandbox *sandbox, __u64 generation)
+{
+	return sandbox->keep_since && generation >= sandbox->keep_since &&
+	       generation <= sandbox->generation;
+}
+
+/*
+ * existing: keep. Of the denials, the policy's own spare what it allowed before. The gate's are not among them, where it
+ * is in force nothing on port 53 is kept; nor the host's. Nor, for UDP, loopback: what was allowed there is not remembered.
+ */
+static __always_inline int pst_may_keep(const struct pst_sandbox *sandbox,
+					const struct pst_query *query, struct pst_decision d)
+{
+	if (!sandbox->keep_since || query->broken ||
+	    (sandbox->dns == PST_DNS_GATED && pst_is_dns(query)))
+		return 0;
+	if (d.step == PST_STEP_LOOPBACK)
+		return query->protocol == PST_TCP;
+	return d.step == PST_STEP_CIDR_DENY || d.step == PST_STEP_NAME ||
+	       d.step == PST_STEP_DEFAULT;
+}
+
 static __always_inline void pst_flow_flush(const struct pst_sandbox *sandbox, struct pst_flow *flow)
 {
 	__u64 packets = flow->packets, bytes = flow->bytes;
@@ -85,7 +108,8 @@ static __always_inline int pst_flow_hit(const struct pst_sandbox *sandbox, struc
 	/* Still? A writer takes the generation away first, and counts: what was compared was of one piece. */
 	if (pst_flow_generation(flow) != sandbox->generation || pst_flow_writes(flow) != writes)
 		return 0;
-	if (flow->name && p->query.protocol == PST_UDP && !pst_flow_is_awake(flow))
+	if ((flow->name || sandbox->keep_since) && p->query.protocol == PST_UDP &&
+	    !pst_flow_is_awake(flow))
 		return 0;
 	flow->bytes += p->length;
 	if (++flow->packets >= PST_FLOW_FLUSH_PACKETS)
@@ -163,10 +187,8 @@ static long pst_sweep_one(struct bpf_map *map, struct pst_peer_key *key, struct 
 
 /* Remembers a UDP peer; a full table is swept, at most once in PST_SWEEP_INTERVAL_NS. 1: it is remembered. */
 static __always_inline int pst_peer_add(const struct pst_sandbox *sandbox, void *table,
-					const struct pst_peer_key *key, __u8 kind, __u64 now_ns,
-					__u64 name)
+					const struct pst_peer_key *key, struct pst_peer peer)
 {
-	struct pst_peer peer = {.last_ns = now_ns, .kind = kind, .name = name};
 	struct pst_sweep sweep;
 	/* int: before 6.4 a map helper's error is 32 bits in a 64-bit register. */
 	int error = bpf_map_update_elem(table, key, &peer, BPF_ANY);
@@ -176,8 +198,8 @@ static __always_inline int pst_peer_add(const struct pst_sandbox *sandbox, void 
 	sweep.quota = pst_quota_of(sandbox);
 	if (!sweep.quota)
 		return 0;
-	if (sweep.quota->swept_ns + PST_SWEEP_INTERVAL_NS < now_ns) {
-		sweep.quota->swept_ns = now_ns;
+	if (sweep.quota->swept_ns + PST_SWEEP_INTERVAL_NS < peer.last_ns) {
+		sweep.quota->swept_ns = peer.last_ns;
 		bpf_for_each_map_elem(table, pst_sweep_one, &sweep, 0);
 		error = bpf_map_update_elem(table, key, &peer, BPF_ANY);
 	}
@@ -256,25 +278,71 @@ static __always_inline __u32 pst_learned_keep(const struct pst_sandbox *sandbox,
 }
 
 /* The ports that the policy in force gives to the name that let this flow out, whatever became of its lease; 0: no name
- * did, or no rule covers it now. */
+ * did, or no rule covers it now. `now_ns`: as bpf_ktime_get_coarse_ns(), which socket walks must not call. */
 static __always_inline __u32 pst_live_ports(const struct pst_sandbox *sandbox,
 					    const struct pst_flow *flow,
 					    const struct pst_peer *peer,
-					    const struct pst_query *query)
+					    const struct pst_query *query, __u64 now_ns)
 {
 	__u32 ports = 0, writes = flow ? pst_flow_writes(flow) : 0;
 
 	if (flow && flow->name && flow->kind == PST_FLOW_OUT &&
 	    pst_flow_generation(flow) != PST_FLOW_CLAIMED &&
 	    pst_flow_matches(flow, sandbox, query) &&
-	    (query->protocol == PST_TCP ||
-	     flow->last_ns + PST_UDP_IDLE_REPLIED_NS > bpf_ktime_get_coarse_ns()))
+	    (query->protocol == PST_TCP || flow->last_ns + PST_UDP_IDLE_REPLIED_NS > now_ns))
 		ports = pst_name_ports(sandbox, &flow->key);
 	if (ports && pst_flow_writes(flow) == writes)
 		return ports;
 	if (peer && peer->kind == PST_FLOW_OUT && peer->name)
 		return pst_learned_keep(sandbox, peer->name);
 	return 0;
+}
+
+/* ---- flows that live on under a policy that would not let them begin ---- */
+
+/* Was this flow allowed by a policy whose flows are kept? `cookie`: the socket's. A mark on a listener is no flow, its
+ * clone on an accepted socket is one. Idle UDP has ended. */
+static __always_inline int pst_flow_is_kept(const struct pst_sandbox *sandbox,
+					    const struct pst_flow *flow,
+					    const struct pst_query *query, __u64 cookie,
+					    __u64 now_ns)
+{
+	__u32 writes = pst_flow_writes(flow);
+	__u64 generation = pst_flow_generation(flow);
+
+	if (!pst_is_kept_since(sandbox, generation))
+		return 0;
+	if (flow->kind == PST_FLOW_LISTENER)
+		return flow->sandbox == sandbox->id && flow->cookie != cookie;
+	if (flow->kind == PST_FLOW_NONE || !pst_flow_matches(flow, sandbox, query))
+		return 0;
+	if (query->protocol == PST_UDP && flow->last_ns + PST_UDP_IDLE_REPLIED_NS <= now_ns)
+		return 0;
+	return pst_flow_generation(flow) == generation && pst_flow_writes(flow) == writes;
+}
+
+/* Lets a kept flow be hit again, under no rule. Who opened it stays; of UDP not which name let it out: another flow may
+ * have been written in between. */
+static __always_inline void pst_flow_keep(const struct pst_sandbox *sandbox, struct pst_flow *flow,
+					  const struct pst_packet *p)
+{
+	pst_flow_flush(sandbox, flow);
+	if (p->query.protocol == PST_UDP) {
+		if (!pst_flow_claim(flow, sandbox))
+			return;
+		flow->name = 0;
+	}
+	pst_flow_write(flow, sandbox, p, flow->kind == PST_FLOW_OUT ? PST_FLOW_OUT : PST_FLOW_IN,
+		       0);
+}
+
+/* Where the gate is in force, port 53 is nobody's but its. */
+static __always_inline int pst_peer_is_kept(const struct pst_sandbox *sandbox,
+					    const struct pst_peer *peer, __u16 port)
+{
+	if (sandbox->dns == PST_DNS_GATED && port == PST_DNS_PORT)
+		return 0;
+	return pst_is_kept_since(sandbox, peer->generation);
 }
 
 /* An admitted UDP peer, which may be answered. Not a resolver's port under the gate: a late second reply is no call,

@@ -14,6 +14,7 @@
 #include "flow.bpf.h"
 #include "report.bpf.h"
 
+#define PST_STATE_SYN_SENT     2
 #define PST_STATE_TIME_WAIT    6
 #define PST_STATE_NEW_SYN_RECV 12
 
@@ -52,7 +53,26 @@ static __always_inline void pst_socket_recall(const struct pst_sandbox *sandbox,
 
 	if (called)
 		query->inbound = (__u8)pst_inbound_admits(sandbox, query->addr);
-	query->live = pst_live_ports(sandbox, flow, 0, query);
+	query->live = pst_live_ports(sandbox, flow, 0, query, 0);
+}
+
+/* A connection in the making is not live yet: it is judged. */
+static __always_inline int pst_socket_is_kept(const struct pst_sandbox *sandbox,
+					      struct sock_common *sk, const struct pst_flow *flow,
+					      const struct pst_query *query, struct pst_decision d)
+{
+	return flow && sk->skc_state != PST_STATE_SYN_SENT && pst_may_keep(sandbox, query, d) &&
+	       pst_flow_is_kept(sandbox, flow, query, bpf_get_socket_cookie(sk), 0);
+}
+
+/* A connection to a listener on this host that lives is its own answer (owner.bpf.h): OWNER stays. */
+static __always_inline int pst_socket_is_denied(const struct pst_sandbox *sandbox,
+						struct sock_common *sk, const struct pst_flow *flow,
+						const struct pst_query *query)
+{
+	struct pst_decision d = pst_unpack(pst_judge(sandbox, query));
+
+	return d.verdict == PST_VERDICT_DENY && !pst_socket_is_kept(sandbox, sk, flow, query, d);
 }
 
 static __always_inline int pst_walk(struct bpf_iter__tcp *ctx)
@@ -79,8 +99,7 @@ static __always_inline int pst_walk(struct bpf_iter__tcp *ctx)
 	flow = bpf_sk_storage_get(&pst_sockets, sk, 0, 0);
 	if (flow)
 		pst_socket_recall(sandbox, flow, &query);
-	/* A connection to a listener on this host that lives is its own answer (owner.bpf.h): OWNER stays. */
-	if (!all && pst_unpack(pst_judge(sandbox, &query)).verdict != PST_VERDICT_DENY)
+	if (!all && !pst_socket_is_denied(sandbox, sk, flow, &query))
 		return 0;
 	out.cookie = bpf_get_socket_cookie(sk);
 	bpf_seq_write(ctx->meta->seq, &out, sizeof(out));

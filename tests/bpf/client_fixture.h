@@ -27,8 +27,9 @@ enum client_op {
 	CLIENT_CONNECT, /* a socket of `type` into `slot` */
 	CLIENT_TALK,	/* sends four bytes on `slot`, waits for their echo */
 	CLIENT_SEND_TO, /* one datagram, without connect() */
-	CLIENT_WAIT,	/* for an error on `slot` */
-	CLIENT_ACCEPT,	/* from the listener, into `slot` */
+	CLIENT_TALK_TO, /* the same on `slot`, which is made for it when it is empty; waits for the echo */
+	CLIENT_WAIT,   /* for an error on `slot` */
+	CLIENT_ACCEPT, /* from the listener, into `slot` */
 	CLIENT_CLOSE,
 };
 
@@ -112,6 +113,24 @@ static inline int client_send_to(const char *text, uint16_t port)
 		error = errno;
 	close(fd);
 	return error;
+}
+
+static inline int client_talk_to(int *slot, const char *text, uint16_t port)
+{
+	struct sockaddr_storage to;
+	socklen_t size = client_address(text, port, &to);
+	char bytes[4] = "ping";
+
+	if (*slot <= 0) {
+		*slot = socket(to.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+		if (*slot < 0)
+			return errno;
+		client_limit(*slot);
+	}
+	if (sendto(*slot, bytes, 4, 0, (struct sockaddr *)&to, size) != 4 ||
+	    recv(*slot, bytes, 4, 0) != 4)
+		return errno;
+	return 0;
 }
 
 /* The question's size. */
@@ -235,6 +254,9 @@ static inline void client_obey(const struct client_order *order, int slots[CLIEN
 	case CLIENT_SEND_TO:
 		report->error = client_send_to(order->name, order->port);
 		break;
+	case CLIENT_TALK_TO:
+		report->error = client_talk_to(slot, order->name, order->port);
+		break;
 	case CLIENT_WAIT:
 		report->error = client_wait(*slot);
 		break;
@@ -354,6 +376,16 @@ static inline int client_connects(const struct client *client, int slot, int typ
 
 	order.slot = slot;
 	order.type = type;
+	order.port = port;
+	return client_do(client, order).error;
+}
+
+static inline int client_talks_to(const struct client *client, int slot, const char *address,
+				  uint16_t port)
+{
+	struct client_order order = client_name_order(CLIENT_TALK_TO, address);
+
+	order.slot = slot;
 	order.port = port;
 	return client_do(client, order).error;
 }
