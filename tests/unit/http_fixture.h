@@ -37,6 +37,7 @@ struct http {
 	struct sockaddr_in address;
 	bool is_inside;
 	uint64_t ends_ns;
+	pid_t client_pid;
 };
 
 struct client {
@@ -111,7 +112,7 @@ static inline bool http_is_inside(void *context, int32_t pid)
 {
 	const struct http *h = context;
 
-	assert_int_equal(pid, getpid());
+	assert_int_equal(pid, h->client_pid);
 	return h->is_inside;
 }
 
@@ -169,6 +170,7 @@ static inline void http_start(struct http *h, const struct api_server_options *l
 	struct error err = {.text = ""};
 
 	memset(h, 0, sizeof(*h));
+	h->client_pid = getpid();
 	assert_int_equal(loop_new(&h->loop), 0);
 	assert_int_equal(loop_timer(h->loop, &off, http_tick, h, &h->tick_fd), 0);
 	http_listen(h);

@@ -109,19 +109,27 @@ static void note_activity(struct api_server *server)
 	} while (count == 64);
 }
 
+void listener_run_soon(struct listener *l)
+{
+	const struct loop_period at_once = {0};
+
+	if (!l->is_due)
+		l->is_due = loop_timer_set(l->again_fd, &at_once) == 0;
+}
+
 /* One round of MHD: what is ready now. What is left waits for the next round of the loop, behind the others. */
 static int run(void *context, int fd)
 {
-	const struct loop_period at_once = {0};
 	struct listener *l = context;
 	MHD_UNSIGNED_LONG_LONG left_ms;
 
-	(void)fd;
+	if (fd == l->again_fd)
+		l->is_due = false;
 	note_activity(l->server);
 	if (MHD_run(l->daemon) != MHD_YES)
 		return -EIO;
 	if (MHD_get_timeout(l->daemon, &left_ms) == MHD_YES && left_ms == 0)
-		return loop_timer_set(l->again_fd, &at_once);
+		listener_run_soon(l);
 	return 0;
 }
 

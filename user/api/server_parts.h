@@ -17,7 +17,8 @@ struct listener {
 	bool watched;
 	struct MHD_Daemon *daemon;
 	int daemon_fd; /* MHD's epoll */
-	int again_fd;  /* timer: MHD has more to do than one run did */
+	int again_fd;  /* timer: MHD has more to do than its epoll tells */
+	bool is_due;   /* again_fd is set */
 	unsigned connections;
 };
 
@@ -67,6 +68,8 @@ struct exchange {
 };
 
 void conn_set(struct conn *c, enum conn_state state);
+/* A run of MHD in the next round of the loop: whoever resumes a connection asks for it. */
+void listener_run_soon(struct listener *l);
 
 /* exchange.c: MHD's callbacks; cls is the listener. */
 void *exchange_new(void *cls, const char *target, struct MHD_Connection *connection);

@@ -36,6 +36,7 @@ static void wake(struct stream *s)
 		return;
 	s->is_suspended = false;
 	MHD_resume_connection(s->connection);
+	listener_run_soon(s->conn->listener);
 }
 
 static bool add_line(struct stream *s, const char *text)
