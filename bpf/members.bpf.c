@@ -43,7 +43,7 @@ struct bpf_iter__task_file {
 };
 #pragma clang attribute pop
 
-const volatile __u64 pst_wanted; /* cgroup id */
+volatile __u64 pst_wanted; /* cgroup id; the loader writes it before each walk */
 
 /* A flexible array does not relocate by index: its offset, then the element. */
 static __always_inline __u64 pst_ancestor_id(struct cgroup *cgroup, int level)

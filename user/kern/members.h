@@ -31,12 +31,13 @@ void members_netns_done(struct members_netns_list *list);
 
 /* What a member could get around the hooks with; see facts on rows 6, 7, 13-16. */
 enum members_hole {
-	MEMBERS_CAPABILITY = 0, /* CAP_NET_RAW or CAP_NET_ADMIN over the network namespace it is in */
+	MEMBERS_CAPABILITY =
+		0, /* CAP_NET_RAW or CAP_NET_ADMIN over the network namespace it is in */
 	MEMBERS_EARLIER_SOCKETS, /* owns an inet or packet socket made in another cgroup */
 	MEMBERS_SEVERAL_NETNS,	 /* members in more than one network namespace */
-	MEMBERS_DELEGATED,	 /* somebody else than root may move them out: cgroup.procs above is writable */
-	MEMBERS_OTHER_FAMILIES,	 /* AF_VSOCK and the like exist on this host, and no LSM program refuses them */
-	MEMBERS_UNIX,		 /* the policy restricts unix sockets, and this kernel has no hook for that */
+	MEMBERS_DELEGATED, /* somebody else than root may move them out: cgroup.procs above is writable */
+	MEMBERS_OTHER_FAMILIES, /* AF_VSOCK and the like exist on this host, and no LSM program refuses them */
+	MEMBERS_UNIX, /* the policy restricts unix sockets, and this kernel has no hook for that */
 	MEMBERS_HOLES,
 };
 const char *members_hole_name(enum members_hole hole); /* "earlier-sockets" */
@@ -46,13 +47,21 @@ struct members_found {
 	char text[256]; /* who and what, and what to do about it */
 };
 
+/* The walk over open files that finds earlier sockets, loaded into the kernel: 40 ms, most of it reading the kernel's types.
+ * For one look at a time. -errno: this kernel has none. */
+struct members_probe;
+int members_probe_new(struct members_probe **ret_probe);
+void members_probe_free(struct members_probe *probe);
+
 struct members_look {
 	int root_fd; /* of cgroup2 */
 	int cgroup_fd;
 	uint64_t cgroup_id;
-	bool lsm;	   /* our LSM programs hold: earlier sockets and other families are closed */
-	bool unix_wanted;  /* the policy restricts unix sockets */
-	bool unix_held;	   /* our connect_unix program holds */
+	bool lsm;	  /* our LSM programs hold: earlier sockets and other families are closed */
+	bool unix_wanted; /* the policy restricts unix sockets */
+	bool unix_held;	  /* our connect_unix program holds */
+	const struct members_probe
+		*probe; /* NULL: one is loaded for this look alone, if anybody is there */
 };
 
 /* The holes that are open now; *ret_count at most MEMBERS_HOLES. */

@@ -27,9 +27,24 @@ enum hold {
 	MAY_HOLD, /* root: the next execve() gives what the bounding set has */
 };
 
+enum reach {
+	REACHES_NOT = 0,
+	REACHES, /* what its sets hold counts there */
+	MADE_IT, /* the user namespace that owns its network, from above: it has everything in it */
+};
+
+/* From where a task looks at its network. */
+struct view {
+	uint64_t netns, userns;
+	uid_t euid;
+	int reach;
+	bool out; /* that network has devices that lead out */
+};
+
 struct search {
 	struct error *err;
 	uint64_t our_userns;
+	struct view last; /* netns 0: none */
 	enum hold hold;
 	struct members_task found; /* tid 0: none */
 };
@@ -81,8 +96,7 @@ static enum hold hold_of(int proc_fd, const struct members_task *task)
 		       : HOLDS_NOT;
 }
 
-/* cap_capable(): from the owner of the network namespace up to the task's own. 1: there its own sets count; 2: it made
- * the one below, and has everything in it; 0: neither. */
+/* cap_capable(): from the owner of the network namespace up to the task's own. enum reach, or -errno. */
 static int reaches(int owner_fd, uint64_t task_userns, uid_t euid)
 {
 	cleanup_close int ns = fcntl(owner_fd, F_DUPFD_CLOEXEC, 3);
@@ -95,19 +109,19 @@ static int reaches(int owner_fd, uint64_t task_userns, uid_t euid)
 		if (fstat(ns, &st))
 			return -errno;
 		if (st.st_ino == task_userns)
-			return 1;
+			return REACHES;
 		parent = ioctl(ns, NS_GET_PARENT);
 		if (parent < 0)
-			return errno == EPERM ? 0 : -errno;
+			return errno == EPERM ? REACHES_NOT : -errno;
 		if (!ioctl(ns, NS_GET_OWNER_UID, &made_by) && made_by == euid &&
 		    !fstat(parent, &st) && st.st_ino == task_userns) {
 			close(parent);
-			return 2;
+			return MADE_IT;
 		}
 		close(ns);
 		ns = parent;
 	}
-	return ns < 0 ? -errno : 0;
+	return ns < 0 ? -errno : REACHES_NOT;
 }
 
 /* Its own namespace, with nothing in it that leads out, is no hole. */
@@ -122,37 +136,51 @@ static int leads_out(const struct search *search, int netns_fd, int owner_fd, bo
 					       : netns_has_devices(netns_fd, ret_out, search->err);
 }
 
-static int judge(const struct search *search, int proc_fd, const struct members_task *task,
-		 enum hold *hold)
+/* What capabilities a task with this view has where it is. */
+static int look_around(const struct search *search, int proc_fd, pid_t tid, struct view *view)
 {
 	cleanup_close int net = -1, owner = -1;
-	uint64_t userns = 0;
-	bool out = true;
 	char path[32];
-	int r = inode_at(proc_fd, task->tid, "user", &userns);
 
-	if (r < 0)
-		return r;
-	(void)snprintf(path, sizeof(path), "%d/ns/net", task->tid);
+	(void)snprintf(path, sizeof(path), "%d/ns/net", tid);
 	net = openat(proc_fd, path, O_RDONLY | O_CLOEXEC);
 	if (net < 0)
 		return -errno;
+	view->out = true;
 	owner = ioctl(net, NS_GET_USERNS);
-	/* Owned by somebody above us: then what it holds is taken to count. */
-	if (owner < 0)
+	if (owner < 0) {
+		/* Owned by somebody above us: then what it holds is taken to count. */
+		view->reach = REACHES;
 		return errno == EPERM ? 0 : -errno;
-	r = reaches(owner, userns, task->euid);
+	}
+	view->reach = reaches(owner, view->userns, view->euid);
+	if (view->reach <= REACHES_NOT)
+		return view->reach;
+	return leads_out(search, net, owner, &view->out);
+}
+
+/* Most tasks are where the one before was. */
+static int judge(struct search *search, int proc_fd, const struct members_task *task,
+		 enum hold *hold)
+{
+	struct view view = {.euid = task->euid}, *last = &search->last;
+	int r = inode_at(proc_fd, task->tid, "user", &view.userns);
+
+	if (!r)
+		r = inode_at(proc_fd, task->tid, "net", &view.netns);
 	if (r < 0)
 		return r;
-	if (!r)
+	if (view.netns != last->netns || view.userns != last->userns || view.euid != last->euid) {
+		r = look_around(search, proc_fd, task->tid, &view);
+		if (r < 0)
+			return r;
+		*last = view;
+	}
+	if (last->reach == REACHES_NOT || !last->out)
 		*hold = HOLDS_NOT;
-	else if (r == 2)
+	else if (last->reach == MADE_IT)
 		*hold = HOLDS;
-	if (*hold != HOLDS_NOT)
-		r = leads_out(search, net, owner, &out);
-	if (!out)
-		*hold = HOLDS_NOT;
-	return r < 0 ? r : 0;
+	return 0;
 }
 
 /* Who holds nothing may still have made the user namespace that owns its network: all are judged. */

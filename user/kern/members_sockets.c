@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <bpf/bpf.h>
@@ -16,10 +17,10 @@
 #include "pst_members.h"
 #include "members.skel.h"
 
-static void close_objectp(struct bpf_object **object)
-{
-	bpf_object__close(*object);
-}
+struct members_probe {
+	struct bpf_object *object;
+	int program_fd, wanted_fd; /* the object's */
+};
 
 static int say_nothing(enum libbpf_print_level level, const char *format, va_list args)
 {
@@ -29,28 +30,70 @@ static int say_nothing(enum libbpf_print_level level, const char *format, va_lis
 	return 0;
 }
 
-static int set_wanted(struct bpf_object *object, uint64_t cgroup_id)
+void members_probe_free(struct members_probe *probe)
 {
-	struct bpf_map *map;
-
-	bpf_object__for_each_map(map, object)
-	{
-		if (strstr(bpf_map__name(map), ".rodata"))
-			return bpf_map__set_initial_value(map, &cgroup_id, sizeof(cgroup_id));
-	}
-	return -ENOENT;
+	if (probe)
+		bpf_object__close(probe->object);
+	free(probe);
 }
 
-/* One socket; 0: none. */
-static int read_first(const struct bpf_object *object, struct pst_member_socket *socket)
+static void free_probep(struct members_probe **probe)
 {
-	const struct bpf_program *program = bpf_object__find_program_by_name(object, "pst_members");
+	members_probe_free(*probe);
+}
+
+static int take(struct members_probe *probe)
+{
+	const struct bpf_program *program =
+		bpf_object__find_program_by_name(probe->object, "pst_members");
+	const struct bpf_map *map;
+
+	probe->wanted_fd = -1;
+	bpf_object__for_each_map(map, probe->object)
+	{
+		if (strstr(bpf_map__name(map), ".bss") && bpf_map__value_size(map) == 8)
+			probe->wanted_fd = bpf_map__fd(map);
+	}
+	if (!program || probe->wanted_fd < 0)
+		return -EINVAL;
+	probe->program_fd = bpf_program__fd(program);
+	return 0;
+}
+
+int members_probe_new(struct members_probe **ret_probe)
+{
+	LIBBPF_OPTS(bpf_object_open_opts, how, .object_name = "pst_members");
+	cleanup(free_probep) struct members_probe *probe = calloc(1, sizeof(*probe));
+	libbpf_print_fn_t print;
+	const void *elf;
+	size_t size;
+	int r = 0;
+
+	if (!probe)
+		return -ENOMEM;
+	print = libbpf_set_print(say_nothing);
+	elf = members_bpf__elf_bytes(&size);
+	probe->object = bpf_object__open_mem(elf, size, &how);
+	r = probe->object ? bpf_object__load(probe->object) : -errno;
+	(void)libbpf_set_print(print);
+	if (!r)
+		r = take(probe);
+	if (!r)
+		*ret_probe = TAKE_PTR(probe);
+	return r;
+}
+
+/* 1: there is a socket; 0: none; -errno: this kernel does not say. */
+static int find_first(const struct members_probe *probe, uint64_t cgroup_id,
+		      struct pst_member_socket *socket)
+{
 	cleanup_close int link = -1, iter = -1;
+	const uint32_t first = 0;
 	ssize_t n;
 
-	if (!program)
-		return -ENOENT;
-	link = bpf_link_create(bpf_program__fd(program), 0, BPF_TRACE_ITER, NULL);
+	if (bpf_map_update_elem(probe->wanted_fd, &first, &cgroup_id, BPF_ANY))
+		return -errno;
+	link = bpf_link_create(probe->program_fd, 0, BPF_TRACE_ITER, NULL);
 	if (link < 0)
 		return link;
 	iter = bpf_iter_create(link);
@@ -64,23 +107,12 @@ static int read_first(const struct bpf_object *object, struct pst_member_socket 
 	return n && n != sizeof(*socket) ? -EBADMSG : n != 0;
 }
 
-/* 1: there is one; 0: none; -errno: this kernel does not say. */
-static int find_first(uint64_t cgroup_id, struct pst_member_socket *socket)
+static int find_with(const struct members_look *look, struct pst_member_socket *socket)
 {
-	cleanup(close_objectp) struct bpf_object *object = NULL;
-	LIBBPF_OPTS(bpf_object_open_opts, how, .object_name = "pst_members");
-	libbpf_print_fn_t print = libbpf_set_print(say_nothing);
-	const void *elf;
-	size_t size;
-	int r;
+	cleanup(free_probep) struct members_probe *probe = NULL;
+	int r = look->probe ? 0 : members_probe_new(&probe);
 
-	elf = members_bpf__elf_bytes(&size);
-	object = bpf_object__open_mem(elf, size, &how);
-	r = object ? set_wanted(object, cgroup_id) : -errno;
-	if (!r)
-		r = bpf_object__load(object);
-	(void)libbpf_set_print(print);
-	return r < 0 ? r : read_first(object, socket);
+	return r < 0 ? r : find_first(look->probe ? look->probe : probe, look->cgroup_id, socket);
 }
 
 int members_find_sockets(const struct members_look *look, members_text text, struct error *err)
@@ -91,7 +123,7 @@ int members_find_sockets(const struct members_look *look, members_text text, str
 
 	if (r < 0)
 		return error_set(err, r, "cannot read cgroup.events: %s", strerror(-r));
-	r = populated ? find_first(look->cgroup_id, &socket) : 0;
+	r = populated ? find_with(look, &socket) : 0;
 	socket.comm[sizeof(socket.comm) - 1] = '\0';
 	text_blank_controls(socket.comm);
 	if (r < 0)

@@ -12,8 +12,8 @@
 
 /* At most so many tasks (threads count: each has its own capabilities and namespaces) and cgroups are looked at: about
  * 30 ms. What was left is told as `truncated`. */
-#define MEMBERS_MAX_TASKS   8192
-#define MEMBERS_MAX_CGROUPS 8192
+#define MEMBERS_MAX_TASKS   4096
+#define MEMBERS_MAX_CGROUPS 4096
 
 /* 0: go on; 1: enough; -errno. A task that has ended meanwhile is for `fn` to pass over. */
 typedef int (*members_fn)(void *context, int proc_fd, pid_t tid);
