@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# bash completion for postern(1)
+# bash completion for postern(1). Commands and options are those that the program's own help names.
 
 # The words of `postern run` belong to the command once one is there: the place of its first word, or nothing.
 _postern_command_at()
@@ -35,23 +35,64 @@ _postern_files()
 	mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 }
 
+# The ids of sandboxes, where a daemon answers who asks.
+_postern_ids()
+{
+	_postern_words "$(timeout 1 "$program" list -o json 2>/dev/null |
+		grep -oE '"id": *"[a-z0-9_-]+"' | grep -oE '[a-z0-9_-]+"$' | tr -d '"')"
+}
+
+_postern_commands()
+{
+	_postern_words "$("$program" --help 2>/dev/null | sed -n 's/^  \([a-z]*\)  *[a-z].*/\1/p') --help --version"
+}
+
+# The options of the command $1.
+_postern_options()
+{
+	_postern_words "$("$program" "$1" --help 2>/dev/null | grep -oE -- '--[a-z][a-z-]*' | sort -u)"
+}
+
 # Completes the value of the option before the cursor; false when there is none.
 _postern_value()
 {
 	case $1 in
 	-o | --output) _postern_words 'text json' ;;
-	-p | --policy | --report) _postern_files ;;
-	-a | --allow | -d | --deny | --allow-private | --resolver) COMPREPLY=() ;;
+	-p | --policy | --report | --socket | --cgroup) _postern_files ;;
+	--netdev) _postern_words "$(ls /sys/class/net 2>/dev/null)" ;;
+	--sandbox) _postern_ids ;;
+	--verdict) _postern_words 'allow deny would-deny relay' ;;
+	-a | --allow | -d | --deny | --allow-private | --resolver | --pid | --to) COMPREPLY=() ;;
 	*) return 1 ;;
+	esac
+}
+
+# How many operands stand between the command and the cursor.
+_postern_operands()
+{
+	local i count=0
+	for ((i = 2; i < COMP_CWORD; i++)); do
+		[[ ${COMP_WORDS[i]} == -* ]] || ((count++))
+	done
+	echo "$count"
+}
+
+_postern_operand()
+{
+	case $1:$(_postern_operands) in
+	run:*) mapfile -t COMPREPLY < <(compgen -c -- "$cur") ;;
+	check:*) _postern_files ;;
+	apply:0 | detach:0 | show:0 | watch:0 | explain:0) _postern_ids ;;
+	apply:*) _postern_files ;;
 	esac
 }
 
 _postern()
 {
-	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command_at
+	local program=$1 cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command_at
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
-		_postern_words 'run check explain doctor --help --version'
+		_postern_commands
 		return
 	fi
 	if [[ ${COMP_WORDS[1]} == run ]]; then
@@ -68,15 +109,9 @@ _postern()
 		prev=${COMP_WORDS[COMP_CWORD - 2]}
 	fi
 	_postern_value "$prev" && return
-	case ${COMP_WORDS[1]}:$cur in
-	run:-*)
-		_postern_words '--policy --allow --deny --allow-private --resolver --audit --report
-			--keep-privs --output --help'
-		;;
-	run:*) mapfile -t COMPREPLY < <(compgen -c -- "$cur") ;;
-	check:-* | doctor:*) _postern_words '--output --help' ;;
-	check:*) _postern_files ;;
-	explain:-*) _postern_words '--policy --output --help' ;;
+	case $cur in
+	-*) _postern_options "${COMP_WORDS[1]}" ;;
+	*) _postern_operand "${COMP_WORDS[1]}" ;;
 	esac
 }
 
