@@ -429,7 +429,7 @@ static void limits_are_bounded_on_both_sides(void **state)
 {
 	static const struct golden goldens[] = {
 		{"{\"limits\":{\"sandboxes\":0}}",
-		 "posternd.json:1:24: limits.sandboxes: 0 is out of range, expected 1..1000000"},
+		 "posternd.json:1:24: limits.sandboxes: 0 is out of range, expected 1..100000"},
 		{"{\"limits\":{\"leases\":2049}}",
 		 "posternd.json:1:21: limits.leases: 2049 is out of range, expected 1..2048"},
 		{"{\"limits\":{\"connections\":-1}}",

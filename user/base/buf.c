@@ -119,23 +119,37 @@ static void add_beyond_ascii(struct buf *b, const char **p)
 	*p += size ? size : 1;
 }
 
+/* How many bytes from here stand for themselves. */
+static size_t plain_size(const char *text)
+{
+	const unsigned char *p = (const unsigned char *)text;
+
+	while (*p >= 0x20 && *p < 0x7f && *p != '"' && *p != '\\')
+		p++;
+	return (size_t)(p - (const unsigned char *)text);
+}
+
 void buf_json_string(struct buf *b, const char *text)
 {
 	buf_puts(b, "\"");
 	for (const char *p = text; *p;) {
 		unsigned char c = (unsigned char)*p;
 		const char *escape = json_escape(c);
+		size_t plain = plain_size(p);
 
+		if (plain) {
+			buf_add(b, p, plain);
+			p += plain;
+			continue;
+		}
 		if (c >= 0x80) {
 			add_beyond_ascii(b, &p);
 			continue;
 		}
 		if (escape)
 			buf_puts(b, escape);
-		else if (c < 0x20 || c == 0x7f)
-			buf_printf(b, "\\u%04x", c);
 		else
-			buf_add(b, p, 1);
+			buf_printf(b, "\\u%04x", c);
 		p++;
 	}
 	buf_puts(b, "\"");

@@ -305,8 +305,6 @@ static int scan_document(struct scan *s)
 {
 	int r;
 
-	if (s->size > JSON_MAX_BYTES)
-		return error_set(s->err, -EINVAL, "larger than %u bytes", JSON_MAX_BYTES);
 	if (s->size >= 3 && memcmp(s->text, "\xef\xbb\xbf", 3) == 0)
 		return error_set(s->err, -EINVAL, "remove the byte order mark");
 	s->json->strings = malloc(s->size + 1);
@@ -320,13 +318,17 @@ static int scan_document(struct scan *s)
 	return s->at < s->size ? scan_unexpected(s, "the end of the document") : 0;
 }
 
-int json_parse(const char *text, size_t size, struct json *ret_json, struct json_place *ret_place,
-	       struct error *err)
+int json_parse_within(const char *text, size_t size, size_t max_bytes, struct json *ret_json,
+		      struct json_place *ret_place, struct error *err)
 {
 	struct json json = {.text = text, .size = size};
 	struct scan s = {.text = text, .size = size, .json = &json, .err = err};
-	int r = scan_document(&s);
+	int r;
 
+	if (size > max_bytes || size >= UINT32_MAX)
+		r = error_set(err, -EINVAL, "larger than %zu bytes", max_bytes);
+	else
+		r = scan_document(&s);
 	if (r < 0) {
 		*ret_place = json_place_of(&json, s.at);
 		json_done(&json);
@@ -334,4 +336,10 @@ int json_parse(const char *text, size_t size, struct json *ret_json, struct json
 	}
 	*ret_json = json;
 	return 0;
+}
+
+int json_parse(const char *text, size_t size, struct json *ret_json, struct json_place *ret_place,
+	       struct error *err)
+{
+	return json_parse_within(text, size, JSON_MAX_BYTES, ret_json, ret_place, err);
 }

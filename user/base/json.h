@@ -59,6 +59,9 @@ struct json_place {
 /* -EINVAL with err and *ret_place, or -ENOMEM. */
 int json_parse(const char *text, size_t size, struct json *ret_json, struct json_place *ret_place,
 	       struct error *err);
+/* With another bound than JSON_MAX_BYTES: for files of our own, which have whole documents in strings. */
+int json_parse_within(const char *text, size_t size, size_t max_bytes, struct json *ret_json,
+		      struct json_place *ret_place, struct error *err);
 void json_done(struct json *json);
 
 /* The member of an object, or NULL. */

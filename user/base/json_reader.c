@@ -15,12 +15,12 @@ static void put_position(const struct json_reader *rd, struct json_place place)
 		error_prepend(rd->err, -EINVAL, "%s:%u:%u: ", rd->name, place.line, place.column);
 }
 
-int json_reader_open(const char *name, const char *text, size_t size, struct error *err,
-		     struct json_reader *ret_reader)
+int json_reader_open_within(const char *name, const char *text, size_t size, size_t max_bytes,
+			    struct error *err, struct json_reader *ret_reader)
 {
 	struct json_reader rd = {.name = name, .err = err};
 	struct json_place place = {0};
-	int r = json_parse(text, size, &rd.json, &place, err);
+	int r = json_parse_within(text, size, max_bytes, &rd.json, &place, err);
 
 	if (r == -ENOMEM)
 		return error_set(err, r, "%s: %s", name, strerror(-r));
@@ -30,6 +30,12 @@ int json_reader_open(const char *name, const char *text, size_t size, struct err
 	}
 	*ret_reader = rd;
 	return 0;
+}
+
+int json_reader_open(const char *name, const char *text, size_t size, struct error *err,
+		     struct json_reader *ret_reader)
+{
+	return json_reader_open_within(name, text, size, JSON_MAX_BYTES, err, ret_reader);
 }
 
 void json_reader_done(struct json_reader *rd)

@@ -30,6 +30,8 @@ struct json_word {
 /* Parses; `text` and `name` must live as long as the reader. What does not parse is refused with its position. */
 int json_reader_open(const char *name, const char *text, size_t size, struct error *err,
 		     struct json_reader *ret_reader);
+int json_reader_open_within(const char *name, const char *text, size_t size, size_t max_bytes,
+			    struct error *err, struct json_reader *ret_reader);
 void json_reader_done(struct json_reader *rd);
 #define cleanup_json_reader cleanup(json_reader_done)
 

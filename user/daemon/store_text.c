@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: MIT */
+/* struct stored <-> the text of its file. Pure: no file is touched here. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "daemon/store_file.h"
+
+enum kind { KIND_NAME, KIND_TEXT, KIND_SECRET, KIND_NUMBER, KIND_BOOL, KIND_DIALECT };
+
+struct field {
+	const char *key;
+	enum kind kind;
+	size_t offset, size; /* size: of a name's array */
+};
+
+#define NAME(key, member)                                                                          \
+	{                                                                                          \
+		key, KIND_NAME, offsetof(struct stored, member),                                   \
+			sizeof(((struct stored *)NULL)->member)                                    \
+	}
+#define FIELD(key, kind, member)                                                                   \
+	{                                                                                          \
+		key, kind, offsetof(struct stored, member), 0                                      \
+	}
+
+/* The one list of what is stored: written, read, copied and freed by it. */
+static const struct field fields[] = {
+	NAME("id", id),
+	NAME("owner", owner),
+	FIELD("dialect", KIND_DIALECT, dialect),
+	FIELD("documentDialect", KIND_DIALECT, document_dialect),
+	FIELD("kernelId", KIND_NUMBER, kernel_id),
+	FIELD("generation", KIND_NUMBER, generation),
+	FIELD("owned", KIND_BOOL, owned),
+	FIELD("paused", KIND_BOOL, paused),
+	FIELD("fromDir", KIND_BOOL, from_dir),
+	FIELD("cgroup", KIND_TEXT, cgroup),
+	FIELD("cgroupId", KIND_NUMBER, cgroup_id),
+	FIELD("netdev", KIND_TEXT, netdev),
+	FIELD("document", KIND_SECRET, document),
+	FIELD("extra", KIND_SECRET, extra),
+	NAME("policyHash", policy_hash),
+	FIELD("createdMs", KIND_NUMBER, created_ms),
+	FIELD("changedMs", KIND_NUMBER, changed_ms),
+	FIELD("endsMs", KIND_NUMBER, ends_ms),
+	FIELD("allowWeak", KIND_BOOL, allow_weak),
+	FIELD("inChange", KIND_BOOL, in_change),
+};
+#define N_FIELDS (sizeof(fields) / sizeof(fields[0]))
+
+static const char *const dialect_names[] = {
+	[API_NATIVE] = "native", [API_E2B] = "e2b", [API_BRIMBLE] = "brimble"};
+
+static void *at(struct stored *stored, const struct field *field)
+{
+	return (char *)stored + field->offset;
+}
+
+static const void *at_const(const struct stored *stored, const struct field *field)
+{
+	return (const char *)stored + field->offset;
+}
+
+static bool is_owned_text(const struct field *field)
+{
+	return field->kind == KIND_TEXT || field->kind == KIND_SECRET;
+}
+
+void stored_done(struct stored *stored)
+{
+	for (size_t i = 0; i < N_FIELDS; i++) {
+		char **text = at(stored, &fields[i]);
+
+		if (!is_owned_text(&fields[i]))
+			continue;
+		if (*text && fields[i].kind == KIND_SECRET)
+			explicit_bzero(*text, strlen(*text));
+		free(*text);
+	}
+	memset(stored, 0, sizeof(*stored));
+}
+
+int stored_copy(const struct stored *stored, struct stored *ret_copy)
+{
+	struct stored copy = *stored;
+	bool failed = false;
+
+	for (size_t i = 0; i < N_FIELDS; i++) {
+		char *const *from = at_const(stored, &fields[i]);
+		char **to = at(&copy, &fields[i]);
+
+		if (!is_owned_text(&fields[i]) || !*from)
+			continue;
+		*to = failed ? NULL : strdup(*from);
+		failed |= !*to;
+	}
+	if (failed) {
+		stored_done(&copy);
+		return -ENOMEM;
+	}
+	*ret_copy = copy;
+	return 0;
+}
+
+void store_put_number(struct buf *out, const char *key, uint64_t number)
+{
+	buf_printf(out, "\"%s\":\"%" PRIu64 "\"", key, number);
+}
+
+static void put_text(struct buf *out, const char *key, const char *text)
+{
+	buf_printf(out, "\"%s\":", key);
+	if (text)
+		buf_json_string(out, text);
+	else
+		buf_puts(out, "null");
+}
+
+/* The document of a change for many is stored with the change, once. */
+static bool is_elsewhere(const struct stored *stored, const struct field *field)
+{
+	return stored->in_change && field->offset == offsetof(struct stored, document);
+}
+
+static void put_field(struct buf *out, const struct stored *stored, const struct field *field)
+{
+	const void *value = at_const(stored, field);
+
+	switch (field->kind) {
+	case KIND_NAME:
+		put_text(out, field->key, value);
+		break;
+	case KIND_TEXT:
+		put_text(out, field->key, *(char *const *)value);
+		break;
+	case KIND_SECRET:
+		put_text(out, field->key,
+			 is_elsewhere(stored, field) ? NULL : *(char *const *)value);
+		break;
+	case KIND_NUMBER:
+		store_put_number(out, field->key, *(const uint64_t *)value);
+		break;
+	case KIND_BOOL:
+		buf_printf(out, "\"%s\":%s", field->key, *(const bool *)value ? "true" : "false");
+		break;
+	case KIND_DIALECT:
+		put_text(out, field->key, dialect_names[*(const enum api_dialect *)value]);
+		break;
+	}
+}
+
+int store_put_stored(struct buf *out, const struct stored *stored)
+{
+	store_begin(out);
+	for (size_t i = 0; i < N_FIELDS; i++) {
+		if (i)
+			buf_puts(out, ",");
+		put_field(out, stored, &fields[i]);
+	}
+	buf_puts(out, "}\n");
+	return store_seal(out);
+}
+
+int store_read_number(const struct json_reader *rd, const struct json_node *node, void *number)
+{
+	const char *text = NULL;
+	int r = json_reader_string(rd, node, &text);
+
+	if (r == 0 && !store_parse_number(text, number))
+		r = json_reader_refuse(rd, node, "'%.40s' is no number", text);
+	return r;
+}
+
+static int read_name(const struct json_reader *rd, const struct json_node *node,
+		     const struct field *field, char *name)
+{
+	const char *text = NULL;
+	int r = json_reader_string(rd, node, &text);
+
+	if (r < 0)
+		return r;
+	if (strlen(text) >= field->size)
+		return json_reader_refuse(rd, node, "longer than %zu bytes", field->size - 1);
+	strcpy(name, text);
+	return 0;
+}
+
+static int read_text(const struct json_reader *rd, const struct json_node *node, char **text)
+{
+	if (node->type == JSON_NULL)
+		return 0;
+	if (node->type != JSON_STRING)
+		return json_reader_want(rd, node, JSON_STRING);
+	*text = strdup(node->string);
+	return *text ? 0 : json_reader_fail(rd, node, -ENOMEM);
+}
+
+const char *store_dialect_name(enum api_dialect dialect)
+{
+	return dialect_names[dialect];
+}
+
+int store_read_dialect(const struct json_reader *rd, const struct json_node *node, void *dialect)
+{
+	static const struct json_word words[] = {
+		{"native", API_NATIVE}, {"e2b", API_E2B}, {"brimble", API_BRIMBLE}, {NULL, 0}};
+	unsigned char word = 0;
+	int r = json_reader_word(rd, node, words, &word);
+
+	if (r == 0)
+		*(enum api_dialect *)dialect = word;
+	return r;
+}
+
+static int read_field(const struct json_reader *rd, const struct json_node *node, void *context)
+{
+	const struct field *field = fields;
+	void *value;
+
+	while (strcmp(field->key, node->key) != 0)
+		field++;
+	value = at(context, field);
+	switch (field->kind) {
+	case KIND_NAME:
+		return read_name(rd, node, field, value);
+	case KIND_TEXT:
+	case KIND_SECRET:
+		return read_text(rd, node, value);
+	case KIND_NUMBER:
+		return store_read_number(rd, node, value);
+	case KIND_BOOL:
+		return json_reader_bool(rd, node, value);
+	case KIND_DIALECT:
+		return store_read_dialect(rd, node, value);
+	}
+	return -EINVAL;
+}
+
+int store_parse_stored(const char *path, const struct store_text *text, struct stored *ret_stored,
+		       struct error *err)
+{
+	struct json_key keys[N_FIELDS + 3] = {{"version", NULL, true}, {"sum", NULL, true}};
+	cleanup_json_reader struct json_reader rd = {.name = path};
+	struct stored stored = {.id = ""};
+	int r;
+
+	for (size_t i = 0; i < N_FIELDS; i++)
+		keys[i + 2] = (struct json_key){fields[i].key, read_field, true};
+	r = json_reader_open_within(path, text->text, text->size, STORE_MAX_BYTES, err, &rd);
+	if (r == 0)
+		r = json_reader_object(&rd, rd.json.nodes, keys, &stored);
+	if (r < 0) {
+		stored_done(&stored);
+		return r;
+	}
+	*ret_stored = stored;
+	return 0;
+}
