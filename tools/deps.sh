@@ -40,6 +40,7 @@ test  python3-pytest runs them
 test  python3-scapy  packets that no socket would send
 test  nftables       the comparison of the benchmarks, NAT on the output path for doctor's tests
 test  tcpdump        sniffs the far side
+test  groff-base     reads the manual pages for mistakes
 test  procps         process tools of the tests
 test  unbound        a real resolver
 test  bind9          another; its dnssec-signzone signs the tests' zone (dnsmasq is the third)

@@ -111,6 +111,10 @@ function include_in_room(name, quoted,    of)
 		bad("json-c", "base/json.h reads JSON, strictly")
 	if ((name ~ /^bpf\// || name ~ /\.skel\.h$/) && room != "kern")
 		bad("libbpf", name " belongs to user/kern alone")
+	if (name ~ /^microhttpd/ && room != "api")
+		bad("http", name " belongs to the server, user/api")
+	if (name ~ /^openssl\// && room != "api" && room != "daemon")
+		bad("crypto", name " belongs to user/api and user/daemon: the command line is not linked to it")
 	if (pure ~ " " room " " && name ~ /^base\/(log|io|loop)\.h$/)
 		bad("pure", "the room " room " neither logs nor does I/O, yet includes " name)
 	if (!quoted || name ~ /^pst_[a-z]+\.h$|\.skel\.h$/)
@@ -190,6 +194,12 @@ self_test()
 	plant qualified user/table/planted.c '#include "decide.bpf.h"'
 	plant json-c user/cli/planted.c '#include <json-c/json.h>'
 	plant json-c user/policy/planted.c '#include <json.h>'
+	plant direction user/api/planted.c '#include "policy/policy.h"'
+	plant direction user/api/planted.c '#include "daemon/registry.h"'
+	plant direction user/daemon/planted.c '#include "cli/command.h"'
+	plant direction user/daemon/planted.c '#include "relay/session.h"'
+	plant http user/daemon/planted.c '#include <microhttpd.h>'
+	plant crypto user/cli/planted.c '#include <openssl/sha.h>'
 	plant libbpf user/cli/planted.c '#include <bpf/libbpf.h>'
 	plant libbpf user/table/planted.c '#include <postern.skel.h>'
 	plant libbpf user/cli/planted.c '#include "postern.skel.h"'
