@@ -23,7 +23,7 @@
 #define MAX_STREAMS	64u
 #define REQUEST_S	10u
 #define IDLE_S		120u
-#define HEARTBEAT_MS	15000u
+#define HEARTBEAT_S	15u
 #define SWEEP_MS	1000u
 #define ACCEPT_AT_ONCE	64
 /* Of each connection in MHD: the request line, the headers, and what is being read or written. */
@@ -295,12 +295,15 @@ static void set_defaults(struct api_server_options *o)
 		o->idle_s = IDLE_S;
 	if (!o->max_streams)
 		o->max_streams = MAX_STREAMS;
+	if (!o->heartbeat_s)
+		o->heartbeat_s = HEARTBEAT_S;
 }
 
 static int start_timers(struct api_server *server, struct error *err)
 {
 	const struct loop_period second = {.first_ms = SWEEP_MS, .every_ms = SWEEP_MS};
-	const struct loop_period beat = {.first_ms = HEARTBEAT_MS, .every_ms = HEARTBEAT_MS};
+	uint64_t beat_ms = server->options.heartbeat_s * 1000ull;
+	const struct loop_period beat = {.first_ms = beat_ms, .every_ms = beat_ms};
 	int r;
 
 	server->activity_fd = epoll_create1(EPOLL_CLOEXEC);

@@ -29,6 +29,7 @@ struct api_server_options {
 	unsigned request_s;	  /* from a request's first byte to its last; 0: 10 */
 	unsigned idle_s;	  /* between requests of a kept-alive connection; 0: 120 */
 	unsigned max_streams;	  /* of events; 0: 64 */
+	unsigned heartbeat_s;	  /* a quiet stream says so, and dead peers are noticed; 0: 15 */
 };
 
 struct api_server;
