@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #include "members_fixture.h"
 
+#include <limits.h>
 #include <linux/capability.h>
 #include <net/ethernet.h>
 #include <sys/syscall.h>
@@ -195,9 +196,7 @@ static void says_who_has_a_capability_and_what_to_do(void **state)
 		"of its own making pass no hook; drop CAP_NET_RAW and CAP_NET_ADMIN from the "
 		"container, or attach its netdev",
 		pid);
-	assert_int_equal(looked.count, 1);
-	assert_int_equal(looked.found[0].hole, MEMBERS_CAPABILITY);
-	assert_string_equal(looked.found[0].text, expected);
+	assert_string_equal(text_of(&looked, MEMBERS_CAPABILITY), expected);
 	child_kill(pid, fd);
 	assert_int_equal(cgroup_remove_tree(place->root, "said"), 0);
 }
@@ -326,6 +325,83 @@ static void finds_cgroups_above_that_others_may_write(void **state)
 	assert_int_equal(cgroup_remove_tree(place->root, "up"), 0);
 }
 
+/* In a mount namespace without any cgroup2; then one, of which `path` is shown there. */
+static void mount_only(const char *path, unsigned long flags)
+{
+	char *mounted = NULL, shown[PATH_MAX];
+	int fd = -1, root = -1;
+
+	must(!unshare(CLONE_NEWNS) && !cgroup_open_root(&root, NULL, NULL) &&
+	     !mount("", "/", NULL, MS_REC | MS_PRIVATE, NULL));
+	must(!mount("tmpfs", "/mnt", "tmpfs", 0, NULL) && !mkdir("/mnt/all", 0755) &&
+	     !mkdir("/mnt/part", 0755));
+	while (!cgroup_find_root(&fd, &mounted, NULL))
+		must(!umount2(mounted, MNT_DETACH));
+	if (!path)
+		return;
+	(void)snprintf(shown, sizeof(shown), "/mnt/all/%s", path);
+	must(!mount("cgroup2", "/mnt/all", "cgroup2", 0, NULL) &&
+	     !mount(shown, "/mnt/part", NULL, MS_BIND, NULL) && !umount2("/mnt/all", MNT_DETACH) &&
+	     !mount(NULL, "/mnt/part", NULL, MS_REMOUNT | MS_BIND | flags, NULL));
+}
+
+static void own_cgroup_path(char path[64])
+{
+	(void)snprintf(path, 64, "pst-kern-%d/box", getppid());
+}
+
+static void see_no_cgroups(void)
+{
+	mount_only(NULL, 0);
+}
+
+static void see_all_cgroups(void)
+{
+	mount_only("", 0);
+}
+
+static void see_all_cgroups_read_only(void)
+{
+	mount_only("", MS_RDONLY);
+}
+
+static void see_the_one_above(void)
+{
+	char path[64];
+
+	own_cgroup_path(path);
+	*strchr(path, '/') = '\0';
+	mount_only(path, 0);
+}
+
+static void see_own_cgroup(void)
+{
+	char path[64];
+
+	own_cgroup_path(path);
+	mount_only(path, 0);
+}
+
+static void see_all_cgroups_as_nobody(void)
+{
+	mount_only("", 0);
+	drop_all();
+}
+
+static void finds_root_that_sees_other_cgroups(void **state)
+{
+	const struct place *place = *state;
+
+	assert_false(has_hole(place, (struct life){.within = see_no_cgroups}, MEMBERS_DELEGATED));
+	assert_true(has_hole(place, (struct life){.within = see_all_cgroups}, MEMBERS_DELEGATED));
+	assert_true(has_hole(place, (struct life){.within = see_the_one_above}, MEMBERS_DELEGATED));
+	assert_false(has_hole(place, (struct life){.within = see_all_cgroups_read_only},
+			      MEMBERS_DELEGATED));
+	assert_false(has_hole(place, (struct life){.within = see_own_cgroup}, MEMBERS_DELEGATED));
+	assert_false(has_hole(place, (struct life){.within = see_all_cgroups_as_nobody},
+			      MEMBERS_DELEGATED));
+}
+
 static void finds_unix_sockets_only_where_they_are_restricted(void **state)
 {
 	const struct place *place = *state;
@@ -451,6 +527,7 @@ int main(void)
 		cmocka_unit_test(looks_many_times_with_one_probe),
 		cmocka_unit_test(finds_members_in_several_namespaces),
 		cmocka_unit_test(finds_cgroups_above_that_others_may_write),
+		cmocka_unit_test(finds_root_that_sees_other_cgroups),
 		cmocka_unit_test(finds_unix_sockets_only_where_they_are_restricted),
 		cmocka_unit_test(finds_families_that_this_host_has),
 		cmocka_unit_test(names_every_hole),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Who is in a cgroup (and those below it), what they could get around the hooks with, freezing them. */
+/* Who is in a cgroup (and those below it), what they could get around the hooks with, freezing them. Threads count as
+ * members: each has namespaces and capabilities of its own. */
 #ifndef KERN_MEMBERS_H
 #define KERN_MEMBERS_H
 
@@ -24,8 +25,9 @@ struct members_netns_list {
 	bool truncated;
 };
 
-/* The network namespaces that members are in, ours first if it is among them; count 0: nobody is in it. Processes that end
- * meanwhile are passed over. */
+/* The network namespaces that members are in, ours first if it is among them; count 0: nobody is in it. Processes that
+ * end meanwhile are passed over. `truncated`, too, when members were not looked at: of more than 4,096 threads or
+ * cgroups, or in a pid namespace that is not seen from here. */
 int members_netns(int cgroup_fd, struct members_netns_list *ret_list, struct error *err);
 void members_netns_done(struct members_netns_list *list);
 
@@ -47,8 +49,8 @@ struct members_found {
 	char text[256]; /* who and what, and what to do about it */
 };
 
-/* The walk over open files that finds earlier sockets, loaded into the kernel: 40 ms, most of it reading the kernel's types.
- * For one look at a time. -errno: this kernel has none. */
+/* The walk over open files that finds earlier sockets, loaded into the kernel: 40 ms, most of it reading the kernel's
+ * types. For one look at a time. -errno: this kernel has none. */
 struct members_probe;
 int members_probe_new(struct members_probe **ret_probe);
 void members_probe_free(struct members_probe *probe);
@@ -64,7 +66,8 @@ struct members_look {
 		*probe; /* NULL: one is loaded for this look alone, if anybody is there */
 };
 
-/* The holes that are open now; *ret_count at most MEMBERS_HOLES. */
+/* The holes that are open now; *ret_count at most MEMBERS_HOLES. Where not all members could be looked at, that is told as
+ * MEMBERS_CAPABILITY; a kernel without the walk, as MEMBERS_EARLIER_SOCKETS. */
 int members_find_holes(const struct members_look *look, struct members_found found[MEMBERS_HOLES],
 		       size_t *ret_count, struct error *err);
 

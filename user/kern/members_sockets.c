@@ -109,10 +109,15 @@ static int find_first(const struct members_probe *probe, uint64_t cgroup_id,
 
 static int find_with(const struct members_look *look, struct pst_member_socket *socket)
 {
-	cleanup(free_probep) struct members_probe *probe = NULL;
-	int r = look->probe ? 0 : members_probe_new(&probe);
+	cleanup(free_probep) struct members_probe *own = NULL;
+	const struct members_probe *probe = look->probe;
+	int r = probe ? 0 : members_probe_new(&own);
 
-	return r < 0 ? r : find_first(look->probe ? look->probe : probe, look->cgroup_id, socket);
+	if (r < 0)
+		return r;
+	if (!probe)
+		probe = own;
+	return probe ? find_first(probe, look->cgroup_id, socket) : -EINVAL;
 }
 
 int members_find_sockets(const struct members_look *look, members_text text, struct error *err)
