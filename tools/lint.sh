@@ -16,7 +16,7 @@ trap 'rm -f "$log" "$log.format"' EXIT
 
 all_files()
 {
-	find include bpf user tests tools docs .ci Makefile README.md .clang-tidy -type f \
+	find include bpf user tests tools dist docs .ci Makefile README.md .clang-tidy -type f \
 		-not -path '*/corpus/*' -not -name '*.pyc' 2>/dev/null | sort
 }
 
