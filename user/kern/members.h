@@ -66,12 +66,13 @@ struct members_look {
 		*probe; /* NULL: one is loaded for this look alone, if anybody is there */
 };
 
-/* The holes that are open now; *ret_count at most MEMBERS_HOLES. Where not all members could be looked at, that is told as
- * MEMBERS_CAPABILITY; a kernel without the walk, as MEMBERS_EARLIER_SOCKETS. */
+/* The holes that are open now; *ret_count at most MEMBERS_HOLES. Where not all members could be looked at, that is told
+ * as MEMBERS_CAPABILITY; a kernel without the walk, as MEMBERS_EARLIER_SOCKETS. */
 int members_find_holes(const struct members_look *look, struct members_found found[MEMBERS_HOLES],
 		       size_t *ret_count, struct error *err);
 
-/* Freezes (thaws) all members; waits until the kernel says so, `timeout_ms` at most: -ETIMEDOUT, and it goes on freezing. */
+/* Freezes (thaws) all members; waits until the kernel says so, `timeout_ms` at most: -ETIMEDOUT, and it goes on
+ * freezing. */
 int members_freeze(int cgroup_fd, bool frozen, unsigned timeout_ms);
 int members_is_frozen(int cgroup_fd, bool *ret_frozen);
 
