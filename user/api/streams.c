@@ -35,6 +35,7 @@ static void wake(struct stream *s)
 	if (!s->is_suspended)
 		return;
 	s->is_suspended = false;
+	s->taken_ns = loop_boot_ns();
 	MHD_resume_connection(s->connection);
 	listener_run_soon(s->conn->listener);
 }
