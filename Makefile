@@ -113,6 +113,12 @@ $(call obj,$(wildcard tests/agree/*.c tests/agree/dns/*.c)): BASE += -Ibpf
 $(call asan,tests/agree/dns/native.c) $(call fuzz,tests/agree/dns/native.c): BASE += -Ibpf
 $(B)/fuzz/tests/fuzz/fuzz_dns: $(call fuzz,tests/agree/dns/native.c)
 $(B)/asan/tests/fuzz/fuzz_dns: $(call asan,tests/agree/dns/native.c)
+$(B)/fuzz/tests/fuzz/fuzz_http: $(call fuzz,$(API_SERVER))
+$(B)/asan/tests/fuzz/fuzz_http: $(call asan,$(API_SERVER))
+$(B)/fuzz/tests/fuzz/fuzz_http $(B)/asan/tests/fuzz/fuzz_http: TEST_LIBS += $(HTTP_LIBS)
+$(B)/fuzz/tests/fuzz/fuzz_request: $(call fuzz,$(API))
+$(B)/asan/tests/fuzz/fuzz_request: $(call asan,$(API))
+$(B)/fuzz/tests/fuzz/fuzz_request $(B)/asan/tests/fuzz/fuzz_request: TEST_LIBS += $(HTTP_LIBS)
 
 # Tests: one program each, of every object among its prerequisites.
 $(addprefix $(B)/,$(UNIT)): $(B)/%: $(B)/obj/%.o $(call obj,$(call room,$(ROOMS)) $(TESTLIB))
@@ -120,9 +126,9 @@ $(addprefix $(B)/,$(UNIT)): $(B)/%: $(B)/obj/%.o $(call obj,$(call room,$(ROOMS)
 $(addprefix $(B)/asan/,$(UNIT_ASAN)): $(B)/asan/%: $(B)/asan/obj/%.o \
 		$(call asan,$(call room,$(ROOMS)) $(TESTLIB))
 	$(call say,LINK) $(CC) $(SANITIZE) -o $@ $^ $(TEST_LIBS)
-$(addprefix $(B)/,$(UNIT_CLI)): $(call obj,$(call room,kern) $(CLI))
+$(addprefix $(B)/,$(UNIT_CLI)): $(call obj,$(call room,kern) $(CLI) $(API_CLIENT))
 $(addprefix $(B)/,$(UNIT_KERN)): $(call obj,$(call room,kern))
-$(addprefix $(B)/asan/,$(filter-out %_oom,$(UNIT_CLI))): $(call asan,$(call room,kern) $(CLI))
+$(addprefix $(B)/asan/,$(filter-out %_oom,$(UNIT_CLI))): $(call asan,$(call room,kern) $(CLI) $(API_CLIENT))
 $(addprefix $(B)/asan/,$(filter-out %_oom,$(UNIT_KERN))): $(call asan,$(call room,kern))
 # `make unit API= DAEMON=user/daemon/config.c` links less, while the rest is not finished.
 $(addprefix $(B)/,$(UNIT_API)): $(call obj,$(API_CLIENT) $(API))

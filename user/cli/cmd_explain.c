@@ -4,12 +4,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api/client.h"
 #include "base/buf.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "cli/cli.h"
 #include "cli/host.h"
-#include "cli/options.h"
+#include "cli/remote.h"
+#include "cli/verdict_text.h"
 #include "events/record.h"
 #include "events/words.h"
 #include "table/explain_fix.h"
@@ -21,16 +23,19 @@ static const char help[] =
 	"\n"
 	"  -p, --policy FILE     judge by this policy file ('-': standard input)\n"
 	"  -o, --output FORMAT   text (default) or json\n"
+	"      --socket PATH     of posternd ($POSTERN_SOCKET, /run/postern/postern.sock)\n"
 	"  -h, --help            print this\n"
 	"\n"
-	"Exit status: 0 allowed, 10 denied, 2 usage, 3 the policy is invalid, 5 no daemon answers.\n";
+	"Exit status: 0 allowed, 10 denied, 2 usage, 3 the policy is invalid, 4 no such sandbox,\n"
+	"5 no daemon answers.\n";
 
-enum { OPTION_POLICY = 1, OPTION_OUTPUT, OPTION_HELP };
+enum { OPTION_POLICY = 1 };
 
 static const struct option_spec specs[] = {
 	{OPTION_POLICY, 'p', "policy", true},
-	{OPTION_OUTPUT, 'o', "output", true},
-	{OPTION_HELP, 'h', "help", false},
+	REMOTE_SPEC_OUTPUT,
+	REMOTE_SPEC_SOCKET,
+	REMOTE_SPEC_HELP,
 	{0, 0, NULL, false},
 };
 
@@ -38,8 +43,7 @@ struct explain_options {
 	const char *policy;
 	const char *operands[2];
 	size_t n_operands;
-	bool json;
-	bool help;
+	struct remote_options remote;
 };
 
 /* The verdict with the numbers that it was asked for. */
@@ -109,28 +113,24 @@ static void print_json(const struct answer *a, struct buf *out)
 	buf_puts(out, "}\n");
 }
 
-/* At the gate nothing was asked yet: the reason's own words are those of a refusal. */
-static const char *reason_text(const struct pst_decision *d)
-{
-	if (d->verdict == PST_VERDICT_GATE)
-		return "each question is held against the names that a rule allows";
-	return words_reason_text(d->reason);
-}
-
 static void print_text(const struct answer *a, struct buf *out)
 {
 	const struct pst_decision *d = &a->report.decision;
+	const struct verdict verdict = {
+		.verdict = words_verdict(d->verdict),
+		.reason = words_reason(d->reason),
+		.rule = a->rule,
+		.name = a->report.name,
+		.address = a->address,
+		.protocol = a->protocol,
+		.nearest = a->nearest,
+		.lack = a->lack ? a->lack : "",
+		.fix = a->report.fix,
+		.step = d->step,
+		.port = a->port,
+	};
 
-	buf_printf(out, "%s %s %u: %s\n", a->report.name[0] ? a->report.name : a->address,
-		   a->protocol, a->port, words_verdict(d->verdict));
-	buf_printf(out, "  step     %u\n  reason   %s: %s\n", d->step, words_reason(d->reason),
-		   reason_text(d));
-	if (a->rule[0])
-		buf_printf(out, "  rule     %s\n", a->rule);
-	if (a->nearest[0])
-		buf_printf(out, "  nearest  %s: %s\n", a->nearest, a->lack);
-	if (a->report.fix[0])
-		buf_printf(out, "  fix      %s\n", a->report.fix);
+	verdict_explain(&verdict, out);
 }
 
 static int answer_print(const struct answer *answer, bool json)
@@ -171,28 +171,68 @@ static int explain(const struct explain_options *options)
 	if (explain_dest(&in, &dest, &answer.report, &err) < 0)
 		return cli_usage_error("explain", &err);
 	fill_answer(&answer, policy, &dest);
-	return answer_print(&answer, options->json);
+	return answer_print(&answer, options->remote.json);
+}
+
+/* The exit code is the verdict, so this is read even where it is passed on. */
+static int answer_remote(const struct buf *body, bool as_json)
+{
+	cleanup_buf struct buf out = {0};
+	struct error err = {0};
+	struct verdict verdict;
+	struct json json = {0};
+	int exit = remote_read("explain", body, &json);
+	bool denied = false;
+
+	if (exit != CLI_OK)
+		return exit;
+	if (verdict_read(&json, &verdict, &err) < 0) {
+		log_error("explain: %s", err.text);
+		exit = CLI_FAILURE;
+	} else {
+		denied = strcmp(verdict.verdict, words_verdict(PST_VERDICT_DENY)) == 0;
+		verdict_explain(&verdict, &out);
+		exit = as_json ? remote_pass_on("explain", body) : remote_print("explain", &out);
+	}
+	json_done(&json);
+	return exit == CLI_OK && denied ? CLI_DENIED : exit;
+}
+
+/* By the policy, the leases and the host of a sandbox that posternd has. */
+static int explain_remote(const struct explain_options *options)
+{
+	cleanup_buf struct buf path = {0}, reply = {0};
+	struct remote_request request = {.command = "explain", .method = "GET"};
+	struct error err = {0};
+	struct policy_dest dest;
+	int exit;
+
+	if (remote_check_id(options->operands[0], &err) < 0 ||
+	    policy_dest_parse(options->operands[1], true, &dest, &err) < 0)
+		return cli_usage_error("explain", &err);
+	buf_puts(&path, "/v1/explain?sandbox=");
+	api_client_encode(&path, options->operands[0]);
+	buf_puts(&path, "&to=");
+	api_client_encode(&path, options->operands[1]);
+	if (buf_status(&path) < 0)
+		return CLI_FAILURE;
+	request.socket = options->remote.socket;
+	request.path = path.data;
+	exit = remote_call(&request, &reply);
+	return exit == CLI_OK ? answer_remote(&reply, options->remote.json) : exit;
 }
 
 static int take_option(struct explain_options *options, int option, const char *value,
 		       struct error *err)
 {
-	switch (option) {
-	case OPTION_POLICY:
+	if (option == OPTION_POLICY) {
 		options->policy = value;
 		return 0;
-	case OPTION_OUTPUT:
-		return cli_parse_output(value, &options->json, err);
-	case OPTION_HELP:
-		options->help = true;
-		return 0;
-	case OPTIONS_OPERAND:
-		if (options->n_operands == 2)
-			return error_set(err, -EINVAL, "unexpected argument '%s'", value);
-		options->operands[options->n_operands++] = value;
-		return 0;
 	}
-	return error_set(err, -EINVAL, "unknown option");
+	if (option != OPTIONS_OPERAND || options->n_operands == 2)
+		return remote_take_option(&options->remote, option, value, err);
+	options->operands[options->n_operands++] = value;
+	return 0;
 }
 
 static int parse(int argc, char **argv, struct explain_options *options, struct error *err)
@@ -206,7 +246,7 @@ static int parse(int argc, char **argv, struct explain_options *options, struct 
 		if (r < 0)
 			return r;
 	}
-	if (option < 0 || options->help)
+	if (option < 0 || options->remote.help)
 		return option;
 	if (options->policy && options->n_operands == 2)
 		return error_set(err, -EINVAL, "--policy FILE or SANDBOX, not both");
@@ -222,13 +262,9 @@ int cmd_explain(int argc, char **argv)
 
 	if (parse(argc, argv, &options, &err) < 0)
 		return cli_usage_error("explain", &err);
-	if (options.help)
+	if (options.remote.help)
 		return fputs(help, stdout) < 0 ? CLI_FAILURE : CLI_OK;
-	if (!options.policy) {
-		log_error(
-			"explain: sandbox '%s' needs posternd, which is not running; use --policy FILE",
-			options.operands[0]);
-		return CLI_NO_DAEMON;
-	}
+	if (!options.policy)
+		return explain_remote(&options);
 	return explain(&options);
 }

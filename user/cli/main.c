@@ -14,6 +14,12 @@ static const struct cli_command commands[] = {
 	{"check", cmd_check, "check policy files"},
 	{"explain", cmd_explain, "tell why a destination is allowed or denied"},
 	{"doctor", cmd_doctor, "tell what this host can enforce"},
+	{"attach", cmd_attach, "put something that exists under a policy of posternd"},
+	{"detach", cmd_detach, "end that"},
+	{"apply", cmd_apply, "give a sandbox another policy, or tell what would change"},
+	{"list", cmd_list, "list the sandboxes of posternd"},
+	{"show", cmd_show, "show one of them"},
+	{"watch", cmd_watch, "show verdicts as they are made"},
 	{NULL, NULL, NULL},
 };
 

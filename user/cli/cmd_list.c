@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+/* postern list, postern show, postern detach: what takes a sandbox's id or nothing. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "api/client.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "cli/cli.h"
+#include "cli/remote.h"
+#include "cli/sandbox_text.h"
+
+static const char list_help[] = "Usage: postern list [-o json]\n"
+				"Lists the sandboxes of posternd, oldest first.\n"
+				"\n" REMOTE_HELP_TEXT "\n"
+				"Exit status: 0 listed, 2 usage, 5 no daemon answers.\n";
+
+static const char show_help[] =
+	"Usage: postern show [-o json] ID\n"
+	"Shows a sandbox: its state, what it is attached to, the holes of a weak one, its policy.\n"
+	"\n" REMOTE_HELP_TEXT "\n"
+	"Exit status: 0 shown, 2 usage, 4 no such sandbox, 5 no daemon answers.\n";
+
+static const char detach_help[] =
+	"Usage: postern detach [-o json] ID\n"
+	"Ends the enforcement of a policy on a sandbox. What posternd created is removed, with what runs in it;\n"
+	"what it was attached to lives on, and may connect to anywhere.\n"
+	"\n" REMOTE_HELP_TEXT "\n"
+	"Exit status: 0 detached, 2 usage, 4 no such sandbox, 5 no daemon answers.\n";
+
+/* A command about one sandbox, or none. */
+struct subject {
+	const char *name, *help, *method;
+	bool has_id;
+	/* Appends what people read. 0 or -errno with err. */
+	int (*print)(const struct json *json, const char *id, struct buf *out, struct error *err);
+};
+
+static int print_list(const struct json *json, const char *id, struct buf *out, struct error *err)
+{
+	(void)id;
+	return sandbox_text_list(json, loop_wall_ns() / 1000000, remote_columns(NULL), out, err);
+}
+
+static int print_show(const struct json *json, const char *id, struct buf *out, struct error *err)
+{
+	(void)id;
+	(void)err;
+	sandbox_text_show(json, json->nodes, out);
+	return 0;
+}
+
+static int print_detached(const struct json *json, const char *id, struct buf *out,
+			  struct error *err)
+{
+	(void)json;
+	(void)err;
+	buf_printf(out, "%s: detached\n", id);
+	return 0;
+}
+
+static int answer(const struct subject *subject, const char *id, const struct buf *body)
+{
+	cleanup_buf struct buf out = {0};
+	struct error err = {0};
+	struct json json = {0};
+	int exit = remote_read(subject->name, body, &json);
+
+	if (exit != CLI_OK)
+		return exit;
+	if (subject->print(&json, id, &out, &err) < 0) {
+		log_error("%s: %s", subject->name, err.text);
+		exit = CLI_FAILURE;
+	} else {
+		exit = remote_print(subject->name, &out);
+	}
+	json_done(&json);
+	return exit;
+}
+
+static int call(const struct subject *subject, const struct remote_options *options, const char *id)
+{
+	cleanup_buf struct buf path = {0}, body = {0};
+	struct remote_request request;
+	int exit;
+
+	buf_puts(&path, "/v1/sandboxes");
+	if (subject->has_id) {
+		buf_puts(&path, "/");
+		api_client_encode(&path, id);
+	}
+	if (buf_status(&path) < 0)
+		return CLI_FAILURE;
+	request = (struct remote_request){
+		.command = subject->name,
+		.socket = options->socket,
+		.method = subject->method,
+		.path = path.data,
+	};
+	exit = remote_call(&request, &body);
+	if (exit != CLI_OK)
+		return exit;
+	return options->json ? remote_pass_on(subject->name, &body) : answer(subject, id, &body);
+}
+
+static int run(const struct subject *subject, int argc, char **argv)
+{
+	const char *id = "";
+	const struct remote_words words = {
+		.operands = &id,
+		.n = subject->has_id,
+		.expected = "the ID of a sandbox",
+	};
+	struct remote_options options = {0};
+	struct error err = {0};
+	int r = remote_parse(argc, argv, &words, &options, &err);
+
+	if (r == 0 && options.help)
+		return fputs(subject->help, stdout) < 0 ? CLI_FAILURE : CLI_OK;
+	if (r == 0 && subject->has_id)
+		r = remote_check_id(id, &err);
+	return r < 0 ? cli_usage_error(subject->name, &err) : call(subject, &options, id);
+}
+
+int cmd_list(int argc, char **argv)
+{
+	static const struct subject list = {"list", list_help, "GET", false, print_list};
+
+	return run(&list, argc, argv);
+}
+
+int cmd_show(int argc, char **argv)
+{
+	static const struct subject show = {"show", show_help, "GET", true, print_show};
+
+	return run(&show, argc, argv);
+}
+
+int cmd_detach(int argc, char **argv)
+{
+	static const struct subject detach = {"detach", detach_help, "DELETE", true,
+					      print_detached};
+
+	return run(&detach, argc, argv);
+}
