@@ -333,16 +333,16 @@ static void mount_only(const char *path, unsigned long flags)
 
 	must(!unshare(CLONE_NEWNS) && !cgroup_open_root(&root, NULL, NULL) &&
 	     !mount("", "/", NULL, MS_REC | MS_PRIVATE, NULL));
-	must(!mount("tmpfs", "/mnt", "tmpfs", 0, NULL) && !mkdir("/mnt/all", 0755) &&
-	     !mkdir("/mnt/part", 0755));
+	must(!mount("tmpfs", "/tmp", "tmpfs", 0, NULL) && !mkdir("/tmp/all", 0755) &&
+	     !mkdir("/tmp/part", 0755));
 	while (!cgroup_find_root(&fd, &mounted, NULL))
 		must(!umount2(mounted, MNT_DETACH));
 	if (!path)
 		return;
-	(void)snprintf(shown, sizeof(shown), "/mnt/all/%s", path);
-	must(!mount("cgroup2", "/mnt/all", "cgroup2", 0, NULL) &&
-	     !mount(shown, "/mnt/part", NULL, MS_BIND, NULL) && !umount2("/mnt/all", MNT_DETACH) &&
-	     !mount(NULL, "/mnt/part", NULL, MS_REMOUNT | MS_BIND | flags, NULL));
+	(void)snprintf(shown, sizeof(shown), "/tmp/all/%s", path);
+	must(!mount("cgroup2", "/tmp/all", "cgroup2", 0, NULL) &&
+	     !mount(shown, "/tmp/part", NULL, MS_BIND, NULL) && !umount2("/tmp/all", MNT_DETACH) &&
+	     !mount(NULL, "/tmp/part", NULL, MS_REMOUNT | MS_BIND | flags, NULL));
 }
 
 static void own_cgroup_path(char path[64])
