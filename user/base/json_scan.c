@@ -182,6 +182,18 @@ static int scan_character(struct scan *s)
 	return 0;
 }
 
+/* What stands for itself, at once: most of a string. */
+static void put_plain(struct scan *s)
+{
+	size_t end = s->at;
+
+	while (end < s->size && (unsigned char)s->text[end] >= 0x20 &&
+	       (unsigned char)s->text[end] < 0x80 && s->text[end] != '"' && s->text[end] != '\\')
+		end++;
+	put(s, s->text + s->at, end - s->at);
+	s->at = end;
+}
+
 int scan_string(struct scan *s, const char **ret_string)
 {
 	const char *start = s->json->strings + s->json->strings_used;
@@ -189,8 +201,10 @@ int scan_string(struct scan *s, const char **ret_string)
 
 	s->at++;
 	for (;;) {
-		int c = scan_peek(s);
+		int c;
 
+		put_plain(s);
+		c = scan_peek(s);
 		if (c < 0)
 			return error_set(s->err, -EINVAL, "the string has no end");
 		if (c == '"')

@@ -4,8 +4,11 @@
  * written and fsynced beside the old one as ID.GENERATION.tmp before the flip, and renamed over it after the flip.
  *   sandboxes/ID.json             the sandbox under the policy in force
  *   sandboxes/ID.GENERATION.tmp   before its flip
- *   policies/HASH.json            the document of a change for many
- *   changes/GENERATION.json       {"policyHash", "ids"}: those it was for
+ *   sandboxes/ID.replacing.tmp    a change that is no flip, half made
+ *   policies/HASH-SUM.json        the document of a change for many (policies of one hash may differ in secrets)
+ *   changes/GENERATION.json       {"policyHash", "policy", "ids"}: those it was for
+ * Each is one JSON object that begins with its format's version and a sum over the rest, so that a cut or changed file
+ * is known as such; it is told, and left as it is.
  */
 #ifndef DAEMON_STORE_H
 #define DAEMON_STORE_H
@@ -35,14 +38,16 @@ struct stored {
 	char policy_hash[65];
 	uint64_t created_ms, changed_ms, ends_ms;
 	bool allow_weak;
-	bool in_change; /* `document` is that of changes/GENERATION.json, stored there once */
+	/* `document` is that of changes/GENERATION.json, stored there once. A hint: under a generation without such a
+	 * file the document is stored with the sandbox. */
+	bool in_change;
 };
 void stored_done(struct stored *stored);
 int stored_copy(const struct stored *stored, struct stored *ret_copy);
 
 struct store;
 
-/* Makes what is missing, takes an exclusive lock: -EBUSY when another daemon has it. */
+/* Makes what is missing, takes an exclusive lock: -EBUSY when another daemon has it. -EPERM: others can enter it. */
 int store_open(const char *dir, struct store **ret_store, struct error *err);
 void store_close(struct store *store);
 
@@ -67,12 +72,15 @@ void store_abort_many(struct store *store, uint64_t generation);
 void store_forget_many(struct store *store, uint64_t generation);
 
 /* Everything stored, once for each id: the file of the generation that `in_force` tells (0: not in the kernel, then the newest
- * committed one). A document of a change for many is filled in. Left-over .tmp files of other generations are removed.
+ * committed one). A document of a change for many is filled in. Left-over .tmp files of other generations are removed, and
+ * changes that nobody is under, when nothing was damaged. Foreign files are logged, and left alone.
  * damaged: `err` says which file and why; `stored` has the id alone. */
 struct store_reader {
 	void *context;
 	uint64_t (*in_force)(void *context, const char *id);
-	int (*found)(void *context, struct stored *stored); /* may take the contents */
+	/* May take the contents: copy the struct and zero the original. stored->generation is in_force's, or nothing
+	 * stored has that one. */
+	int (*found)(void *context, struct stored *stored);
 	int (*damaged)(void *context, const char *id, const struct error *err);
 };
 int store_read(struct store *store, const struct store_reader *reader, struct error *err);
