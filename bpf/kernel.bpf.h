@@ -69,6 +69,13 @@ struct inet6_skb_parm {
 	__u16 frag_max_size;
 };
 
+struct sockaddr;
+
+/* What a connect or sendmsg hook runs on. */
+struct bpf_sock_addr_kern {
+	struct sockaddr *uaddr;
+};
+
 struct task_struct {
 	int tgid;
 	char comm[16];
@@ -87,16 +94,21 @@ struct bpf_iter__tcp {
 #pragma clang attribute pop
 
 /*
- * The kernel's own struct sock behind a verifier-checked pointer, as a number for probe reads: a pointer spilled to
+ * The kernel's own structure behind a verifier-checked pointer, as a number for probe reads: a pointer spilled to
  * the stack is read back as bytes. (Scratch maps would not do: a program in process context can be preempted.)
  */
-static __always_inline struct sock *pst_kernel_sock(const void *sk)
+static __always_inline void *pst_kernel_pointer(const void *checked)
 {
-	const void *volatile spilled = sk;
+	const void *volatile spilled = checked;
 	__u64 number = 0;
 
 	bpf_probe_read_kernel(&number, sizeof(number), (const void *)&spilled);
-	return (struct sock *)number;
+	return (void *)number;
+}
+
+static __always_inline struct sock *pst_kernel_sock(const void *sk)
+{
+	return pst_kernel_pointer(sk);
 }
 
 /* The id of a socket's ancestor cgroup at that depth; 0 when it is not that deep or cannot be read. */

@@ -8,6 +8,7 @@
 #include "cgroup.bpf.h"
 #include "sockopt.bpf.h"
 #include "sockets.bpf.h"
+#include "unix.bpf.h"
 
 SEC("cgroup/connect4")
 int pst_connect4(struct bpf_sock_addr *ctx)
@@ -32,6 +33,19 @@ SEC("cgroup/sendmsg6")
 int pst_sendmsg6(struct bpf_sock_addr *ctx)
 {
 	return pst_call(ctx, 1, PST_HOOK_SENDMSG);
+}
+
+/* Optional: Linux 6.7. The loader gives them their type: libbpf may be older than these sections' names. */
+SEC("cgroup/connect_unix")
+int pst_unix_conn(struct bpf_sock_addr *ctx)
+{
+	return pst_unix_call(ctx);
+}
+
+SEC("cgroup/sendmsg_unix")
+int pst_unix_send(struct bpf_sock_addr *ctx)
+{
+	return pst_unix_call(ctx);
 }
 
 SEC("cgroup/post_bind4")

@@ -34,6 +34,7 @@
 	X(22, INBOUND_DENIED, "inbound-denied", "the policy does not admit this peer")             \
 	X(23, SOCKET_OPTION, "socket-option", "the option forges the state of a connection")       \
 	X(24, DNS_BUSY, "dns-busy", "too many DNS questions wait for an answer")                   \
+	X(25, UNIX_SOCKET, "unix-socket", "the policy keeps the host's unix sockets away")         \
 	X(32, ALLOW_RULE, "allow-rule", "an allow rule covers the destination")                    \
 	X(33, ALLOW_DEFAULT, "allow-default", "the policy allows what no rule denies")             \
 	X(34, INBOUND, "inbound", "the connection was opened by an admitted peer")                 \

@@ -39,9 +39,9 @@ static void reasons_are_those_of_the_list(void **state)
 static void codes_without_a_reason_are_question_marks(void **state)
 {
 	(void)state;
-	assert_string_equal(words_reason(25), "?"); /* between denials and allowances */
+	assert_string_equal(words_reason(26), "?"); /* between denials and allowances */
 	assert_string_equal(words_reason(PST_REASON_MAX), "?");
-	assert_string_equal(words_reason_text(25), "?");
+	assert_string_equal(words_reason_text(26), "?");
 	assert_string_equal(words_reason_text(1000), "?");
 }
 
@@ -74,7 +74,8 @@ static void protocols_and_hooks_have_words(void **state)
 	assert_string_equal(words_hook(PST_HOOK_SOCKOPT), "sockopt");
 	assert_string_equal(words_hook(PST_HOOK_EGRESS), "egress");
 	assert_string_equal(words_hook(PST_HOOK_INGRESS), "ingress");
-	assert_string_equal(words_hook(7), "?");
+	assert_string_equal(words_hook(PST_HOOK_UNIX), "unix");
+	assert_string_equal(words_hook(8), "?");
 }
 
 static void every_kind_of_reply_has_its_word(void **state)

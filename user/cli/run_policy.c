@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "cli/host.h"
 #include "cli/run_policy.h"
+#include "kern/unix.h"
 
 typedef int (*add_fn)(struct policy *policy, const char *text, struct error *err);
 
@@ -141,6 +142,17 @@ static size_t refuse(bool present, const char *place, const char *key)
 	return present;
 }
 
+static size_t refuse_unix(const struct policy *policy, const char *place)
+{
+	int r = policy->unix_sockets == POLICY_UNIX_ALLOW ? 0 : kern_unix_try();
+
+	if (r < 0)
+		log_error(
+			"%s%sunix other than allow: this kernel has no hook for it (Linux 6.7 has): %s, so nothing was run",
+			place ? place : "", place ? ": " : "", strerror(-r));
+	return r < 0;
+}
+
 size_t run_policy_unsupported(const struct policy *policy, const struct run_options *options)
 {
 	const char *place = options->policy;
@@ -149,7 +161,7 @@ size_t run_policy_unsupported(const struct policy *policy, const struct run_opti
 	n += refuse(policy->proxy != NULL, place, "egressProxy");
 	n += refuse(policy->n_transforms != 0, place, "rules");
 	n += refuse(policy->host_check != POLICY_HOST_CHECK_OFF, place, "hostCheck: strict");
-	n += refuse(policy->unix_sockets != POLICY_UNIX_ALLOW, place, "unix other than allow");
+	n += refuse_unix(policy, place);
 	n += refuse(options->netns, NULL, "--netns");
 	return n;
 }

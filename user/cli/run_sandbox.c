@@ -109,6 +109,7 @@ static int enforce(struct run_sandbox *sandbox, const struct table *table, const
 {
 	struct kern_sandbox_options options = {
 		.one_policy = true,
+		.unix_sockets = table->unix_sockets != PST_UNIX_ALLOW,
 		.id = sandbox->id,
 		.cgroup_fd = sandbox->cgroup_fd,
 		.cgroup_level = (uint32_t)cgroup_level(sandbox->cgroup_path),

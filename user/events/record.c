@@ -83,7 +83,7 @@ void record_json(const struct pst_event *event, uint64_t count, const struct rec
 		 struct buf *out)
 {
 	char protocol[RECORD_PROTOCOL_MAX], address[CIDR_TEXT_MAX], rule[RULE_MAX];
-	bool has_address = event->hook != PST_HOOK_SOCKET;
+	bool has_address = event->hook != PST_HOOK_SOCKET && event->hook != PST_HOOK_UNIX;
 	struct record_advice advice = {0};
 	char name[DOMAIN_MAX + 1];
 	struct addr a;

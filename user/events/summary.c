@@ -121,7 +121,7 @@ static void print_place(const char *host, bool bracket, const struct pst_event *
 }
 
 /* With a name: "example.com:443/tcp (1.2.3.4)"; a question for one: "dns example.com (1.2.3.4)". Else the address's
- * place, or "a socket of protocol 47". */
+ * place, or "a socket of protocol 47", or "a unix socket". */
 static void print_dest(const struct pst_event *event, const char *name, char text[DEST_MAX])
 {
 	char protocol_text[RECORD_PROTOCOL_MAX], address[CIDR_TEXT_MAX];
@@ -133,6 +133,8 @@ static void print_dest(const struct pst_event *event, const char *name, char tex
 	if (event->hook == PST_HOOK_SOCKET) {
 		snprintf(text, DEST_MAX, "a socket%s%s", *protocol ? " of protocol " : "",
 			 protocol);
+	} else if (event->hook == PST_HOOK_UNIX) {
+		snprintf(text, DEST_MAX, "a unix socket");
 	} else if (!*name) {
 		print_place(address, !addr_is_ipv4(&a), event, text);
 	} else if (record_is_question(event)) {

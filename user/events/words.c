@@ -66,7 +66,7 @@ const char *words_hook(unsigned hook)
 		[PST_HOOK_NONE] = "",		[PST_HOOK_CONNECT] = "connect",
 		[PST_HOOK_SENDMSG] = "sendmsg", [PST_HOOK_SOCKET] = "socket",
 		[PST_HOOK_SOCKOPT] = "sockopt", [PST_HOOK_EGRESS] = "egress",
-		[PST_HOOK_INGRESS] = "ingress",
+		[PST_HOOK_INGRESS] = "ingress", [PST_HOOK_UNIX] = "unix",
 	};
 
 	return word(words, COUNT(words), hook);

@@ -85,6 +85,7 @@ static int load(struct kern_host *host, const struct kern_host_options *options,
 	int maps[KERN_MAP_COUNT];
 	int missing = kern_host_find_maps(host->dir, maps);
 	struct kern_object_options how = {.with_walk = options->with_walk,
+					  .with_unix = true,
 					  .walked = options->max_sandboxes};
 	int r = 0;
 

@@ -13,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "kern/object.h"
+#include "kern/unix.h"
 #include "postern.skel.h"
 
 /* Virtual until the verifier has something to say. Large: before Linux 6.4 a log that does not fit
@@ -281,6 +282,21 @@ static bool is_walk(const struct bpf_program *program)
 	return bpf_program__expected_attach_type(program) == BPF_TRACE_ITER;
 }
 
+/* Both, or none where they were not loaded. */
+static int take_unix(struct kern_object *object, const struct kern_object_options *options,
+		     const struct bpf_program *program)
+{
+	int r;
+
+	if (!options->progs && !bpf_program__autoload(program))
+		return 0;
+	r = take_hook(object, options, program);
+	if (options->progs && r == -ENOENT)
+		return 0;
+	object->has_unix = !r;
+	return r;
+}
+
 static int take_programs(struct kern_object *object, const struct kern_object_options *options,
 			 const struct bpf_object *bpf)
 {
@@ -289,7 +305,9 @@ static int take_programs(struct kern_object *object, const struct kern_object_op
 
 	bpf_object__for_each_program(program, bpf)
 	{
-		if (!r && !is_walk(program))
+		if (!r && kern_unix_is(program))
+			r = take_unix(object, options, program);
+		else if (!r && !is_walk(program))
 			r = take_hook(object, options, program);
 		else if (!r && options->progs)
 			(void)take_program(options, program, &object->walk_fd);
@@ -340,6 +358,8 @@ static int load_silently(struct kern_object *object, const struct kern_object_op
 	if (r < 0)
 		return r;
 	r = with_walk ? 0 : leave_walk_out(bpf);
+	if (!r)
+		r = kern_unix_prepare(bpf, options->with_unix && !options->progs);
 	if (!r && !options->progs)
 		r = bpf_object__load(bpf);
 	if (r < 0)
@@ -392,8 +412,7 @@ int kern_object_counters(const struct kern_object *object, uint64_t *counts)
 	if (!values)
 		return -ENOMEM;
 	for (uint32_t reason = 0; reason < PST_REASON_MAX; reason++) {
-		int r = bpf_map_lookup_elem(object->map_fd[KERN_MAP_COUNTERS], &reason,
-					    values);
+		int r = bpf_map_lookup_elem(object->map_fd[KERN_MAP_COUNTERS], &reason, values);
 
 		if (r < 0)
 			return r;

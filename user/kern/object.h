@@ -71,7 +71,8 @@ struct kern_object {
 	struct kern_inner inner[KERN_OUTER_COUNT];
 	struct kern_hook hooks[KERN_MAX_HOOKS]; /* egress first */
 	int n_hooks;
-	int walk_fd; /* the program that walks sockets; -1: this kernel refuses it */
+	int walk_fd;   /* the program that walks sockets; -1: this kernel refuses it */
+	bool has_unix; /* pst_sandbox.unix_sockets holds */
 };
 
 const char *kern_map_name(int map);
@@ -88,8 +89,9 @@ void kern_object_init(struct kern_object *object);
 void kern_object_done(struct kern_object *object);
 struct kern_object_options {
 	bool with_walk; /* the program that finds denied sockets as well, where the kernel takes it */
-	__u32 slots;	/* of the outer arrays */
-	__u32 walked;	/* sandboxes that one socket walk may be about */
+	bool with_unix; /* the programs that judge unix sockets as well, where the kernel has hooks for them */
+	__u32 slots;  /* of the outer arrays */
+	__u32 walked; /* sandboxes that one socket walk may be about */
 	/* What is in the kernel already: KERN_MAP_COUNT maps (-1: makes one), and the directory where the programs of
 	 * this very build are pinned. NULL: none. */
 	const int *maps;

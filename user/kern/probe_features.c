@@ -10,10 +10,10 @@
 #include "base/cleanup.h"
 #include "kern/probe_lines.h"
 #include "kern/sockets.h"
+#include "kern/unix.h"
 
 /* Newer than the oldest headers that we build with. */
-#define ATTACH_TCX_INGRESS  46
-#define ATTACH_UNIX_CONNECT 49
+#define ATTACH_TCX_INGRESS 46
 
 #define NO_SUCH_IFINDEX 0x7fffffff
 
@@ -42,13 +42,6 @@ static int load(enum bpf_prog_type type, int attach, __u32 btf_id, const struct 
 	cleanup_close int fd = bpf_prog_load(type, "pst_probe", "GPL", insns, count, &options);
 
 	return fd < 0 ? fd : 0;
-}
-
-static int try_connect_unix(void)
-{
-	const struct bpf_insn allow[] = {MOV_R0(1), EXIT};
-
-	return load(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, ATTACH_UNIX_CONNECT, 0, allow, 2);
 }
 
 /* A kernel with TCX looks for the device; one without does not know the attach type. */
@@ -100,7 +93,7 @@ void probe_features(struct probe *probe)
 {
 	struct btf *btf = btf__load_vmlinux_btf();
 
-	report(probe, "cgroup/connect_unix", try_connect_unix(),
+	report(probe, "cgroup/connect_unix", kern_unix_try(),
 	       "Linux 6.7 or newer: without it host unix sockets stay reachable");
 	report(probe, "TCX", try_tcx(), "Linux 6.6 or newer: without it clsact is used");
 	report(probe, "iter/tcp", btf ? try_walk(btf) : -ENOENT,

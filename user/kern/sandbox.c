@@ -73,8 +73,11 @@ int kern_sandbox_load(const struct kern_sandbox_options *options, struct kern_sa
 		      struct error *err)
 {
 	cleanup(sandbox_freep) struct kern_sandbox *sandbox = sandbox_new();
-	const struct kern_object_options load = {
-		.with_walk = !options->one_policy, .slots = KERN_SLOTS, .walked = 1};
+	const struct kern_object_options load = {.with_walk = !options->one_policy,
+						 .with_unix = !options->one_policy ||
+							      options->unix_sockets,
+						 .slots = KERN_SLOTS,
+						 .walked = 1};
 	uint64_t cgroup = 0;
 	int r;
 
@@ -286,6 +289,11 @@ int kern_sandbox_end(struct kern_sandbox *sandbox, unsigned timeout_ms)
 	}
 	let_go(sandbox);
 	return 0;
+}
+
+bool kern_sandbox_has_unix(const struct kern_sandbox *sandbox)
+{
+	return sandbox->object.has_unix;
 }
 
 int kern_sandbox_event_ring(const struct kern_sandbox *sandbox)

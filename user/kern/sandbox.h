@@ -25,7 +25,8 @@ struct kern_sandbox_options {
 	uint64_t netns_cookie; /* of the netns where packets from outside arrive */
 	uint32_t
 		leases; /* addresses of names it may learn, once a policy does; 0: PST_MAX_LEASES */
-	bool one_policy; /* never changed: what kern_sandbox_end_denied() needs is not loaded */
+	bool one_policy;   /* never changed: what kern_sandbox_end_denied() needs is not loaded, */
+	bool unix_sockets; /* and what holds pst_sandbox.unix_sockets only when it is not to allow */
 };
 
 /* Loads one BPF object with room for one sandbox. Nothing is attached yet. */
@@ -56,6 +57,8 @@ void kern_sandbox_detach(struct kern_sandbox *sandbox);
  * stay, so that it stays judged, for a later pin_sweep(). */
 int kern_sandbox_end(struct kern_sandbox *sandbox, unsigned timeout_ms);
 
+/* pst_sandbox.unix_sockets holds: this kernel has hooks for it, and they were loaded. */
+bool kern_sandbox_has_unix(const struct kern_sandbox *sandbox);
 int kern_sandbox_event_ring(
 	const struct kern_sandbox *sandbox); /* map descriptor, for kern/ring.h */
 /* Exact, whatever became of the events: counts[PST_REASON_MAX], summed over the CPUs. */
