@@ -28,7 +28,7 @@ static void print_help(FILE *out)
 	fputs("Usage: postern COMMAND [ARGUMENT...]\n\nCommands:\n", out);
 	for (const struct cli_command *c = commands; c->name; c++)
 		fprintf(out, "  %-10s%s\n", c->name, c->summary);
-	fputs("\nEach has its --help and its manual page: postern-run(1) and so on.\n", out);
+	fputs("\nEach has its --help; see also postern(1) and what it names.\n", out);
 }
 
 static const struct cli_command *find(const char *name)
