@@ -195,7 +195,7 @@ static int look_at(void *context, int proc_fd, pid_t tid)
 		hold = hold_of(proc_fd, &task);
 		r = judge(search, proc_fd, &task, &hold);
 	}
-	if (members_has_ended(r))
+	if (members_is_gone(proc_fd, tid, r))
 		return 0;
 	if (r < 0)
 		return search->err->text[0]

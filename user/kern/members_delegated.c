@@ -156,7 +156,7 @@ static int look_at(void *context, int proc_fd, pid_t tid)
 		r = sees_way_out(proc_fd, tid, roots->path);
 	/* -EINVAL: it has left its namespaces already. */
 	if (r < 0)
-		return members_has_ended(r) || r == -EINVAL ? 0 : r;
+		return members_is_gone(proc_fd, tid, r) || r == -EINVAL ? 0 : r;
 	roots->mounts = st.st_ino;
 	if (r)
 		roots->found = task;

@@ -85,7 +85,7 @@ static int look_at(void *context, int proc_fd, pid_t tid)
 	else
 		r = st.st_ino == collect->ours ? add_ours(collect)
 					       : add_foreign(collect, proc_fd, path);
-	if (members_has_ended(r))
+	if (members_is_gone(proc_fd, tid, r))
 		return 0;
 	if (r < 0 && !collect->err->text[0])
 		return error_set(collect->err, r,

@@ -31,6 +31,14 @@ bool members_has_ended(int r)
 	return r == -ENOENT || r == -ESRCH || r == -ENODEV;
 }
 
+bool members_is_gone(int proc_fd, pid_t tid, int r)
+{
+	char path[16];
+
+	(void)snprintf(path, sizeof(path), "%d", tid);
+	return members_has_ended(r) || (r == -EACCES && faccessat(proc_fd, path, F_OK, 0));
+}
+
 static int visit(struct walk *walk, pid_t tid)
 {
 	if (!tid || !walk->tasks_left) {

@@ -34,6 +34,8 @@ struct members_task {
 int members_task(int proc_fd, pid_t tid, struct members_task *ret_task);
 /* Is it no more than a file of /proc whose task has ended? */
 bool members_has_ended(int r);
+/* The same for a link below /proc/TID/ns, which says -EACCES of a task that has just gone. */
+bool members_is_gone(int proc_fd, pid_t tid, int r);
 
 /* Each says its hole in `text`, "" where there is none. */
 typedef char members_text[sizeof((struct members_found){0}.text)];
