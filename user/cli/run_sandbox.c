@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The sandbox of one `postern run`: its cgroup, its pins, its enforcement; made and removed as one. */
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
@@ -18,8 +16,7 @@
 
 #define NAME_MAX_SIZE 40
 /* Killing a process that writes to a slow disk takes its time; more than this is a stuck one. */
-#define KILL_WAIT_NS  5000000000ULL
-#define KILL_ROUND_MS 100
+#define KILL_WAIT_MS 5000
 /* The kernel lets go of a cgroup without sockets some 10 ms after its removal. */
 #define SOCKETS_WAIT_MS 300
 
@@ -147,29 +144,13 @@ int run_sandbox_open(struct run_sandbox *ret_sandbox, const struct table *table,
 	return 0;
 }
 
-/* cgroup.events is readable by POLLPRI when the last member has gone. */
-static bool wait_until_empty(int cgroup_fd)
-{
-	cleanup_close int events = openat(cgroup_fd, "cgroup.events", O_RDONLY | O_CLOEXEC);
-	struct pollfd ready = {.fd = events, .events = POLLPRI};
-	uint64_t deadline = loop_boot_ns() + KILL_WAIT_NS;
-	bool populated = true;
-
-	while (cgroup_is_populated(cgroup_fd, &populated) == 0 && populated) {
-		if (loop_boot_ns() > deadline)
-			return false;
-		(void)poll(&ready, 1, KILL_ROUND_MS);
-	}
-	return !populated;
-}
-
 static bool empty_cgroup(int cgroup_fd)
 {
 	bool populated = true;
 
 	if (cgroup_is_populated(cgroup_fd, &populated) == 0 && !populated)
 		return true;
-	return cgroup_kill(cgroup_fd) == 0 && wait_until_empty(cgroup_fd);
+	return cgroup_kill(cgroup_fd) == 0 && cgroup_wait_empty(cgroup_fd, KILL_WAIT_MS) == 0;
 }
 
 /* The cgroup first: its links are to let go of it only when its last socket is gone. */

@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <linux/magic.h>
 #include <linux/openat2.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -15,6 +16,7 @@
 #include <sys/vfs.h>
 
 #include "base/cleanup.h"
+#include "base/loop.h"
 #include "kern/cgroup.h"
 #include "kern/dir.h"
 #include "kern/mounts.h"
@@ -287,4 +289,25 @@ int cgroup_kill(int cgroup_fd)
 	if (fd < 0 || write(fd, "1", 1) != 1)
 		return -errno;
 	return 0;
+}
+
+/* cgroup.events is readable by POLLPRI when the last member has gone. */
+int cgroup_wait_empty(int cgroup_fd, unsigned timeout_ms)
+{
+	cleanup_close int events = openat(cgroup_fd, "cgroup.events", O_RDONLY | O_CLOEXEC);
+	struct pollfd ready = {.fd = events, .events = POLLPRI};
+	uint64_t deadline = loop_boot_ns() + timeout_ms * 1000000ULL;
+	bool populated = true;
+	int r;
+
+	for (;;) {
+		uint64_t now = loop_boot_ns();
+
+		r = cgroup_is_populated(cgroup_fd, &populated);
+		if (r < 0 || !populated)
+			return r;
+		if (now >= deadline)
+			return -ETIMEDOUT;
+		(void)poll(&ready, 1, (int)((deadline - now) / 1000000 + 1));
+	}
 }

@@ -41,6 +41,8 @@ int cgroup_relative(const char *mount_path, const char *text, char **ret_relativ
 int cgroup_path_of(int root_fd, int cgroup_fd, char **ret_path, struct error *err);
 /* -EPERM with err where `path` is the cgroup of this process or one above it. */
 int cgroup_refuse_own(const char *path, struct error *err);
+/* Waits until nobody is in it or below: -ETIMEDOUT. */
+int cgroup_wait_empty(int cgroup_fd, unsigned timeout_ms);
 /* Kills every member, those of the cgroups below it too (cgroup.kill, Linux 5.14). */
 int cgroup_kill(int cgroup_fd);
 

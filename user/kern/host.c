@@ -264,6 +264,17 @@ void kern_host_raise_generation(struct kern_host *host, uint64_t generation)
 		host->generation = generation;
 }
 
+bool kern_host_has_unix(const struct kern_host *host)
+{
+	return host->object.has_unix;
+}
+
+bool kern_host_has_lsm(const struct kern_host *host)
+{
+	(void)host;
+	return false;
+}
+
 int kern_host_event_ring(const struct kern_host *host)
 {
 	return host->object.map_fd[KERN_MAP_EVENTS];

@@ -46,6 +46,9 @@ int kern_host_set_always(struct kern_host *host, const struct table_always_row *
 uint64_t kern_host_next_generation(struct kern_host *host);
 /* What a stored generation of an earlier boot was: the next one is above it. */
 void kern_host_raise_generation(struct kern_host *host, uint64_t generation);
+/* Is this build's program for unix sockets (for sockets made elsewhere) loaded here? */
+bool kern_host_has_unix(const struct kern_host *host);
+bool kern_host_has_lsm(const struct kern_host *host);
 int kern_host_event_ring(const struct kern_host *host);
 int kern_host_counters(const struct kern_host *host, uint64_t *counts);
 /* Ids of the maps that all share, by name; at most `max`. */

@@ -38,6 +38,7 @@ static int read_existing(struct reader *rd, const struct json_node *node)
 	static const struct reader_word words[] = {
 		{"recheck", POLICY_EXISTING_RECHECK}, {"keep", POLICY_EXISTING_KEEP}, {NULL, 0}};
 
+	rd->policy->has_existing = true;
 	return reader_word(rd, node, words, &rd->policy->existing);
 }
 

@@ -96,6 +96,7 @@ struct policy {
 	bool brimble;	   /* written in Brimble's dialect (its names cover all ports) */
 	bool default_deny; /* both families */
 	bool audit;
+	bool has_existing;	/* the document says it */
 	bool has_names;		/* an allow rule with a name: the condition for DNS */
 	unsigned char loopback; /* enum pst_loopback; default OWN */
 	unsigned char inbound;	/* enum pst_inbound; default ALLOW */

@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The start: what is stored and what is in the kernel come together again. What is in force stays in force, whatever is
+ * wrong with what is stored; nothing is attached by a name that somebody else may have taken meanwhile.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "daemon/daemon.h"
+#include "kern/cgroup.h"
+#include "kern/netns.h"
+
+/* Ids, for what has to wait until everything is adopted. */
+struct ids {
+	char **items;
+	size_t count;
+};
+
+struct adopting {
+	struct daemon *daemon;
+	struct error *err;
+	struct ids unfinished; /* their removal was interrupted */
+	struct ids lost;       /* nothing of them was in the kernel, but their cgroup is there */
+};
+
+static int remember(struct ids *ids, const char *id)
+{
+	char **more = reallocarray(ids->items, ids->count + 1, sizeof(*more));
+	char *copy = strdup(id);
+
+	if (more)
+		ids->items = more;
+	if (!more || !copy) {
+		free(copy);
+		return -ENOMEM;
+	}
+	more[ids->count++] = copy;
+	return 0;
+}
+
+static void ids_done(struct ids *ids)
+{
+	for (size_t i = 0; i < ids->count; i++)
+		free(ids->items[i]);
+	free(ids->items);
+}
+
+static void adopting_done(struct adopting *adopting)
+{
+	ids_done(&adopting->unfinished);
+	ids_done(&adopting->lost);
+}
+
+static uint64_t in_force(void *context, const char *id)
+{
+	const struct adopting *adopting = context;
+	struct pst_sandbox record;
+
+	if (kern_host_peek(adopting->daemon->kern, id, 0, &record) < 0)
+		return 0;
+	return record.change;
+}
+
+static int parse_hash(const char *text, uint8_t hash[KERN_HASH_SIZE])
+{
+	for (size_t i = 0; i < KERN_HASH_SIZE; i++) {
+		unsigned byte;
+
+		if (sscanf(text + 2 * i, "%2x", &byte) != 1)
+			return -EINVAL;
+		hash[i] = (uint8_t)byte;
+	}
+	return 0;
+}
+
+static void call_damaged(struct sandbox *sandbox, const char *why)
+{
+	char text[ERROR_TEXT_MAX + 160];
+
+	(void)snprintf(
+		text, sizeof(text),
+		"%s; what the kernel enforces is unchanged: PUT its policy again, or DELETE it",
+		why);
+	sandbox->damaged = true;
+	sandbox_advise(sandbox, text);
+	log_error("%s: damaged: %s", sandbox->stored.id, text);
+}
+
+static void call_gone(struct sandbox *sandbox, const char *why)
+{
+	char text[ERROR_TEXT_MAX + 160];
+
+	sandbox->gone = true;
+	(void)snprintf(
+		text, sizeof(text),
+		"%s: DELETE it, and create or attach it again; nothing is attached by name alone",
+		why);
+	sandbox_advise(sandbox, text);
+	log_warning("%s: gone: %s", sandbox->stored.id, text);
+}
+
+static int attach_found(struct adopting *adopting, struct sandbox *sandbox)
+{
+	const struct stored *stored = &sandbox->stored;
+	struct kern_host *kern = adopting->daemon->kern;
+	uint8_t hash[KERN_HASH_SIZE];
+	struct pst_sandbox record;
+	bool there = kern_host_peek(kern, stored->id, stored->cgroup_id, &record) >= 0;
+	bool known = there && record.change == stored->generation &&
+		     parse_hash(stored->policy_hash, hash) >= 0;
+	struct error err = {0};
+	int r = kern_attachment_adopt(kern, stored->id, stored->cgroup_id, known ? hash : NULL,
+				      &sandbox->at, &err);
+
+	if (r == -ENOENT || r == -ESTALE) {
+		call_gone(sandbox, "its cgroup is not there any more");
+		return 0;
+	}
+	if (r < 0) {
+		call_damaged(sandbox, err.text);
+		return 0;
+	}
+	if (!kern_attachment_record(sandbox->at)->generation)
+		return remember(there ? &adopting->unfinished : &adopting->lost, stored->id);
+	if (!known)
+		call_damaged(sandbox, "its state file is of another change than the kernel's");
+	return 0;
+}
+
+static int found(void *context, struct stored *stored)
+{
+	struct adopting *adopting = context;
+	struct daemon *daemon = adopting->daemon;
+	struct sandbox *sandbox = registry_add(&daemon->registry, stored);
+
+	if (!sandbox)
+		return -ENOMEM;
+	kern_host_raise_generation(daemon->kern, sandbox->stored.generation);
+	if (sandbox->stored.in_change && daemon_join_change(daemon, sandbox->stored.generation) < 0)
+		return -ENOMEM;
+	return attach_found(adopting, sandbox);
+}
+
+/* Known by its id alone: its kernel id is in the record. */
+static struct sandbox *add_damaged(struct adopting *adopting, const char *id)
+{
+	struct daemon *daemon = adopting->daemon;
+	struct stored stored = {0};
+	struct pst_sandbox record;
+	cleanup_close int fd = -1;
+	cleanup_free char *path = NULL;
+
+	(void)snprintf(stored.id, sizeof(stored.id), "%s", id);
+	if (kern_host_peek(daemon->kern, id, 0, &record) >= 0) {
+		stored.kernel_id = record.id;
+		stored.cgroup_id = record.cgroup_id;
+		stored.generation = record.change;
+	}
+	if (stored.cgroup_id && !cgroup_open_id(daemon->root_fd, stored.cgroup_id, &fd) &&
+	    !cgroup_path_of(daemon->root_fd, fd, &path, adopting->err) &&
+	    asprintf(&stored.cgroup, "/%s", path) < 0)
+		stored.cgroup = NULL;
+	return registry_add(&daemon->registry, &stored);
+}
+
+static int damaged(void *context, const char *id, const struct error *err)
+{
+	struct adopting *adopting = context;
+	struct sandbox *sandbox = add_damaged(adopting, id);
+	struct error none = {0};
+	int r;
+
+	if (!sandbox)
+		return -ENOMEM;
+	r = kern_attachment_adopt(adopting->daemon->kern, id, sandbox->stored.cgroup_id, NULL,
+				  &sandbox->at, &none);
+	call_damaged(sandbox, err->text);
+	/* Nothing of it is in the kernel, so nothing is enforced that could be kept. */
+	if (r < 0)
+		sandbox->gone = true;
+	return 0;
+}
+
+static int on_name(void *context, const char *id)
+{
+	struct adopting *adopting = context;
+	struct daemon *daemon = adopting->daemon;
+	struct pst_sandbox record;
+	struct sandbox *sandbox;
+	struct error err = {.text = "its state file is missing"};
+
+	if (registry_find(&daemon->registry, id))
+		return 0;
+	if (kern_host_peek(daemon->kern, id, 0, &record) >= 0 && record.generation)
+		return damaged(adopting, id, &err);
+	/* Attached, but its first policy never came into force; nobody was told that it exists. */
+	sandbox = add_damaged(adopting, id);
+	if (!sandbox)
+		return -ENOMEM;
+	(void)kern_attachment_adopt(daemon->kern, id, 0, NULL, &sandbox->at, &err);
+	return remember(&adopting->unfinished, id);
+}
+
+/* Below our own parent: made by us for this very id. */
+static bool is_own_cgroup(const struct daemon *daemon, const struct stored *stored)
+{
+	cleanup_free char *own = NULL;
+
+	if (!stored->cgroup ||
+	    asprintf(&own, "/%s/%s", daemon->config.cgroup_parent, stored->id) < 0)
+		return false;
+	return strcmp(own, stored->cgroup) == 0;
+}
+
+static void finish_removals(struct adopting *adopting)
+{
+	for (size_t i = 0; i < adopting->unfinished.count; i++) {
+		const char *id = adopting->unfinished.items[i];
+		struct sandbox *sandbox = registry_find(&adopting->daemon->registry, id);
+		struct api_result result = {0};
+
+		if (sandbox) {
+			sandbox->stored.owned = sandbox->stored.owned ||
+						is_own_cgroup(adopting->daemon, &sandbox->stored);
+			daemon_remove(adopting->daemon, sandbox, &result);
+		}
+		if (result.status != API_OK)
+			log_error("%s: %s", id, result.err.text);
+		api_result_done(&result);
+	}
+}
+
+static int identify(struct daemon *daemon, const struct sandbox *sandbox, struct error *err)
+{
+	struct kern_attach attach = {.name = sandbox->stored.id,
+				     .id = sandbox->stored.kernel_id,
+				     .cgroup_level =
+					     (uint32_t)cgroup_level(sandbox->stored.cgroup)};
+	cleanup_close int fd = -1;
+	int r = cgroup_open_id(daemon->root_fd, sandbox->stored.cgroup_id, &fd);
+
+	if (r < 0)
+		return error_set(err, r, "its cgroup is gone");
+	attach.cgroup_fd = fd;
+	r = netns_cookie(&attach.netns_cookie, err);
+	return r ? r : kern_attachment_identify(sandbox->at, &attach, err);
+}
+
+/* Everything is denied since it was adopted; its policy is put in force again. */
+static enum api_status enforce_again(struct daemon *daemon, struct sandbox *sandbox,
+				     struct api_result *result)
+{
+	cleanup(compiled_done) struct compiled compiled = {0};
+	cleanup_free char *document =
+		sandbox->stored.document ? strdup(sandbox->stored.document) : NULL;
+	struct changing changing = {.sandbox = sandbox,
+				    .compiled = &compiled,
+				    .dialect = sandbox->stored.document_dialect,
+				    .document = document};
+	enum api_status status = API_FAILED;
+
+	if (!document || identify(daemon, sandbox, &result->err) < 0)
+		return API_FAILED;
+	changing.document_size = strlen(document);
+	status = daemon_compile(daemon, changing.dialect, document, changing.document_size,
+				&compiled, &result->err);
+	if (status == API_OK) {
+		daemon_change(daemon, &changing, result);
+		status = result->status;
+	}
+	return status;
+}
+
+static void enforce_lost(struct adopting *adopting)
+{
+	for (size_t i = 0; i < adopting->lost.count; i++) {
+		const char *id = adopting->lost.items[i];
+		struct sandbox *sandbox = registry_find(&adopting->daemon->registry, id);
+		struct api_result result = {0};
+
+		if (!sandbox)
+			continue;
+		if (enforce_again(adopting->daemon, sandbox, &result) == API_OK)
+			log_error(
+				"%s: nothing of it was left in the kernel, so nothing was enforced; its policy is in force again",
+				id);
+		else
+			call_damaged(sandbox, result.err.text);
+		api_result_done(&result);
+	}
+}
+
+int daemon_adopt(struct daemon *daemon, struct error *err)
+{
+	cleanup(adopting_done) struct adopting adopting = {.daemon = daemon, .err = err};
+	const struct store_reader reader = {
+		.context = &adopting, .in_force = in_force, .found = found, .damaged = damaged};
+	int r = store_read(daemon->store, &reader, err);
+
+	if (!r) {
+		r = kern_host_names(daemon->kern, on_name, &adopting);
+		if (r < 0)
+			(void)error_set(err, r, "cannot list what is attached: %s", strerror(-r));
+	}
+	if (!r) {
+		r = kern_host_adopted(daemon->kern);
+		if (r < 0)
+			(void)error_set(err, r, "cannot start the worker: %s", strerror(-r));
+	}
+	if (r < 0)
+		return r;
+	finish_removals(&adopting);
+	enforce_lost(&adopting);
+	return 0;
+}

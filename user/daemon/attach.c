@@ -1,0 +1,538 @@
+/* SPDX-License-Identifier: MIT */
+/* Sandboxes come and go: made here with a cgroup of our own, or attached to what is there. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "daemon/attach.h"
+#include "kern/cgroup.h"
+#include "kern/netns.h"
+
+/* How long a reply waits for what was killed to be gone. It is denied everything before, so the rest has time. */
+#define KILL_WAIT_MS   200
+#define FREEZE_WAIT_MS 2000
+/* Whether its cgroup is there is looked up in one tick of so many. */
+#define LOOK_EVERY 16
+
+/* ---- ids ---- */
+
+static int draw(uint64_t *ret_number)
+{
+	uint64_t number = 0;
+
+	while (!number) {
+		if (getrandom(&number, sizeof(number), 0) != (ssize_t)sizeof(number) &&
+		    errno != EINTR)
+			return -errno;
+		number >>= 11; /* 53 bits: JSON readers keep numbers as doubles */
+	}
+	*ret_number = number;
+	return 0;
+}
+
+/* E2B's ids are letters and digits, Brimble's 24 hexadecimal digits. */
+static int draw_id(enum api_dialect dialect, char id[API_ID_MAX + 1])
+{
+	uint64_t a = 0, b = 0;
+	int r = draw(&a);
+
+	if (!r)
+		r = draw(&b);
+	if (r < 0)
+		return r;
+	if (dialect == API_BRIMBLE)
+		(void)snprintf(id, API_ID_MAX + 1, "%012llx%012llx",
+			       (unsigned long long)(a & 0xffffffffffff),
+			       (unsigned long long)(b & 0xffffffffffff));
+	else
+		(void)snprintf(id, API_ID_MAX + 1, "i%010llx%09llx",
+			       (unsigned long long)(a & 0xffffffffff),
+			       (unsigned long long)(b & 0xfffffffff));
+	return 0;
+}
+
+static bool is_id(const char *id)
+{
+	size_t length = strspn(id, "abcdefghijklmnopqrstuvwxyz0123456789_-");
+
+	return length && length <= API_ID_MAX && !id[length];
+}
+
+static int new_kernel_id(const struct daemon *daemon, uint64_t *ret_id)
+{
+	int r;
+
+	do
+		r = draw(ret_id);
+	while (!r && registry_find_kernel(&daemon->registry, *ret_id));
+	return r;
+}
+
+/* ---- places ---- */
+
+/* An attach below or above another sandbox: two policies for one process. */
+static const struct sandbox *find_related(const struct daemon *daemon, const char *path)
+{
+	size_t length = strlen(path);
+
+	for (const struct sandbox *s = daemon->registry.first; s; s = s->next) {
+		size_t other = s->stored.cgroup ? strlen(s->stored.cgroup) : 0;
+		size_t shorter = length < other ? length : other;
+
+		if (!other || !s->at || s->gone || memcmp(path, s->stored.cgroup, shorter) != 0)
+			continue;
+		if (length == other || (length > other ? path : s->stored.cgroup)[shorter] == '/')
+			return s;
+	}
+	return NULL;
+}
+
+/* The path below the cgroup2 root, without a leading '/': where to attach to. */
+static int choose_path(const struct daemon *daemon, const struct api_create *create, const char *id,
+		       char **ret_path, struct error *err)
+{
+	if (create->pid)
+		return members_cgroup_of_tree(create->pid, ret_path, err);
+	if (create->cgroup)
+		return cgroup_relative(daemon->root_path, create->cgroup, ret_path, err);
+	if (asprintf(ret_path, "%s/%s", daemon->config.cgroup_parent, id) < 0) {
+		*ret_path = NULL;
+		return error_set(err, -ENOMEM, "out of memory");
+	}
+	return 0;
+}
+
+static bool is_owned(const struct api_create *create)
+{
+	return !create->cgroup && !create->netdev && !create->pid;
+}
+
+/* Opened once, and used by descriptor from here on. */
+static int open_place(const struct daemon *daemon, const char *path, bool owned, int *ret_fd,
+		      struct error *err)
+{
+	cleanup_close int fd = -1;
+	int r;
+
+	r = cgroup_refuse_own(path, err);
+	if (r < 0)
+		return r;
+	if (!owned)
+		r = cgroup_open(daemon->root_fd, path, &fd, err);
+	else if (!faccessat(daemon->root_fd, path, F_OK, AT_SYMLINK_NOFOLLOW))
+		r = error_set(err, -EEXIST, "the cgroup %s is there already, and is not ours",
+			      path);
+	else
+		r = cgroup_create(daemon->root_fd, path, &fd, err);
+	if (!r)
+		*ret_fd = TAKE_FD(fd);
+	return r;
+}
+
+/* ---- create ---- */
+
+struct making {
+	struct daemon *daemon;
+	const struct api_create *create;
+	struct stored stored; /* what will be of it */
+	char *path;	      /* below the cgroup2 root */
+	int cgroup_fd;
+	struct kern_attachment *at;
+	bool made_cgroup;
+};
+
+static void making_done(struct making *making)
+{
+	if (making->at) {
+		kern_attachment_detach(making->at);
+		kern_attachment_free(making->at);
+	}
+	if (making->made_cgroup)
+		(void)cgroup_remove(making->daemon->root_fd, making->path);
+	cleanup_close_(&making->cgroup_fd);
+	free(making->path);
+	stored_done(&making->stored);
+}
+
+static int fill_stored(struct making *making, const struct api_caller *caller, struct error *err)
+{
+	const struct api_create *create = making->create;
+	struct stored *stored = &making->stored;
+	uint64_t cgroup_number = 0;
+	int r = new_kernel_id(making->daemon, &stored->kernel_id);
+
+	if (!r)
+		r = cgroup_id(making->cgroup_fd, &cgroup_number);
+	if (r < 0)
+		return error_set(err, r, "cannot name the sandbox: %s", strerror(-r));
+	(void)snprintf(stored->owner, sizeof(stored->owner), "%s", caller->owner);
+	stored->dialect = create->dialect;
+	stored->owned = is_owned(create);
+	stored->allow_weak = create->allow_weak;
+	stored->cgroup_id = cgroup_number;
+	stored->created_ms = stored->changed_ms = daemon_now_ms();
+	stored->ends_ms = create->timeout_ms ? stored->created_ms + create->timeout_ms : 0;
+	stored->extra = strdup(create->extra ? create->extra : "{}");
+	if (asprintf(&stored->cgroup, "/%s", making->path) < 0)
+		stored->cgroup = NULL;
+	return stored->extra && stored->cgroup ? 0 : error_set(err, -ENOMEM, "out of memory");
+}
+
+/* The resolvers' replies arrive where its first member is; nobody is in it yet: where we are. */
+static int find_netns(const struct making *making, uint64_t *ret_cookie, struct error *err)
+{
+	struct members_netns_list list = {0};
+	int r = members_netns(making->cgroup_fd, &list, err);
+
+	if (!r && list.count)
+		*ret_cookie = list.items[0].cookie;
+	else if (!r)
+		r = netns_cookie(ret_cookie, err);
+	members_netns_done(&list);
+	return r;
+}
+
+static int attach(struct making *making, struct error *err)
+{
+	struct kern_attach attach = {.name = making->stored.id,
+				     .id = making->stored.kernel_id,
+				     .cgroup_fd = making->cgroup_fd,
+				     .cgroup_level = (uint32_t)cgroup_level(making->path)};
+	int r = find_netns(making, &attach.netns_cookie, err);
+
+	if (!r && attach.cgroup_level > PST_MAX_CGROUP_LEVEL)
+		r = error_set(err, -EINVAL, "'%s' is more than %d levels deep", making->path,
+			      PST_MAX_CGROUP_LEVEL);
+	return r ? r : kern_attachment_new(making->daemon->kern, &attach, &making->at, err);
+}
+
+static enum api_status name_it(struct making *making, struct error *err)
+{
+	const struct daemon *daemon = making->daemon;
+	const char *wanted = making->create->id;
+	char *id = making->stored.id;
+
+	if (wanted && !is_id(wanted)) {
+		(void)error_set(err, -EINVAL,
+				"bad id '%.64s', expected 1 to 64 of a-z, 0-9, '_' and '-'",
+				wanted);
+		return API_INVALID;
+	}
+	if (wanted)
+		(void)snprintf(id, sizeof(making->stored.id), "%s", wanted);
+	else if (draw_id(making->create->dialect, id) < 0)
+		return API_FAILED;
+	if (registry_find(&daemon->registry, id)) {
+		(void)error_set(err, -EEXIST, "there is a sandbox '%s' already", id);
+		return API_CONFLICT;
+	}
+	if (daemon->registry.count >= daemon->config.max_sandboxes) {
+		(void)error_set(err, -ENOSPC,
+				"there are %zu sandboxes already, limits.sandboxes is %u",
+				daemon->registry.count, daemon->config.max_sandboxes);
+		return API_FULL;
+	}
+	return API_OK;
+}
+
+static enum api_status status_of(int r)
+{
+	switch (-r) {
+	case EINVAL:
+	case ENOENT:
+	case ENOTDIR:
+	case ELOOP:
+	case EXDEV:
+	case EPERM:
+	case ESRCH:
+		return API_INVALID;
+	case EEXIST:
+		return API_CONFLICT;
+	case ENOSPC:
+	case EMFILE:
+	case ENFILE:
+		return API_FULL;
+	}
+	return API_FAILED;
+}
+
+static enum api_status place_it(struct making *making, struct error *err)
+{
+	const struct sandbox *other;
+	bool owned = is_owned(making->create);
+	char *full = NULL;
+	int r;
+
+	if (making->create->netdev) {
+		(void)error_set(err, -EOPNOTSUPP, "netdev: not supported yet");
+		return API_UNSUPPORTED;
+	}
+	r = choose_path(making->daemon, making->create, making->stored.id, &making->path, err);
+	if (r < 0)
+		return status_of(r);
+	if (asprintf(&full, "/%s", making->path) < 0)
+		return API_FAILED;
+	other = find_related(making->daemon, full);
+	free(full);
+	if (other) {
+		(void)error_set(err, -EEXIST, "'%s' meets the cgroup of sandbox '%s': %s",
+				making->path, other->stored.id, other->stored.cgroup);
+		return API_CONFLICT;
+	}
+	r = open_place(making->daemon, making->path, owned, &making->cgroup_fd, err);
+	making->made_cgroup = !r && owned;
+	return r < 0 ? status_of(r) : API_OK;
+}
+
+/* With the policy that it is to get: what that cannot hold is known before anything is attached. */
+static enum api_status refuse_weak(struct making *making, const struct policy *policy,
+				   struct api_result *result)
+{
+	struct members_found found[MEMBERS_HOLES];
+	struct sandbox like = {.stored = making->stored, .policy = NULL};
+	size_t count = 0;
+
+	if (making->create->dialect != API_NATIVE || making->create->allow_weak)
+		return API_OK;
+	if (daemon_holes_of(making->daemon, &like.stored, policy, found, &count, &result->err) < 0)
+		return API_FAILED;
+	if (!count)
+		return API_OK;
+	result->err.text[0] = '\0';
+	for (size_t i = 0; i < count; i++) {
+		size_t used = strlen(result->err.text);
+
+		(void)snprintf(result->err.text + used, sizeof(result->err.text) - used, "%s%s: %s",
+			       used ? "; " : "", members_hole_name(found[i].hole), found[i].text);
+	}
+	return API_WEAK;
+}
+
+/* The registry has it from its first change on; before, nobody but us knows of it. */
+static void enforce(struct making *making, const struct compiled *compiled, const char *document,
+		    struct api_result *result)
+{
+	struct daemon *daemon = making->daemon;
+	struct sandbox *sandbox;
+	struct changing changing = {.compiled = compiled,
+				    .dialect = making->create->dialect,
+				    .document = document,
+				    .document_size = strlen(document)};
+
+	sandbox = registry_add(&daemon->registry, &making->stored);
+	if (!sandbox) {
+		daemon_refuse(result, API_FAILED, "out of memory");
+		return;
+	}
+	sandbox->at = making->at;
+	changing.sandbox = sandbox;
+	daemon_change(daemon, &changing, result);
+	if (result->status == API_OK) {
+		making->at = NULL;
+		making->made_cgroup = false;
+		return;
+	}
+	sandbox->at = NULL;
+	registry_remove(&daemon->registry, sandbox);
+}
+
+static void make(struct making *making, const struct api_caller *caller, char *ret_id,
+		 struct api_result *result)
+{
+	const struct api_create *create = making->create;
+	cleanup(compiled_done) struct compiled compiled = {0};
+	const char *document = create->document ? create->document : "{}";
+	struct error *err = &result->err;
+
+	result->status =
+		daemon_compile(making->daemon, create->dialect, document,
+			       create->document ? create->document_size : 2, &compiled, err);
+	if (result->status == API_OK)
+		result->status = name_it(making, err);
+	if (result->status == API_OK)
+		result->status = place_it(making, err);
+	if (result->status == API_OK && fill_stored(making, caller, err) < 0)
+		result->status = API_FAILED;
+	if (result->status == API_OK)
+		result->status = refuse_weak(making, compiled.policy, result);
+	if (result->status == API_OK) {
+		int r = attach(making, err);
+
+		if (r < 0)
+			result->status = status_of(r);
+	}
+	if (result->status != API_OK)
+		return;
+	(void)snprintf(ret_id, API_ID_MAX + 1, "%s", making->stored.id);
+	enforce(making, &compiled, document, result);
+}
+
+void daemon_create(struct daemon *daemon, const struct api_caller *caller,
+		   const struct api_create *create, char *ret_id, struct api_result *result)
+{
+	cleanup(making_done) struct making making = {
+		.daemon = daemon, .create = create, .cgroup_fd = -1};
+
+	make(&making, caller, ret_id, result);
+	if (result->status == API_OK)
+		log_info("%s: created", ret_id);
+}
+
+/* ---- remove ---- */
+
+static bool kill_members(const struct daemon *daemon, const struct sandbox *sandbox)
+{
+	cleanup_close int fd = -1;
+	bool populated = true;
+
+	if (cgroup_open_id(daemon->root_fd, sandbox->stored.cgroup_id, &fd) < 0)
+		return true;
+	/* What is frozen dies as well, but is not reaped before it is thawed on some kernels. */
+	(void)cgroup_kill(fd);
+	if (sandbox->stored.paused)
+		(void)members_freeze(fd, false, 0);
+	(void)cgroup_wait_empty(fd, KILL_WAIT_MS);
+	return !cgroup_is_populated(fd, &populated) && !populated &&
+	       !cgroup_remove_tree(daemon->root_fd, sandbox->stored.cgroup + 1);
+}
+
+/* Its links stay until its last socket is gone: what is left in a socket's queue is judged too. */
+static int let_end(struct daemon *daemon, struct sandbox *sandbox)
+{
+	struct ending *ending = calloc(1, sizeof(*ending));
+
+	if (!ending)
+		return -ENOMEM;
+	ending->at = sandbox->at;
+	sandbox->at = NULL;
+	ending->next = daemon->endings;
+	daemon->endings = ending;
+	return 0;
+}
+
+void daemon_remove(struct daemon *daemon, struct sandbox *sandbox, struct api_result *result)
+{
+	bool owned = sandbox->stored.owned;
+	uint64_t generation = sandbox->stored.in_change ? sandbox->stored.generation : 0;
+
+	if (sandbox->at && owned && kern_attachment_close(sandbox->at) < 0) {
+		daemon_refuse(result, API_FAILED, "cannot deny what is left of %s",
+			      sandbox->stored.id);
+		return;
+	}
+	if (owned && !sandbox->gone && !kill_members(daemon, sandbox))
+		log_warning("%s: what is inside is killed, denied everything, and not gone yet",
+			    sandbox->stored.id);
+	/* A crash from here on finds a record of zero, and finishes this. */
+	if (sandbox->at && !owned)
+		(void)kern_attachment_close(sandbox->at);
+	if (store_remove(daemon->store, sandbox->stored.id, &result->err) < 0) {
+		result->status = API_FAILED;
+		return;
+	}
+	if (generation)
+		daemon_leave_change(daemon, generation);
+	if (sandbox->at && (!owned || let_end(daemon, sandbox) < 0)) {
+		kern_attachment_detach(sandbox->at);
+		kern_attachment_free(sandbox->at);
+		sandbox->at = NULL;
+	}
+	log_info("%s: removed", sandbox->stored.id);
+	registry_remove(&daemon->registry, sandbox);
+	result->status = API_OK;
+}
+
+/* ---- pause ---- */
+
+void daemon_pause(struct daemon *daemon, struct sandbox *sandbox, bool paused,
+		  struct api_result *result)
+{
+	cleanup_close int fd = -1;
+	bool before = sandbox->stored.paused;
+	int r = cgroup_open_id(daemon->root_fd, sandbox->stored.cgroup_id, &fd);
+
+	if (r < 0) {
+		daemon_refuse(result, API_CONFLICT, "its cgroup is gone");
+		result->state = API_GONE;
+		return;
+	}
+	r = members_freeze(fd, paused, FREEZE_WAIT_MS);
+	if (r < 0) {
+		(void)members_freeze(fd, before, 0);
+		daemon_refuse(result, API_FAILED, "cannot %s its cgroup: %s",
+			      paused ? "freeze" : "thaw", strerror(-r));
+		return;
+	}
+	sandbox->stored.paused = paused;
+	if (store_replace(daemon->store, &sandbox->stored, &result->err) < 0) {
+		sandbox->stored.paused = before;
+		(void)members_freeze(fd, before, 0);
+		result->status = API_FAILED;
+		return;
+	}
+	result->status = API_OK;
+	result->changed = before != paused;
+}
+
+/* ---- time ---- */
+
+static void end_what_let_go(struct daemon *daemon)
+{
+	struct ending **at = &daemon->endings;
+
+	while (*at) {
+		struct ending *ending = *at;
+
+		if (kern_attachment_is_linked(ending->at)) {
+			at = &ending->next;
+			continue;
+		}
+		*at = ending->next;
+		kern_attachment_detach(ending->at);
+		kern_attachment_free(ending->at);
+		free(ending);
+	}
+}
+
+static void look_after(struct daemon *daemon, struct sandbox *sandbox, uint64_t now_ms)
+{
+	bool turn = sandbox->stored.kernel_id % LOOK_EVERY == daemon->ticks % LOOK_EVERY;
+	struct api_result result = {0};
+
+	if (turn && sandbox->at && !sandbox->gone && !kern_attachment_is_alive(sandbox->at)) {
+		sandbox->gone = true;
+		sandbox_advise(
+			sandbox,
+			"its cgroup was removed: DELETE it; a new cgroup of that name is not attached");
+		log_warning("%s: its cgroup %s is gone", sandbox->stored.id,
+			    sandbox->stored.cgroup);
+	}
+	if (!sandbox->stored.ends_ms || sandbox->stored.ends_ms > now_ms)
+		return;
+	log_info("%s: its time has run out", sandbox->stored.id);
+	daemon_remove(daemon, sandbox, &result);
+	if (result.status != API_OK)
+		log_error("%s: %s", sandbox->stored.id, result.err.text);
+	api_result_done(&result);
+}
+
+int daemon_tick(void *context, int fd)
+{
+	struct daemon *daemon = context;
+	uint64_t now_ms = daemon_now_ms();
+
+	daemon->ticks++;
+	(void)fd;
+	end_what_let_go(daemon);
+	for (struct sandbox *s = daemon->registry.first, *next; s; s = next) {
+		next = s->next;
+		look_after(daemon, s, now_ms);
+	}
+	return 0;
+}

@@ -1,0 +1,499 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The change: fill aside, write it down, flip, end what it denies, reply. Whatever fails before the flip leaves the old
+ * policy; behind it nothing can fail that would open anything.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "daemon/daemon.h"
+#include "kern/cgroup.h"
+
+/* ---- what a change for many leaves on disk ---- */
+
+int daemon_join_change(struct daemon *daemon, uint64_t generation)
+{
+	struct mass_change *change = daemon->changes;
+
+	while (change && change->generation != generation)
+		change = change->next;
+	if (!change) {
+		change = calloc(1, sizeof(*change));
+		if (!change)
+			return -ENOMEM;
+		change->generation = generation;
+		change->next = daemon->changes;
+		daemon->changes = change;
+	}
+	change->users++;
+	return 0;
+}
+
+void daemon_leave_change(struct daemon *daemon, uint64_t generation)
+{
+	struct mass_change **at = &daemon->changes, *change;
+
+	while (*at && (*at)->generation != generation)
+		at = &(*at)->next;
+	change = *at;
+	if (!change || --change->users)
+		return;
+	store_forget_many(daemon->store, generation);
+	*at = change->next;
+	free(change);
+}
+
+/* ---- live flows ---- */
+
+static int open_cgroup(const struct daemon *daemon, const struct sandbox *sandbox)
+{
+	int fd = -1;
+
+	if (cgroup_open_id(daemon->root_fd, sandbox->stored.cgroup_id, &fd) < 0)
+		return -1;
+	return fd;
+}
+
+/* In every network namespace that its members are in. Its packets are denied all the same when this fails. */
+static void end_denied(struct daemon *daemon, struct sandbox *sandbox)
+{
+	cleanup_close int cgroup = open_cgroup(daemon, sandbox);
+	struct members_netns_list list = {0};
+	struct error err = {0};
+	int r = cgroup < 0 ? -ENOENT : members_netns(cgroup, &list, &err);
+
+	for (size_t i = 0; r >= 0 && i < list.count; i++) {
+		size_t ended = 0;
+
+		r = kern_host_end_denied(daemon->kern, &sandbox->at, 1, list.items[i].fd, &ended,
+					 &err);
+		daemon->counts.ended += ended;
+	}
+	members_netns_done(&list);
+	if (r < 0 && r != -ENOENT)
+		log_warning(
+			"%s: connections that the policy denies now hang instead of failing: %s",
+			sandbox->stored.id, err.text);
+}
+
+/* Where the replies of resolvers arrive: where its first member is. Nobody is in it: as it was. */
+static uint64_t netns_of(const struct daemon *daemon, const struct sandbox *sandbox)
+{
+	cleanup_close int cgroup = open_cgroup(daemon, sandbox);
+	struct members_netns_list list = {0};
+	struct error err = {0};
+	uint64_t cookie = 0;
+
+	if (cgroup >= 0 && members_netns(cgroup, &list, &err) >= 0 && list.count)
+		cookie = list.items[0].cookie;
+	members_netns_done(&list);
+	return cookie;
+}
+
+/* ---- one ---- */
+
+static void report(const struct compiled *compiled, uint64_t generation, struct api_result *result)
+{
+	result->status = API_OK;
+	result->generation = generation;
+	memcpy(result->policy_hash, compiled->hash_text, sizeof(result->policy_hash));
+	for (size_t i = 0; i < compiled->policy->n_warnings; i++)
+		(void)api_texts_add(&result->warnings, compiled->policy->warnings[i].text);
+}
+
+/* What is stored of the sandbox under the new policy. */
+static int make_stored(const struct changing *changing, uint64_t generation,
+		       struct stored *ret_stored)
+{
+	int r = stored_copy(&changing->sandbox->stored, ret_stored);
+	char *document;
+
+	if (r < 0)
+		return r;
+	document = strndup(changing->document, changing->document_size);
+	if (!document)
+		return -ENOMEM;
+	free(ret_stored->document);
+	ret_stored->document = document;
+	ret_stored->document_dialect = changing->dialect;
+	ret_stored->generation = generation;
+	ret_stored->changed_ms = daemon_now_ms();
+	ret_stored->in_change = false;
+	memcpy(ret_stored->policy_hash, changing->compiled->hash_text,
+	       sizeof(ret_stored->policy_hash));
+	return 0;
+}
+
+static void take_stored(struct daemon *daemon, struct sandbox *sandbox, struct stored *stored)
+{
+	if (sandbox->stored.in_change)
+		daemon_leave_change(daemon, sandbox->stored.generation);
+	stored_done(&sandbox->stored);
+	sandbox->stored = *stored;
+	*stored = (struct stored){0};
+	sandbox_forget_policy(sandbox);
+	sandbox->damaged = false;
+	free(sandbox->advice);
+	sandbox->advice = NULL;
+}
+
+static int stage(struct daemon *daemon, const struct changing *changing, uint64_t generation,
+		 struct error *err)
+{
+	struct kern_policy *policy = NULL;
+	int r = kern_policy_load(daemon->kern, changing->compiled->table, changing->compiled->hash,
+				 &policy, err);
+
+	if (r < 0)
+		return r;
+	r = kern_attachment_stage(changing->sandbox->at, policy, generation,
+				  netns_of(daemon, changing->sandbox), err);
+	kern_policy_put(policy);
+	return r;
+}
+
+static int put_in_force(struct daemon *daemon, struct sandbox *sandbox, struct stored *stored,
+			struct error *err)
+{
+	int r = store_prepare(daemon->store, stored, err);
+
+	if (r < 0) {
+		kern_attachment_unstage(sandbox->at);
+		return r;
+	}
+	r = kern_attachment_flip(sandbox->at, err);
+	if (r < 0) {
+		store_abort(daemon->store, stored);
+		return r;
+	}
+	/* In force, and on disk under its generation: the next start would finish this. */
+	if (store_commit(daemon->store, stored, err) < 0)
+		log_warning("%s: %s; the change is in force and will be found again", stored->id,
+			    err->text);
+	take_stored(daemon, sandbox, stored);
+	return 0;
+}
+
+static enum api_status status_of(int r)
+{
+	if (r == -EINVAL)
+		return API_INVALID;
+	return r == -ENOSPC || r == -ENOMEM || r == -EMFILE || r == -ENFILE ? API_FULL : API_FAILED;
+}
+
+void daemon_change(struct daemon *daemon, const struct changing *changing,
+		   struct api_result *result)
+{
+	cleanup(stored_done) struct stored stored = {0};
+	struct sandbox *sandbox = changing->sandbox;
+	uint64_t generation = kern_host_next_generation(daemon->kern);
+	uint64_t start_ns = loop_boot_ns();
+	struct error err = {0};
+	int r = make_stored(changing, generation, &stored);
+
+	if (r < 0)
+		(void)error_set(&err, r, "out of memory");
+	if (!r)
+		r = stage(daemon, changing, generation, &err);
+	if (!r)
+		r = put_in_force(daemon, sandbox, &stored, &err);
+	if (r < 0) {
+		daemon->counts.failed++;
+		daemon_fail(result, status_of(r), &err);
+		return;
+	}
+	end_denied(daemon, sandbox);
+	daemon->counts.changes++;
+	daemon->counts.change_ns_sum += loop_boot_ns() - start_ns;
+	result->changed = true;
+	report(changing->compiled, generation, result);
+}
+
+/* ---- many ---- */
+
+struct many {
+	struct daemon *daemon;
+	struct sandbox **sandboxes;
+	size_t count;
+	size_t staged, flipped;
+	const struct compiled *compiled;
+	const struct api_change *change;
+	uint64_t generation;
+};
+
+static enum api_status find_all(struct many *many, const char *const *ids, char *failed,
+				struct error *err)
+{
+	for (size_t i = 0; i < many->count; i++) {
+		struct sandbox *sandbox = registry_find(&many->daemon->registry, ids[i]);
+
+		many->sandboxes[i] = sandbox;
+		if (sandbox && sandbox->at && !sandbox->gone)
+			continue;
+		(void)snprintf(failed, API_ID_MAX + 1, "%s", ids[i]);
+		if (sandbox) {
+			(void)error_set(err, -ENOENT, "%s is %s: nothing was changed", ids[i],
+					api_state_names[sandbox_state(sandbox)]);
+			return API_CONFLICT;
+		}
+		(void)error_set(err, -ENOENT, "there is no sandbox '%s': nothing was changed",
+				ids[i]);
+		return API_NOT_FOUND;
+	}
+	return API_OK;
+}
+
+static int stage_all(struct many *many, struct error *err)
+{
+	struct kern_policy *policy = NULL;
+	int r = kern_host_reserve(many->daemon->kern, many->count, false, err);
+
+	if (!r)
+		r = kern_policy_load(many->daemon->kern, many->compiled->table,
+				     many->compiled->hash, &policy, err);
+	while (!r && many->staged < many->count) {
+		if (kern_attachment_staged(many->sandboxes[many->staged]->at)) {
+			r = error_set(err, -EINVAL, "'%s' is listed twice: nothing was changed",
+				      many->sandboxes[many->staged]->stored.id);
+			break;
+		}
+		r = kern_attachment_stage(many->sandboxes[many->staged]->at, policy,
+					  many->generation, 0, err);
+		many->staged += !r;
+	}
+	if (policy)
+		kern_policy_put(policy);
+	return r;
+}
+
+/* After it a sandbox is told on disk by the change's own file. */
+static int note(struct many *many, struct sandbox *sandbox)
+{
+	struct stored *stored = &sandbox->stored;
+	char *document = strndup(many->change->document, many->change->document_size);
+
+	if (!document)
+		return -ENOMEM;
+	if (stored->in_change)
+		daemon_leave_change(many->daemon, stored->generation);
+	free(stored->document);
+	stored->document = document;
+	stored->document_dialect = many->change->dialect;
+	stored->generation = many->generation;
+	stored->changed_ms = daemon_now_ms();
+	stored->in_change = true;
+	memcpy(stored->policy_hash, many->compiled->hash_text, sizeof(stored->policy_hash));
+	sandbox_forget_policy(sandbox);
+	return daemon_join_change(many->daemon, many->generation);
+}
+
+static int flip_all(struct many *many, struct error *err)
+{
+	for (size_t i = 0; i < many->count; i++) {
+		int r = kern_attachment_flip(many->sandboxes[i]->at, err);
+
+		if (!r)
+			r = note(many, many->sandboxes[i]);
+		if (r < 0)
+			return error_prepend(err, r, "%s (%zu of %zu were changed): ",
+					     many->sandboxes[i]->stored.id, many->flipped,
+					     many->count);
+		many->flipped++;
+	}
+	return 0;
+}
+
+static int change_all(struct many *many, const char *const *ids, struct error *err)
+{
+	struct daemon *daemon = many->daemon;
+	int r = stage_all(many, err);
+
+	if (!r)
+		r = store_prepare_many(daemon->store, many->generation, many->compiled->hash_text,
+				       many->change->dialect, many->change->document, ids,
+				       many->count, err);
+	if (!r)
+		r = flip_all(many, err);
+	if (r < 0) {
+		for (size_t i = many->flipped; i < many->staged; i++)
+			kern_attachment_unstage(many->sandboxes[i]->at);
+		if (!many->flipped)
+			store_abort_many(daemon->store, many->generation);
+	}
+	return r;
+}
+
+static bool is_populated(const struct daemon *daemon, const struct sandbox *sandbox)
+{
+	cleanup_close int fd = open_cgroup(daemon, sandbox);
+	bool populated = false;
+
+	return fd >= 0 && !cgroup_is_populated(fd, &populated) && populated;
+}
+
+static bool is_here_alone(const struct daemon *daemon, const struct sandbox *sandbox)
+{
+	cleanup_close int fd = open_cgroup(daemon, sandbox);
+	struct members_netns_list list = {0};
+	struct error err = {0};
+	bool here = fd >= 0 && members_netns(fd, &list, &err) >= 0 && list.count == 1 &&
+		    list.items[0].fd < 0 && !list.truncated;
+
+	members_netns_done(&list);
+	return here;
+}
+
+/* One walk for all whose members are in our network namespace, as most are. */
+static void end_all_denied(struct daemon *daemon, struct sandbox *const *sandboxes, size_t count)
+{
+	cleanup_free struct kern_attachment **here =
+		reallocarray(NULL, count ? count : 1, sizeof(struct kern_attachment *));
+	struct error err = {0};
+	size_t n = 0, ended = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		if (!sandboxes[i]->at || !is_populated(daemon, sandboxes[i]))
+			continue;
+		if (here && is_here_alone(daemon, sandboxes[i]))
+			here[n++] = sandboxes[i]->at;
+		else
+			end_denied(daemon, sandboxes[i]);
+	}
+	if (n && kern_host_end_denied(daemon->kern, here, n, -1, &ended, &err) < 0)
+		log_warning("connections that a change denies now hang instead of failing: %s",
+			    err.text);
+	daemon->counts.ended += ended;
+}
+
+void daemon_change_many(struct daemon *daemon, const char *const *ids, size_t count,
+			const struct api_change *change, char *failed, struct api_result *result)
+{
+	cleanup(compiled_done) struct compiled compiled = {0};
+	cleanup_free struct sandbox **sandboxes =
+		reallocarray(NULL, count ? count : 1, sizeof(struct sandbox *));
+	struct many many = {.daemon = daemon,
+			    .sandboxes = sandboxes,
+			    .count = count,
+			    .compiled = &compiled,
+			    .change = change};
+	struct error err = {0};
+	enum api_status status = API_FAILED;
+	int r;
+
+	failed[0] = '\0';
+	if (sandboxes)
+		status = daemon_compile(daemon, change->dialect, change->document,
+					change->document_size, &compiled, &err);
+	if (status == API_OK)
+		status = find_all(&many, ids, failed, &err);
+	if (status != API_OK) {
+		daemon_fail(result, status, &err);
+		return;
+	}
+	many.generation = kern_host_next_generation(daemon->kern);
+	r = change_all(&many, ids, &err);
+	if (r < 0) {
+		daemon->counts.failed++;
+		daemon_fail(result, status_of(r), &err);
+		return;
+	}
+	end_all_denied(daemon, sandboxes, count);
+	daemon->counts.changes++;
+	result->changed = true;
+	report(&compiled, many.generation, result);
+}
+
+/* ---- the host changed ---- */
+
+static int set_always(struct daemon *daemon, struct error *err)
+{
+	cleanup_free struct table_always_row *rows = NULL;
+	size_t count = 0;
+	int r = table_always(&daemon->host.always, &rows, &count);
+
+	if (r < 0)
+		return error_set(err, r, "out of memory");
+	return kern_host_set_always(daemon->kern, rows, count, err);
+}
+
+void daemon_refresh(struct daemon *daemon)
+{
+	struct error err = {0};
+	cleanup_free struct sandbox **all =
+		reallocarray(NULL, daemon->registry.count + 1, sizeof(struct sandbox *));
+	int r = set_always(daemon, &err);
+	size_t n = 0;
+
+	for (struct sandbox *s = daemon->registry.first; s && !r; s = s->next) {
+		if (!s->at)
+			continue;
+		if (kern_attachment_refresh(s->at, kern_host_next_generation(daemon->kern), &err) <
+		    0)
+			log_warning("%s: %s", s->stored.id, err.text);
+		else if (all)
+			all[n++] = s;
+	}
+	end_all_denied(daemon, all, n);
+	/* The old set stays in force. */
+	if (r < 0)
+		log_error("cannot follow this host's addresses: %s", err.text);
+}
+
+/* The policy of each under what the resolvers are now. */
+static void change_again(struct daemon *daemon, struct sandbox *sandbox)
+{
+	cleanup(compiled_done) struct compiled compiled = {0};
+	cleanup_free char *document =
+		sandbox->stored.document ? strdup(sandbox->stored.document) : NULL;
+	struct changing changing = {.sandbox = sandbox,
+				    .compiled = &compiled,
+				    .dialect = sandbox->stored.document_dialect,
+				    .document = document};
+	struct api_result result = {0};
+
+	if (!sandbox->at || sandbox->gone || !document)
+		return;
+	changing.document_size = strlen(document);
+	result.status = daemon_compile(daemon, changing.dialect, document, changing.document_size,
+				       &compiled, &result.err);
+	if (result.status == API_OK && strcmp(compiled.hash_text, sandbox->stored.policy_hash) != 0)
+		daemon_change(daemon, &changing, &result);
+	if (result.status != API_OK)
+		log_error("%s: the resolvers of before stay trusted: %s", sandbox->stored.id,
+			  result.err.text);
+	api_result_done(&result);
+}
+
+void daemon_reload_resolvers(struct daemon *daemon)
+{
+	struct addr_list *list = &daemon->host.env.resolvers, fresh = {0};
+	struct addr_list *e2b = &daemon->e2b_env.resolvers;
+	struct addr *more;
+	struct error err = {0};
+
+	if (daemon->config.has_resolvers)
+		return;
+	if (host_read_resolvers(&fresh, &err) < 0) {
+		log_error("the resolvers of before stay trusted: %s", err.text);
+		return;
+	}
+	more = calloc(fresh.count + 1, sizeof(*more));
+	if (!more) {
+		free(fresh.items);
+		return;
+	}
+	/* The last of E2B's is the one that its templates have built in. */
+	more[fresh.count] = e2b->items[e2b->count - 1];
+	if (fresh.count)
+		memcpy(more, fresh.items, fresh.count * sizeof(*more));
+	free(list->items);
+	*list = fresh;
+	free(e2b->items);
+	*e2b = (struct addr_list){.items = more, .count = fresh.count + 1};
+	for (struct sandbox *s = daemon->registry.first; s; s = s->next)
+		change_again(daemon, s);
+}

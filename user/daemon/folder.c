@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sandboxDir: one native document a sandbox, {"id", "cgroup"|"netdev", "policy", "allowWeak"}, as the operator wrote it
+ * down: attached when the file comes, changed when it changes, detached when it goes. A document that cannot be read, or
+ * whose change fails, leaves the sandbox as it is.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "daemon/daemon.h"
+
+#define SUFFIX	  ".json"
+#define NAMES_MAX 10000u
+
+/* Which id a file of that name was the document of. */
+struct entry {
+	struct entry *next;
+	char *file;
+	char id[API_ID_MAX + 1];
+	bool seen;
+};
+
+struct folder {
+	int fd; /* inotify */
+	struct entry *entries;
+	size_t count;
+};
+
+struct document {
+	char id[API_ID_MAX + 1];
+	char *cgroup, *netdev, *policy;
+	bool allow_weak;
+};
+
+static void document_done(struct document *document)
+{
+	free(document->cgroup);
+	free(document->netdev);
+	free(document->policy);
+}
+
+static int copy_member(const struct json *json, const char *key, char **ret_text, struct error *err)
+{
+	const struct json_node *node = json_member(json, json->nodes, key);
+
+	if (!node)
+		return 0;
+	if (node->type != JSON_STRING)
+		return error_set(err, -EINVAL, "%s: expected a string, found %s", key,
+				 json_type_name(node->type));
+	*ret_text = strdup(node->string);
+	return *ret_text ? 0 : error_set(err, -ENOMEM, "out of memory");
+}
+
+static int check_keys(const struct json *json, struct error *err)
+{
+	static const char *const keys[] = {"id", "cgroup", "netdev", "policy", "allowWeak"};
+
+	if (json->nodes->type != JSON_OBJECT)
+		return error_set(err, -EINVAL, "expected an object, found %s",
+				 json_type_name(json->nodes->type));
+	for (const struct json_node *m = json_first(json, json->nodes); m; m = json_next(json, m)) {
+		size_t i = 0;
+
+		while (i < sizeof(keys) / sizeof(keys[0]) && strcmp(keys[i], m->key) != 0)
+			i++;
+		if (i == sizeof(keys) / sizeof(keys[0]))
+			return error_set(err, -EINVAL, "unknown key '%.100s'", m->key);
+	}
+	return 0;
+}
+
+static int read_members(const struct json *json, struct document *document, struct error *err)
+{
+	const struct json_node *policy, *weak;
+	cleanup_free char *id = NULL;
+	int r = check_keys(json, err);
+
+	if (!r)
+		r = copy_member(json, "id", &id, err);
+	if (!r && (!id || strlen(id) > API_ID_MAX))
+		r = error_set(err, -EINVAL, "id: expected 1 to %d of a-z, 0-9, '_' and '-'",
+			      API_ID_MAX);
+	if (!r)
+		r = copy_member(json, "cgroup", &document->cgroup, err);
+	if (!r)
+		r = copy_member(json, "netdev", &document->netdev, err);
+	if (!r && !document->cgroup == !document->netdev)
+		r = error_set(err, -EINVAL, "expected either cgroup or netdev");
+	if (r < 0)
+		return r;
+	(void)snprintf(document->id, sizeof(document->id), "%s", id);
+	policy = json_member(json, json->nodes, "policy");
+	document->policy =
+		policy ? strndup(json->text + policy->offset, policy->end - policy->offset)
+		       : strdup("{}");
+	weak = json_member(json, json->nodes, "allowWeak");
+	if (weak && weak->type != JSON_BOOL)
+		return error_set(err, -EINVAL, "allowWeak: expected true or false");
+	document->allow_weak = weak && weak->boolean;
+	return document->policy ? 0 : error_set(err, -ENOMEM, "out of memory");
+}
+
+static int read_document(const char *path, struct document *ret_document, struct error *err)
+{
+	cleanup(document_done) struct document document = {0};
+	cleanup_free char *text = NULL;
+	struct json_place place = {0};
+	struct json json = {0};
+	size_t size;
+	int r = io_read_file(path, JSON_MAX_BYTES, &text, &size, err);
+
+	if (r < 0)
+		return r;
+	r = json_parse(text, size, &json, &place, err);
+	if (r == -EINVAL)
+		return error_prepend(err, r, "%s:%u:%u: ", path, place.line, place.column);
+	if (r < 0)
+		return r;
+	r = read_members(&json, &document, err);
+	json_done(&json);
+	if (r < 0)
+		return error_prepend(err, r, "%s: ", path);
+	*ret_document = document;
+	document = (struct document){0};
+	return 0;
+}
+
+/* ---- what follows from a document ---- */
+
+static void say(const char *path, const struct api_result *result)
+{
+	if (result->status != API_OK)
+		log_error("%s: %s", path, result->err.text);
+}
+
+static void attach_new(struct daemon *daemon, const char *path, const struct document *document)
+{
+	const struct api_caller operator= {.role = API_ROLE_OPERATOR};
+	const struct api_create create = {.dialect = API_NATIVE,
+					  .id = document->id,
+					  .document = document->policy,
+					  .document_size = strlen(document->policy),
+					  .cgroup = document->cgroup,
+					  .netdev = document->netdev,
+					  .allow_weak = document->allow_weak};
+	struct api_result result = {0};
+	char id[API_ID_MAX + 1];
+	struct sandbox *sandbox;
+
+	daemon_create(daemon, &operator, & create, id, &result);
+	say(path, &result);
+	sandbox = result.status == API_OK ? registry_find(&daemon->registry, id) : NULL;
+	if (sandbox) {
+		sandbox->stored.from_dir = true;
+		if (store_replace(daemon->store, &sandbox->stored, &result.err) < 0)
+			log_warning("%s: %s", path, result.err.text);
+	}
+	api_result_done(&result);
+}
+
+static void change_present(struct daemon *daemon, const char *path, struct sandbox *sandbox,
+			   const struct document *document)
+{
+	cleanup(compiled_done) struct compiled compiled = {0};
+	const struct changing changing = {.sandbox = sandbox,
+					  .compiled = &compiled,
+					  .dialect = API_NATIVE,
+					  .document = document->policy,
+					  .document_size = strlen(document->policy)};
+	struct api_result result = {0};
+
+	if (!sandbox->damaged && sandbox->stored.document &&
+	    strcmp(sandbox->stored.document, document->policy) == 0)
+		return;
+	result.status = daemon_compile(daemon, API_NATIVE, document->policy, changing.document_size,
+				       &compiled, &result.err);
+	if (result.status == API_OK)
+		daemon_change(daemon, &changing, &result);
+	say(path, &result);
+	api_result_done(&result);
+}
+
+/* A sandbox whose cgroup is gone is attached again only here: its document names the path, and somebody wrote it down
+ * or asked for it just now. */
+static void follow_document(struct daemon *daemon, const char *path,
+			    const struct document *document)
+{
+	struct sandbox *sandbox = registry_find(&daemon->registry, document->id);
+	struct api_result result = {0};
+
+	if (sandbox && !sandbox->stored.from_dir) {
+		log_error("%s: there is a sandbox '%s' already, made by the API", path,
+			  document->id);
+		return;
+	}
+	if (sandbox && sandbox->at && kern_attachment_is_alive(sandbox->at)) {
+		change_present(daemon, path, sandbox, document);
+		return;
+	}
+	if (sandbox) {
+		daemon_remove(daemon, sandbox, &result);
+		say(path, &result);
+		api_result_done(&result);
+	}
+	attach_new(daemon, path, document);
+}
+
+static struct entry *entry_of(struct folder *folder, const char *file)
+{
+	struct entry *entry = folder->entries;
+
+	while (entry && strcmp(entry->file, file) != 0)
+		entry = entry->next;
+	if (entry || folder->count >= NAMES_MAX)
+		return entry;
+	entry = calloc(1, sizeof(*entry));
+	if (!entry)
+		return NULL;
+	entry->file = strdup(file);
+	if (!entry->file) {
+		free(entry);
+		return NULL;
+	}
+	entry->next = folder->entries;
+	folder->entries = entry;
+	folder->count++;
+	return entry;
+}
+
+static void detach_id(struct daemon *daemon, const char *id)
+{
+	struct sandbox *sandbox = registry_find(&daemon->registry, id);
+	struct api_result result = {0};
+
+	if (!sandbox || !sandbox->stored.from_dir)
+		return;
+	daemon_remove(daemon, sandbox, &result);
+	say(id, &result);
+	api_result_done(&result);
+}
+
+static bool is_document(const char *name)
+{
+	size_t length = strlen(name);
+
+	return name[0] != '.' && length > strlen(SUFFIX) &&
+	       strcmp(name + length - strlen(SUFFIX), SUFFIX) == 0;
+}
+
+static void follow_file(struct daemon *daemon, const char *file)
+{
+	cleanup(document_done) struct document document = {0};
+	struct entry *entry = entry_of(daemon->folder, file);
+	cleanup_free char *path = NULL;
+	struct error err = {0};
+
+	if (!entry) {
+		log_error("%s: more than %u files: '%s' is left out", daemon->config.sandbox_dir,
+			  NAMES_MAX, file);
+		return;
+	}
+	entry->seen = true;
+	if (asprintf(&path, "%s/%s", daemon->config.sandbox_dir, file) < 0) {
+		path = NULL;
+		return;
+	}
+	if (read_document(path, &document, &err) < 0) {
+		log_error("%s; what it was before stays in force", err.text);
+		return;
+	}
+	/* A file that names another sandbox now: the one before has no document any more. */
+	if (entry->id[0] && strcmp(entry->id, document.id) != 0)
+		detach_id(daemon, entry->id);
+	(void)snprintf(entry->id, sizeof(entry->id), "%s", document.id);
+	follow_document(daemon, path, &document);
+}
+
+static void forget_file(struct daemon *daemon, struct entry **at)
+{
+	struct entry *entry = *at;
+
+	*at = entry->next;
+	daemon->folder->count--;
+	if (entry->id[0])
+		detach_id(daemon, entry->id);
+	free(entry->file);
+	free(entry);
+}
+
+static bool has_document(const struct folder *folder, const char *id)
+{
+	for (const struct entry *e = folder->entries; e; e = e->next) {
+		if (strcmp(e->id, id) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Documents that went while no daemon looked. */
+static void detach_orphans(struct daemon *daemon)
+{
+	for (struct sandbox *s = daemon->registry.first, *next; s; s = next) {
+		next = s->next;
+		if (s->stored.from_dir && !has_document(daemon->folder, s->stored.id))
+			detach_id(daemon, s->stored.id);
+	}
+}
+
+void daemon_folder_reload(struct daemon *daemon)
+{
+	struct folder *folder = daemon->folder;
+	struct dirent **names = NULL;
+	bool broken = false;
+	int n;
+
+	if (!folder)
+		return;
+	n = scandir(daemon->config.sandbox_dir, &names, NULL, alphasort);
+	if (n < 0) {
+		if (errno != ENOENT)
+			log_error("%s: %s; what is attached stays", daemon->config.sandbox_dir,
+				  strerror(errno));
+		return;
+	}
+	for (struct entry *e = folder->entries; e; e = e->next)
+		e->seen = false;
+	for (int i = 0; i < n; i++) {
+		if (is_document(names[i]->d_name))
+			follow_file(daemon, names[i]->d_name);
+		free(names[i]);
+	}
+	free(names);
+	for (struct entry **at = &folder->entries; *at;) {
+		broken = broken || ((*at)->seen && !(*at)->id[0]);
+		if ((*at)->seen)
+			at = &(*at)->next;
+		else
+			forget_file(daemon, at);
+	}
+	/* Of a file that cannot be read nobody knows which sandbox it is about. */
+	if (!broken)
+		detach_orphans(daemon);
+}
+
+static int on_inotify(void *context, int fd)
+{
+	char events[4096] __attribute__((aligned(8)));
+
+	/* What it was is asked of the directory: an editor's way of saving is a row of events. */
+	while (read(fd, events, sizeof(events)) > 0)
+		continue;
+	daemon_folder_reload(context);
+	return 0;
+}
+
+int daemon_folder_start(struct daemon *daemon, struct error *err)
+{
+	const char *dir = daemon->config.sandbox_dir;
+	struct folder *folder = calloc(1, sizeof(*folder));
+	int r;
+
+	if (!folder)
+		return error_set(err, -ENOMEM, "out of memory");
+	daemon->folder = folder;
+	folder->fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	if (folder->fd < 0)
+		return error_set(err, -errno, "cannot follow %s: %s", dir, strerror(errno));
+	if (inotify_add_watch(folder->fd, dir,
+			      IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE |
+				      IN_ONLYDIR) < 0) {
+		if (errno != ENOENT)
+			return error_set(err, -errno, "cannot follow %s: %s", dir, strerror(errno));
+		log_info("%s is not there: no sandbox comes from it; SIGHUP looks again", dir);
+		return 0;
+	}
+	r = loop_watch(daemon->loop, folder->fd, on_inotify, daemon);
+	if (r < 0)
+		return error_set(err, r, "cannot follow %s: %s", dir, strerror(-r));
+	daemon_folder_reload(daemon);
+	return 0;
+}
+
+void daemon_folder_end(struct daemon *daemon)
+{
+	struct folder *folder = daemon->folder;
+
+	if (!folder)
+		return;
+	while (folder->entries) {
+		struct entry *next = folder->entries->next;
+
+		free(folder->entries->file);
+		free(folder->entries);
+		folder->entries = next;
+	}
+	cleanup_close_(&folder->fd);
+	free(folder);
+	daemon->folder = NULL;
+}
