@@ -72,35 +72,37 @@ static inline void route_stream(const struct api_request *q, struct api_reply *r
 	buf_puts(&reply->body, "first\n");
 }
 
-void api_route(const struct api_backend *backend, const struct api_request *q,
+void api_route(const struct api_backend *backend, const struct api_request *request,
 	       struct api_reply *reply)
 {
-	const char *value = q->query(q->context, "q"), *header = q->header(q->context, "x-TEST");
+	const char *value = request->query(request->context, "q"),
+		   *header = request->header(request->context, "x-TEST");
 	uint64_t sum = 0;
 
 	(void)backend;
 	reply->status = 200;
-	if (strcmp(q->path, "/stream") == 0) {
-		route_stream(q, reply);
+	if (strcmp(request->path, "/stream") == 0) {
+		route_stream(request, reply);
 		return;
 	}
-	if (strcmp(q->path, "/none") == 0) {
+	if (strcmp(request->path, "/none") == 0) {
 		reply->status = 204;
 		return;
 	}
-	if (strcmp(q->path, "/header") == 0) {
+	if (strcmp(request->path, "/header") == 0) {
 		reply->headers[0].name = "X-Postern-Warnings";
 		reply->headers[0].value = strdup("a\r\nX-Injected: 1");
 		reply->n_headers = 1;
 	}
-	for (size_t i = 0; i < q->body_size; i++)
-		sum = sum * 31 + (unsigned char)q->body[i];
+	for (size_t i = 0; i < request->body_size; i++)
+		sum = sum * 31 + (unsigned char)request->body[i];
 	reply->type = "application/json";
-	buf_printf(
-		&reply->body, "<%s %s role=%d owner=%s socket=%d q=%s header=%s size=%zu sum=%llx>",
-		q->method, q->path, (int)q->caller.role, q->caller.owner, q->is_operator_socket,
-		value ? value : "-", header ? header : "-", q->body_size, (unsigned long long)sum);
-	if (strcmp(q->path, "/large") == 0)
+	buf_printf(&reply->body,
+		   "<%s %s role=%d owner=%s socket=%d q=%s header=%s size=%zu sum=%llx>",
+		   request->method, request->path, (int)request->caller.role, request->caller.owner,
+		   request->is_operator_socket, value ? value : "-", header ? header : "-",
+		   request->body_size, (unsigned long long)sum);
+	if (strcmp(request->path, "/large") == 0)
 		for (int i = 0; i < 100000; i++)
 			buf_puts(&reply->body, "0123456789abcdef");
 	buf_puts(&reply->body, "end");

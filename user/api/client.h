@@ -19,13 +19,16 @@ struct api_client_request {
 	size_t body_size;
 };
 
-/* The whole reply, within 60 s. -ECONNREFUSED, -ENOENT, ... with err ("cannot reach posternd at PATH: ...; is it running?"), -EBADMSG for what is no HTTP. */
+/*
+ * The whole reply, within 60 s. -ECONNREFUSED, -ENOENT, ... with err ("cannot reach posternd at PATH: ...; is it
+ * running?"), -EBADMSG for what is no HTTP.
+ */
 int api_client_call(const struct api_client_request *request, unsigned *ret_status,
 		    struct buf *ret_body, struct error *err);
 /*
  * A stream: fn gets each line without its newline (a NUL is there instead) until it returns non-zero (then that is
- * returned), the daemon ends it (0), or it breaks; -EINTR when a signal was caught. Empty lines are signs of life and not
- * told. A status other than 200 has a whole body instead.
+ * returned), the daemon ends it (0), or it breaks; -EINTR when a signal was caught. Empty lines are signs of life
+ * and not told. A status other than 200 has a whole body instead.
  */
 typedef int (*api_client_line_fn)(void *context, const char *line, size_t size);
 int api_client_stream(const struct api_client_request *request, unsigned *ret_status,

@@ -315,6 +315,7 @@ static enum MHD_Result finish(struct exchange *x, const char *method)
 	return r;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): MHD's parameters */
 enum MHD_Result exchange_handle(void *cls, struct MHD_Connection *connection, const char *url,
 				const char *method, const char *version, const char *upload,
 				size_t *upload_size, void **context)
