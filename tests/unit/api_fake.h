@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A daemon without a kernel, for tests of the routes: keeps documents in memory, judges them with the real policy room. */
+/* A daemon without a kernel, for tests of the routes: documents in memory, judged by the real policy room. */
 #ifndef TESTS_API_FAKE_H
 #define TESTS_API_FAKE_H
 

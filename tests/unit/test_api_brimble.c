@@ -200,6 +200,7 @@ static void creates_with_egress_or_the_older_switch(void **state)
 		assert_int_equal(w->reply.status, 201);
 		assert_has(w, "{\"message\":\"Sandbox created\",\"data\":{\"id\":\"");
 		assert_has(w, cases[i].shown);
+		assert_string_equal(header_of(w, "X-Postern-Assurance"), "weak: earlier-sockets");
 		assert_string_equal(w->fake.sandboxes[i].document, cases[i].document);
 		assert_int_equal(w->fake.created.dialect, API_BRIMBLE);
 	}

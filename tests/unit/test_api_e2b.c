@@ -279,6 +279,7 @@ static void creates_and_keeps_what_is_not_the_firewalls(void **state)
 		w, 201,
 		"{\"sandboxID\":\"000000000000000000abc000\",\"templateID\":\"py\",\"clientID\":\"postern\",\"envdVersion\":\"0.1.0\",\"domain\":null}");
 	assert_string_equal(header_of(w, "X-Postern-Generation"), "1");
+	assert_string_equal(header_of(w, "X-Postern-Assurance"), "weak: earlier-sockets");
 	assert_string_equal(
 		w->fake.sandboxes[0].document,
 		"{\"allowOut\":[\"a.com\"],\"denyOut\":[\"0.0.0.0/0\"],\"allow_internet_access\":true}");

@@ -285,6 +285,9 @@ static void an_operator_with_an_owner_sees_its_own_alone(void **state)
 		assert_reply(w, 404, NOT_HERE);
 	}
 	assert_string_equal(w->fake.asked, "");
+	ask(w, "PUT", "/v1/policies", "{\"ids\":[\"box\"],\"policy\":{}}");
+	assert_reply(w, 404, NOT_HERE);
+	assert_int_equal(w->fake.calls, 0);
 	ask(w, "GET", "/v1/events", NULL);
 	assert_reply(w, 400, ERROR(400, "sandbox: this key sees one sandbox's events at a time"));
 	be(w, API_ROLE_OPERATOR, "bob"); /* negative control */

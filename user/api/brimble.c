@@ -222,6 +222,7 @@ static void create(struct call *call, const struct json *json, const struct buf 
 	}
 	reply_record(call, 201, &context);
 	reply_change_headers(call, &result);
+	reply_assurance(call);
 }
 
 void brimble_create(struct call *call)

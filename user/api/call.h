@@ -30,6 +30,8 @@ void reply_no_memory(struct call *call);
 void reply_header(struct call *call, const char *name, const char *value);
 /* X-Postern-Generation, -Policy, -Warnings: what a change did. */
 void reply_change_headers(struct call *call, const struct api_result *result);
+/* X-Postern-Assurance of call->id: "strong", or "weak: HOLE, HOLE". The vendors' replies have no other place for it. */
+void reply_assurance(struct call *call);
 
 /* A comma, unless this is the first in its brackets; then "key": */
 void put_comma(struct buf *out);

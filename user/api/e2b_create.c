@@ -159,6 +159,7 @@ static void create(struct call *call, const struct json *json, const struct e2b_
 	}
 	e2b_reply_sandbox(call, call->id, 201);
 	reply_change_headers(call, &result);
+	reply_assurance(call);
 }
 
 void e2b_create(struct call *call)

@@ -36,11 +36,19 @@ static int compare(const struct place *a, const struct place *b)
 	return strcmp(a->id, b->id);
 }
 
-static int hex_value(char c)
+/* "%7e" at `text`; false: it is none. */
+static bool take_escape(const char *text, const char *end, char *ret_byte)
 {
-	const char *digits = "0123456789abcdef", *found = c ? strchr(digits, c | 0x20) : NULL;
+	char digits[3] = {0};
 
-	return found ? (int)(found - digits) : -1;
+	if (end - text < 3 || *text != '%')
+		return false;
+	memcpy(digits, text + 1, 2);
+	/* strtoul() would take a sign or a space. */
+	if (strspn(digits, "0123456789abcdefABCDEF") != 2)
+		return false;
+	*ret_byte = (char)strtoul(digits, NULL, 16);
+	return true;
 }
 
 /* Decodes one part of a query, up to `end`. */
@@ -49,11 +57,8 @@ static void put_decoded(struct buf *out, const char *text, const char *end)
 	for (; text < end; text++) {
 		char c = *text == '+' ? ' ' : *text;
 
-		if (c == '%' && end - text > 2 && hex_value(text[1]) >= 0 &&
-		    hex_value(text[2]) >= 0) {
-			c = (char)(hex_value(text[1]) << 4 | hex_value(text[2]));
+		if (take_escape(text, end, &c))
 			text += 2;
-		}
 		buf_add(out, &c, 1);
 	}
 }

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The /v1 routes that change something. Keys that they do not know are refused: a misspelt one must not be a wider policy. */
+/*
+ * The /v1 routes that change something. Keys that they do not know are refused: a misspelt one must not be a wider
+ * policy.
+ */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -307,6 +310,16 @@ static void refuse_many(struct call *call, struct api_result *result, const char
 	native_refuse(call, result, failed[0] ? failed : NULL);
 }
 
+/* An operator's key may have an owner: it sees no others. */
+static bool are_there(struct call *call, const struct many *many)
+{
+	for (size_t i = 0; i < many->count && call->request->caller.owner[0]; i++) {
+		if (!native_is_there(call, many->ids[i]))
+			return false;
+	}
+	return true;
+}
+
 static void change_many(struct call *call, const struct many *many, const struct api_change *change)
 {
 	cleanup(api_result_done) struct api_result result = {0};
@@ -344,6 +357,6 @@ void native_policies(struct call *call)
 	change.document_size = document.size;
 	if (buf_status(&document) < 0)
 		reply_no_memory(call);
-	else
+	else if (are_there(call, &many))
 		change_many(call, &many, &change);
 }

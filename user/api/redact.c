@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A policy document as it may be shown: what is secret in any dialect is cut out of the text, the rest stands as it was. */
+/* A policy document as it may be shown: what is secret in any dialect is cut out of the text, the rest stands. */
 #include <string.h>
 
 #include "api/call.h"

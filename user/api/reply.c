@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* How routes read bodies and write replies: JSON put together, errors in the words of the dialect, headers on one line. */
+/* How routes read bodies and write replies: JSON put together, errors in the dialect's words, headers on one line. */
 #include "api/call.h"
 
 #include <errno.h>
@@ -115,6 +115,26 @@ void reply_change_headers(struct call *call, const struct api_result *result)
 	if (result->policy_hash[0])
 		reply_header(call, "X-Postern-Policy", result->policy_hash);
 	add_warnings(call, &result->warnings);
+}
+
+static int print_assurance(void *context, const struct api_sandbox *sandbox)
+{
+	struct buf *text = context;
+
+	buf_puts(text, sandbox->n_holes ? "weak: " : "strong");
+	for (size_t i = 0; i < sandbox->n_holes && i < API_MAX_HOLES; i++)
+		buf_printf(text, "%s%s", i ? ", " : "", sandbox->holes[i].name);
+	return 0;
+}
+
+void reply_assurance(struct call *call)
+{
+	cleanup_buf struct buf text = {0};
+	enum api_status status = call->backend->find(call->backend->context, &call->request->caller,
+						     call->id, print_assurance, &text);
+
+	if (status == API_OK && text.size && !buf_status(&text))
+		reply_header(call, "X-Postern-Assurance", text.data);
 }
 
 void put_comma(struct buf *out)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The table of routes: who may call what. Paths are compared as they came, never decoded, so nothing can hide in them. */
+/* The table of routes: who may call what. Paths are compared as they came, never decoded: nothing can hide in them. */
+#include <stdio.h>
 #include <string.h>
 
 #include "api/call.h"
@@ -69,7 +70,7 @@ static const struct route routes[] = {
 	{"GET", "/readyz", native_ready, API_NATIVE, ACCESS_ALL},
 };
 
-/* The rest of a path behind one segment of `pattern`, or NULL. */
+/* {id} takes one whole segment, which is not empty. */
 static bool match_path(const char *pattern, const char *path, const char **ret_id, size_t *ret_size)
 {
 	while (*pattern) {
@@ -100,10 +101,8 @@ static void note_method(struct match *match, const char *method)
 
 	if (strstr(match->allow, method))
 		return;
-	if (used + strlen(method) + 3 > sizeof(match->allow))
-		return;
-	strcat(match->allow, used ? ", " : "");
-	strcat(match->allow, method);
+	snprintf(match->allow + used, sizeof(match->allow) - used, "%s%s", used ? ", " : "",
+		 method);
 }
 
 /* The first route of `dialect` for this request. */
@@ -135,7 +134,7 @@ static bool has_prefix(const char *text, const char *prefix)
 	return strncmp(text, prefix, strlen(prefix)) == 0;
 }
 
-/* Both vendors have /sandboxes; Brimble's clients are known by the header of their key, or by a path that E2B has not. */
+/* Both vendors have /sandboxes; Brimble's clients are known by the header of their key, or by a path E2B has not. */
 static enum api_dialect dialect_of(const struct api_request *request)
 {
 	if (!has_prefix(request->path, "/sandboxes") && !has_prefix(request->path, "/v2/sandboxes"))
