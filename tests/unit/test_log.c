@@ -15,6 +15,7 @@
 #include "base/loop.h"
 
 static int saved_stderr, reader;
+static const char *const none = NULL;
 
 /* stderr becomes a pipe that the test reads. */
 static int capture(void **state)
@@ -101,10 +102,10 @@ static void the_daemon_has_its_own_name(void **state)
 	(void)state;
 	log_set_program("posternd");
 	log_info("ready");
-	log_event(LOG_LEVEL_INFO, "attached", "sandbox.id", "a", "absent", NULL, "policy.hash",
-		  "0f", NULL);
-	log_event(LOG_LEVEL_DEBUG, "below the level", "sandbox.id", "a", NULL);
-	log_event(LOG_LEVEL_INFO, "done", NULL);
+	log_event(LOG_LEVEL_INFO, "attached", "sandbox.id", "a", "absent", none, "policy.hash",
+		  "0f");
+	log_event(LOG_LEVEL_DEBUG, "below the level", "sandbox.id", "a");
+	log_event(LOG_LEVEL_INFO, "done");
 	assert_logged("posternd: ready\n"
 		      "posternd: attached: sandbox.id=a policy.hash=0f\n"
 		      "posternd: done\n");
@@ -139,8 +140,8 @@ static void as_json_each_line_is_an_object(void **state)
 	assert_logged_json("\"level\":\"error\",\"msg\":\"subject: 7\"}\n");
 	log_warning("100%%");
 	assert_logged_json("\"level\":\"warning\",\"msg\":\"100%\"}\n");
-	log_event(LOG_LEVEL_INFO, "attached", "sandbox.id", "a", "absent", NULL, "policy.hash",
-		  "0f", NULL);
+	log_event(LOG_LEVEL_INFO, "attached", "sandbox.id", "a", "absent", none, "policy.hash",
+		  "0f");
 	assert_logged_json(
 		"\"level\":\"info\",\"msg\":\"attached\",\"sandbox.id\":\"a\",\"policy.hash\":\"0f\"}\n");
 }
@@ -172,7 +173,7 @@ static void as_json_a_stranger_cannot_fake_anything(void **state)
 	log_error("a\n{\"level\":\"info\"}\033[2J\xc2\x9b\x32J\xff");
 	assert_logged_json(
 		"\"level\":\"error\",\"msg\":\"a\\n{\\\"level\\\":\\\"info\\\"}\\u001b[2J??2J?\"}\n");
-	log_event(LOG_LEVEL_ERROR, "m\r", "k\"", "v\", \"x\": \"\x7f", NULL);
+	log_event(LOG_LEVEL_ERROR, "m\r", "k\"", "v\", \"x\": \"\x7f");
 	assert_logged_json(
 		"\"level\":\"error\",\"msg\":\"m\\r\",\"k\\\"\":\"v\\\", \\\"x\\\": \\\"\\u007f\"}\n");
 }
@@ -185,11 +186,11 @@ static void long_attributes_are_cut_and_the_line_still_ends(void **state)
 	(void)state;
 	memset(text, 'x', sizeof(text) - 1);
 	text[sizeof(text) - 1] = '\0';
-	log_event(LOG_LEVEL_INFO, "m", "k", text, "l", text, NULL);
+	log_event(LOG_LEVEL_INFO, "m", "k", text, "l", text);
 	assert_true(read(reader, text, sizeof(text)) == 1023);
 	log_set_format(LOG_FORMAT_JSON);
 	memset(text, 'x', sizeof(text) - 1);
-	log_event(LOG_LEVEL_INFO, "m", "k", text, "l", "end", NULL);
+	log_event(LOG_LEVEL_INFO, "m", "k", text, "l", "end");
 	memset(expected + used, 'x', 1023);
 	strcpy(expected + used + 1023, "\",\"l\":\"end\"}\n");
 	assert_logged_json(expected);

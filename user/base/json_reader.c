@@ -115,7 +115,7 @@ int json_reader_word(const struct json_reader *rd, const struct json_node *node,
 		     const struct json_word *words, unsigned char *ret_value)
 {
 	char expected[128] = "";
-	const char *word = NULL;
+	const char *word = "";
 	size_t used = 0;
 	int r = json_reader_string(rd, node, &word);
 

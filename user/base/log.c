@@ -132,7 +132,7 @@ static size_t put_attribute(char *line, size_t used, const char *separator, cons
 	return strlen(line);
 }
 
-void log_event(enum log_level level, const char *msg, ...)
+void log_pairs(enum log_level level, const char *msg, ...)
 {
 	cleanup_buf struct buf json = {0};
 	const char *pair[2], *separator = ": ";

@@ -25,10 +25,11 @@ void log_set_program(const char *program);
 
 void log_line(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /*
- * With attributes: pairs of texts, of OpenTelemetry's names ("sandbox.id", id), ended by NULL. A pair whose value is NULL is
- * left out. As text: "postern: msg: sandbox.id=a policy.hash=0123".
+ * log_event(level, msg, "sandbox.id", id, ...): with attributes, pairs of texts, the names OpenTelemetry's. A pair whose
+ * value is NULL is left out. As text: "postern: msg: sandbox.id=a policy.hash=0123".
  */
-void log_event(enum log_level level, const char *msg, ...) __attribute__((sentinel));
+void log_pairs(enum log_level level, const char *msg, ...) __attribute__((sentinel));
+#define log_event(level, ...) log_pairs(level, __VA_ARGS__, (const char *)0)
 
 #define log_error(...)	 log_line(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warning(...) log_line(LOG_LEVEL_WARNING, __VA_ARGS__)

@@ -92,7 +92,7 @@ static int read_owner(const struct json_reader *rd, const struct json_node *node
 		return json_reader_refuse(
 			rd, node, "expected 1..%u bytes without control characters, found '%.80s'",
 			API_OWNER_MAX, text);
-	strcpy(reading->key.owner, text);
+	memcpy(reading->key.owner, text, strlen(text) + 1);
 	return 0;
 }
 

@@ -61,8 +61,8 @@ void store_abort(struct store *store, const struct stored *stored);
 int store_replace(struct store *store, const struct stored *stored, struct error *err);
 int store_remove(struct store *store, const char *id, struct error *err);
 
-/* For many: the document once, the ids once, fsynced, before the flips. After them nothing is to be done: a sandbox whose
- * kernel record has `generation` has this policy. */
+/* For many: the document once, the ids once, fsynced, before the flips. After them nothing is to be done: a sandbox
+ * whose kernel record has `generation` has this policy. */
 int store_prepare_many(struct store *store, uint64_t generation, const char *policy_hash,
 		       enum api_dialect dialect, const char *document, const char *const *ids,
 		       size_t n_ids, struct error *err);
@@ -71,9 +71,9 @@ void store_abort_many(struct store *store, uint64_t generation);
 /* No sandbox is under it any more: the files go. */
 void store_forget_many(struct store *store, uint64_t generation);
 
-/* Everything stored, once for each id: the file of the generation that `in_force` tells (0: not in the kernel, then the newest
- * committed one). A document of a change for many is filled in. Left-over .tmp files of other generations are removed, and
- * changes that nobody is under, when nothing was damaged. Foreign files are logged, and left alone.
+/* Everything stored, once for each id: the file of the generation that `in_force` tells (0: not in the kernel, then the
+ * newest committed one). A document of a change for many is filled in. Left-over .tmp files of other generations are
+ * removed, and changes that nobody is under, when nothing was damaged. Foreign files are logged, and left alone.
  * damaged: `err` says which file and why; `stored` has the id alone. */
 struct store_reader {
 	void *context;

@@ -402,7 +402,7 @@ int store_fill_in(const struct store *store, struct store_loaded_change *change,
 		stored->generation = change->generation;
 		stored->changed_ms = change->text.changed_ms;
 	}
-	strcpy(stored->policy_hash, change->policy_hash);
+	snprintf(stored->policy_hash, sizeof(stored->policy_hash), "%s", change->policy_hash);
 	stored->in_change = true;
 	change->used = true;
 	return 0;

@@ -41,8 +41,8 @@ bool store_is_id(const char *text);
 bool store_parse_number(const char *text, uint64_t *ret_number);
 
 /*
- * A file begins with its format and a sum over all that follows, so that a flipped byte inside a string is found as well:
- * {"version":1,"sum":"0123456789abcdef", ...}
+ * A file begins with its format and a sum over all that follows, so that a flipped byte inside a string is found as
+ * well: {"version":1,"sum":"0123456789abcdef", ...}
  */
 void store_begin(struct buf *text);
 /* Adds the sum; buf_status(), or -EFBIG. */

@@ -185,7 +185,7 @@ static int read_name(const struct json_reader *rd, const struct json_node *node,
 		return r;
 	if (strlen(text) >= field->size)
 		return json_reader_refuse(rd, node, "longer than %zu bytes", field->size - 1);
-	strcpy(name, text);
+	memcpy(name, text, strlen(text) + 1);
 	return 0;
 }
 
