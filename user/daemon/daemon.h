@@ -24,7 +24,7 @@ struct sandbox {
 	struct kern_attachment *at; /* NULL: gone, or damaged beyond what the kernel has */
 	bool gone, damaged;
 	char *advice;  /* gone, damaged: why, and what to do; NULL: none */
-	uint64_t lost; /* of its events, as far as it was told to streams */
+	struct pst_quota seen; /* as far as it was told to streams and is in the daemon's totals */
 	struct policy
 		*policy; /* parsed when it was asked for; NULL: not yet. Dropped at each change */
 };
@@ -60,8 +60,9 @@ struct daemon {
 	struct config config;
 	struct loop *loop;
 	struct kern_host *kern;
-	struct kern_ring *ring;
+	struct stream *stream; /* stream.c's */
 	struct store *store;
+	struct members_probe *probe; /* for looks at who is inside */
 	struct api_server *server;
 	struct api_backend backend;
 	struct host host;	  /* resolvers and addresses of this host */

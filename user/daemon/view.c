@@ -16,6 +16,7 @@ int daemon_holes_of(const struct daemon *daemon, const struct stored *stored,
 	cleanup_close int fd = -1;
 	struct members_look look = {.root_fd = daemon->root_fd,
 				    .cgroup_id = stored->cgroup_id,
+				    .probe = daemon->probe,
 				    .lsm = kern_host_has_lsm(daemon->kern),
 				    .unix_wanted =
 					    policy && policy->unix_sockets != POLICY_UNIX_ALLOW,

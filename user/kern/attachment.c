@@ -35,6 +35,7 @@ void kern_attachment_free(struct kern_attachment *attachment)
 		return;
 	kern_attachment_unstage(attachment);
 	kern_links_close(attachment->host, attachment->link_fd);
+	attachment->host->links_held -= attachment->links_kept;
 	free(attachment);
 }
 
@@ -103,6 +104,7 @@ int kern_attachment_new(struct kern_host *host, const struct kern_attach *attach
 		remove_pins(made);
 		return r;
 	}
+	made->links_kept = kern_links_keep(host, made->link_fd);
 	*ret_attachment = TAKE_PTR(made);
 	return 0;
 }
@@ -303,10 +305,17 @@ bool kern_attachment_is_alive(const struct kern_attachment *attachment)
 
 bool kern_attachment_is_linked(const struct kern_attachment *attachment)
 {
+	const struct kern_host *host = attachment->host;
+	cleanup_close int pinned = -1;
+	char path[PATH_MAX];
 	uint64_t cgroup = 0;
+	int fd = attachment->link_fd[0];
 
-	return attachment->link_fd[0] >= 0 && !kern_link_cgroup(attachment->link_fd[0], &cgroup) &&
-	       cgroup;
+	if (fd < 0) {
+		kern_link_path(host, attachment->name, host->object.hooks[0].name, path);
+		fd = pinned = bpf_obj_get(path);
+	}
+	return fd >= 0 && !kern_link_cgroup(fd, &cgroup) && cgroup;
 }
 
 /* ---- found again ---- */
@@ -403,6 +412,7 @@ int kern_attachment_adopt(struct kern_host *host, const char *name, uint64_t cgr
 	r = take_found(found, hash);
 	if (r < 0)
 		return error_set(err, r, "its record names what is another's: %s", strerror(-r));
+	found->links_kept = kern_links_keep(host, found->link_fd);
 	*ret_attachment = TAKE_PTR(found);
 	return 0;
 }

@@ -8,6 +8,7 @@
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <bpf/bpf.h>
@@ -21,6 +22,8 @@
 
 /* Besides the sandboxes: slots that are ready, or on their way back. A change for all sandboxes at once needs twice as many. */
 #define SPARE_SLOTS 1024u
+/* Descriptors for everything but links. */
+#define SPARE_FILES 8192u
 
 void kern_host_close(struct kern_host *host)
 {
@@ -187,6 +190,17 @@ static int prepare(struct kern_host *host, const struct kern_host_options *optio
 	return kern_host_pin(host, err);
 }
 
+/* The rest is for connections, files, and what is open for a moment. */
+static size_t links_max(void)
+{
+	struct rlimit limit = {.rlim_cur = 0};
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return 0;
+	return limit.rlim_cur > 2 * SPARE_FILES ? limit.rlim_cur - SPARE_FILES
+						: limit.rlim_cur / 2;
+}
+
 int kern_host_open(const struct kern_host_options *options, struct kern_host **ret_host,
 		   struct error *err)
 {
@@ -196,6 +210,7 @@ int kern_host_open(const struct kern_host_options *options, struct kern_host **r
 	if (!host)
 		return error_set(err, -ENOMEM, "out of memory");
 	kern_object_init(&host->object);
+	host->links_max = links_max();
 	host->root_fd = options->cgroup_root_fd;
 	host->dir = strdup(options->dir);
 	if (!host->dir)

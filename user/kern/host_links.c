@@ -175,3 +175,18 @@ void kern_links_close(const struct kern_host *host, int *fds)
 	for (int i = 0; i < host->object.n_hooks; i++)
 		kern_close_fd(&fds[i]);
 }
+
+size_t kern_links_keep(struct kern_host *host, int *fds)
+{
+	size_t all = (size_t)host->object.n_hooks;
+	size_t kept = 0;
+
+	if (host->links_held + all <= host->links_max)
+		kept = all;
+	else if (host->links_held + 1 <= host->links_max)
+		kept = 1;
+	for (size_t i = kept; i < all; i++)
+		kern_close_fd(&fds[i]);
+	host->links_held += kept;
+	return kept;
+}

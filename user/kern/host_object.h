@@ -46,6 +46,7 @@ struct kern_host {
 	int root_fd;
 	uint32_t slots;
 	uint64_t generation; /* the last one given */
+	size_t links_held, links_max; /* descriptors of links that stay open, and may */
 	bool fresh;	     /* its maps are new: no slot was ever used */
 	struct kern_policy *buckets[KERN_POLICY_BUCKETS];
 	struct kern_policy **by_slot;
@@ -56,8 +57,8 @@ struct kern_host {
 struct kern_attachment {
 	struct kern_host *host;
 	char name[KERN_ID_MAX + 1];
-	int link_fd
-		[KERN_MAX_HOOKS]; /* as object.hooks; held open: pins may be removed behind our back */
+	int link_fd[KERN_MAX_HOOKS]; /* as object.hooks; -1: only pinned */
+	size_t links_kept;	     /* of host->links_held */
 	struct pst_sandbox
 		record; /* in force; generation 0: none yet. What is fixed is filled in anyway */
 	struct kern_policy *policy;
@@ -84,6 +85,11 @@ int kern_links_complete(struct kern_host *host, const char *name, int cgroup_fd,
 			struct error *err);
 void kern_links_detach(const struct kern_host *host, int *fds);
 void kern_links_close(const struct kern_host *host, int *fds);
+/*
+ * Which links stay open, so that they live on when somebody removes their pins: all, as long as there are descriptors
+ * for it; then egress alone, which holds the policy; then none. Returns how many.
+ */
+size_t kern_links_keep(struct kern_host *host, int *fds);
 
 /* host_pins.c */
 /* Maps that are pinned, or found by the programs that use them; -1: not there. */
