@@ -340,6 +340,9 @@ static void refuses_creations_with_the_vendors_sentences(void **state)
 		CREATE("{\"network\":{\"egressProxy\":{\"address\":\"a:1\"},\"rules\":{}}}", 403,
 		       NO_PROXY),
 		CREATE("{\"network\":{\"rules\":{\"a.com\":[]}}}", 400, NO_RULES),
+		/* what they say is not looked at */
+		CREATE("{\"network\":{\"egressProxy\":{\"address\":\"\"}}}", 403, NO_PROXY),
+		CREATE("{\"network\":{\"rules\":{\"\":1}}}", 400, NO_RULES),
 	};
 	struct world *w = *state;
 

@@ -7,9 +7,8 @@
 
 #define ERROR(code, text) "{\"code\":" #code ",\"message\":\"" text "\"}"
 #define NOT_HERE	  ERROR(404, "there is no sandbox 'box'")
-#define SECRETS                                                                                                             \
-	"{\"denyOut\":[\"0.0.0.0/0\"],\"egressProxy\":{\"address\":\"p:1\",\"username\":\"u\",\"password\":\"pw-SECRET\"}," \
-	"\"rules\":{\"a.com\":[{\"transform\":{\"headers\":{\"X-Key\":\"hv-SECRET\"}}}]}}"
+#define SECRETS                                                                                    \
+	"{\"denyOut\":[\"0.0.0.0/0\"],\"egressProxy\":{\"address\":\"p:1\",\"username\":\"u\",\"password\":\"pw-SECRET\"},\"rules\":{\"a.com\":[{\"transform\":{\"headers\":{\"X-Key\":\"hv-SECRET\"}}}]}}"
 
 static int setup(void **state)
 {
