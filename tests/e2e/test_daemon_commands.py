@@ -12,6 +12,7 @@ import select
 import signal
 import struct
 import subprocess
+import sys
 import termios
 import threading
 from http.server import BaseHTTPRequestHandler
@@ -42,6 +43,11 @@ class Daemon(ThreadingMixIn, UnixStreamServer):
         super().__init__(path, Handler)
         self.thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02})
         self.thread.start()
+
+    def handle_error(self, request, client_address):
+        # `watch` leaves when it is told to.
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
     def close(self):
         self.go_away.set()
@@ -130,8 +136,15 @@ def test_a_weak_attachment_is_refused_with_its_holes(daemon):
                                                        "holes": ["earlier-sockets: pid 7 has one", "caps: \x1b[2J"]})
     done = postern(daemon, "attach", "agent", "--cgroup", "/c/agent")
     assert done.returncode == 1 and done.stdout == ""
-    assert done.stderr == ("postern: attach: it would be weak\n  hole: earlier-sockets: pid 7 has one\n  hole: caps: ?[2J\n"
+    assert done.stderr == ("postern: attach: refused, as there are ways around the policy\n  hole: earlier-sockets: pid 7 has one\n  hole: caps: ?[2J\n"
                            "Add --allow-weak to attach with these holes open.\n")
+
+
+def test_attach_tells_a_bad_place_from_a_bad_policy(daemon, policy):
+    for message, code in (("no cgroup '/c/agent'", 1), ("tests[0]: 1.1.1.1: expected allow, found deny (default-deny)", 3)):
+        daemon.replies[("POST", "/v1/sandboxes")] = (400, {"code": 400, "message": message})
+        done = postern(daemon, "attach", "agent", "--cgroup", "/c/agent", "--policy", policy)
+        assert done.returncode == code and done.stderr == f"postern: attach: {message}\n", done
 
 
 @pytest.mark.parametrize("status,code", [(400, 3), (404, 4), (409, 1), (500, 1), (501, 6), (507, 1)])

@@ -107,7 +107,7 @@ static int run(const struct apply *apply)
 		.method = "PUT",
 		.path = path.data,
 		.body = &document,
-		.has_document = true,
+		.on_invalid = CLI_INVALID_POLICY,
 	};
 	exit = remote_call(&request, &reply);
 	if (exit != CLI_OK)

@@ -155,7 +155,7 @@ static int run(const struct attach *attach)
 		.method = "POST",
 		.path = "/v1/sandboxes",
 		.body = &body,
-		.has_document = attach->policy != NULL,
+		.on_invalid = CLI_FAILURE,
 	};
 	int exit = CLI_OK;
 

@@ -75,38 +75,52 @@ int remote_parse(int argc, char **argv, const struct remote_words *words,
 	return n == words->n ? 0 : error_set(err, -EINVAL, "expected %s", words->expected);
 }
 
-/* Holes of a refusal, when the daemon lists them. */
-static void tell_holes(const struct json *json)
+/* The refusal of a weak attachment, known by the list of its holes. False: it is none. */
+static bool tell_weak(const struct remote_request *request, const struct json *json)
 {
 	const struct json_node *holes = answer_member(json, json->nodes, "holes");
 	cleanup_buf struct buf out = {0};
 
-	if (!holes)
-		return;
+	if (!holes || holes->type != JSON_LIST)
+		return false;
+	/* Without one listed, the message itself says what they are. */
+	log_error("%s: refused, as there are ways around the policy%s%s", request->command,
+		  holes->count ? "" : ": ",
+		  holes->count ? "" : answer_text(json, json->nodes, "message"));
 	sandbox_text_holes(json, holes, "  hole: ", &out);
 	buf_puts(&out, "Add --allow-weak to attach with these holes open.\n");
 	if (buf_status(&out) == 0)
 		fputs(out.data, stderr);
+	return true;
 }
 
 static const char *advice_for(unsigned status, const char *message)
 {
 	switch (status) {
-	case 401:
 	case 403:
-		return "; ask as root, or as a member of the socket's group";
+		return strstr(message, "inside a sandbox") ? ": ask from outside" : "";
 	case 404:
 		return strstr(message, "list") ? "" : "; 'postern list' shows which there are";
 	}
 	return "";
 }
 
-static int exit_for(const struct remote_request *request, unsigned status)
+/* The policy itself was read here before it was sent: what a host finds wrong with it are its tests. */
+static int exit_for_invalid(const struct remote_request *request, const char *message)
+{
+	bool of_tests = request->body && strncmp(message, "tests[", strlen("tests[")) == 0;
+
+	if (of_tests)
+		return CLI_INVALID_POLICY;
+	return request->on_invalid ? request->on_invalid : CLI_USAGE;
+}
+
+static int exit_for(const struct remote_request *request, unsigned status, const char *message)
 {
 	switch (status) {
 	case 400:
 	case 413:
-		return request->has_document ? CLI_INVALID_POLICY : CLI_USAGE;
+		return exit_for_invalid(request, message);
 	case 404:
 		return CLI_NO_SANDBOX;
 	case 501:
@@ -115,24 +129,30 @@ static int exit_for(const struct remote_request *request, unsigned status)
 	return CLI_FAILURE;
 }
 
-int remote_refused(const struct remote_request *request, unsigned status, const struct buf *body)
+static void tell_refusal(const struct remote_request *request, unsigned status, const char *message)
 {
-	struct error err = {0};
-	struct json json = {0};
-	const char *message = "";
-
-	/* Whatever stands in the way (a proxy on the socket) may answer with something else. */
-	if (body->size && answer_parse(body->data, body->size, &json, &err) == 0)
-		message = answer_text(&json, json.nodes, "message");
 	if (*message)
 		log_error("%s: %s%s", request->command, message, advice_for(status, message));
 	else
 		log_error("%s: posternd refused with HTTP status %u and no reason",
 			  request->command, status);
-	if (json.nodes)
-		tell_holes(&json);
+}
+
+int remote_refused(const struct remote_request *request, unsigned status, const struct buf *body)
+{
+	struct error err = {0};
+	struct json json = {0};
+	const char *message = "";
+	int exit;
+
+	/* Whatever stands in the way (a proxy on the socket) may answer with something else. */
+	if (body->size && answer_parse(body->data, body->size, &json, &err) == 0)
+		message = answer_text(&json, json.nodes, "message");
+	if (!json.nodes || !tell_weak(request, &json))
+		tell_refusal(request, status, message);
+	exit = exit_for(request, status, message);
 	json_done(&json);
-	return exit_for(request, status);
+	return exit;
 }
 
 int remote_failed(const char *command, int code, const struct error *err)

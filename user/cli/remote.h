@@ -52,7 +52,7 @@ struct remote_request {
 	const char *method;
 	const char *path;	/* encoded */
 	const struct buf *body; /* NULL: none */
-	bool has_document; /* it carries a policy: what is wrong with the request is wrong with that */
+	int on_invalid; /* exit code when the daemon finds the request invalid; 0: CLI_USAGE */
 };
 /* CLI_OK with the body of a success ("{}" for an empty one). Else the failure has been told, and its exit code is returned. */
 int remote_call(const struct remote_request *request, struct buf *ret_body);
