@@ -222,7 +222,7 @@ static uint64_t clock_ns(clockid_t clock)
 {
 	struct timespec now = {0};
 
-	/* Both clocks exist on every kernel that this runs on. */
+	/* These clocks exist on every kernel that this runs on. */
 	(void)clock_gettime(clock, &now);
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
@@ -230,6 +230,11 @@ static uint64_t clock_ns(clockid_t clock)
 uint64_t loop_boot_ns(void)
 {
 	return clock_ns(CLOCK_BOOTTIME);
+}
+
+uint64_t loop_monotonic_ns(void)
+{
+	return clock_ns(CLOCK_MONOTONIC);
 }
 
 uint64_t loop_wall_ns(void)

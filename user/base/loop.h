@@ -37,6 +37,8 @@ void loop_stop(struct loop *loop);
 
 /* CLOCK_BOOTTIME in ns: what BPF stamps; it goes on while the host is suspended. */
 uint64_t loop_boot_ns(void);
+/* CLOCK_MONOTONIC in ns: what BPF stamps where an exact clock would cost too much; it stands while suspended. */
+uint64_t loop_monotonic_ns(void);
 /* CLOCK_REALTIME in ns since 1970: for people. */
 uint64_t loop_wall_ns(void);
 
