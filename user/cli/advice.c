@@ -1,180 +1,21 @@
 /* SPDX-License-Identifier: MIT */
-/* A denial -> what to know and what to type next, in the words of `postern explain`. */
-#include <stdio.h>
-#include <string.h>
-
+/* A denial -> what to know and what to type next, as rows of a report have it. */
 #include "cli/advice.h"
-#include "table/explain_fix.h"
-
-static struct addr address_of(const struct pst_event *event)
-{
-	struct addr a;
-
-	memcpy(a.bytes, event->addr, sizeof(a.bytes));
-	return a;
-}
-
-static struct pst_query query_of(const struct pst_event *event)
-{
-	struct pst_query query = {.port = event->port, .protocol = event->protocol};
-
-	memcpy(query.addr, event->addr, sizeof(query.addr));
-	return query;
-}
-
-static struct policy_dest dest_of_address(const struct pst_event *event)
-{
-	bool ping = event->protocol == PST_ICMP; /* which no entry can allow alone */
-	struct policy_dest dest = {
-		.kind = POLICY_DEST_CIDR,
-		.any_port = ping,
-		.protocols = ping ? PST_ANY_PROTO : event->protocol,
-		.first = event->port,
-		.last = event->port,
-	};
-
-	dest.cidr.addr = address_of(event);
-	dest.cidr.family = addr_is_ipv4(&dest.cidr.addr) ? CIDR_IPV4 : CIDR_IPV6;
-	dest.cidr.len = dest.cidr.family == CIDR_IPV4 ? 32 : 128;
-	return dest;
-}
-
-/* Who asks for a name wants to go there: to its usual ports, as long as nothing else is known. */
-static struct policy_dest dest_of_name(const struct pst_event *event, const char *name)
-{
-	bool question = record_is_question(event);
-	bool web = event->protocol == PST_TCP && (event->port == 80 || event->port == 443);
-	struct policy_dest dest = {
-		.kind = POLICY_DEST_NAME,
-		.web_ports = question || web,
-		.protocols = question ? PST_TCP : event->protocol,
-		.first = event->port,
-		.last = event->port,
-	};
-
-	snprintf(dest.domain.name, sizeof(dest.domain.name), "%s", name);
-	return dest;
-}
-
-static const struct policy_rule *find_nearest(const struct policy *policy,
-					      const struct pst_event *event, const char *name)
-{
-	struct pst_query query = query_of(event);
-
-	return *name ? explain_nearest_pattern(policy, name) : explain_nearest(policy, &query);
-}
-
-static void advise_nearest(const struct policy *policy, const struct policy_rule *nearest,
-			   const struct pst_event *event, const char *name,
-			   struct record_advice *advice)
-{
-	struct addr a = address_of(event);
-
-	if (!nearest)
-		return;
-	policy_rule_label(policy, (unsigned)(nearest - policy->rules) + 1, advice->nearest,
-			  sizeof(advice->nearest));
-	explain_nearest_text(nearest, &a, name, advice->note, sizeof(advice->note));
-}
-
-/* The same edit as `explain` proposes. */
-static void advise_fix(const struct explain_input *in, const struct pst_event *event,
-		       const char *name, struct record_advice *advice)
-{
-	bool by_name = *name && event->protocol != PST_ICMP;
-	struct policy_dest dest = by_name ? dest_of_name(event, name) : dest_of_address(event);
-	struct pst_query query = query_of(event);
-	struct explain_report report = {0};
-
-	report.decision.reason = event->reason;
-	report.decision.rule = event->rule;
-	explain_fix(in, &query, &dest, &report);
-	snprintf(advice->fix, sizeof(advice->fix), "%s", report.fix);
-}
-
-static void advise_gate(const struct policy *policy, const struct pst_event *event,
-			const char *name, struct record_advice *advice)
-{
-	const struct policy_rule *nearest = find_nearest(policy, event, name);
-
-	if (!*name)
-		snprintf(advice->note, sizeof(advice->note),
-			 "or it is no plain question for one name");
-	else if (nearest && domain_matches(&nearest->dest.domain, name))
-		snprintf(advice->note, sizeof(advice->note),
-			 "a rule allows the name, but this kind of question does not pass");
-	else
-		advise_nearest(policy, nearest, event, name, advice);
-}
-
-/* The lower bound is what a lease has had at least; who is beyond the upper one has passed that. */
-static void note_expired(const struct policy *policy, const struct pst_event *event, char *note)
-{
-	uint32_t min_s = policy->dns_min_ttl_s, max_s = policy->dns_max_ttl_s;
-
-	snprintf(note, RECORD_NOTE_MAX,
-		 "your program keeps DNS answers longer than %u s (this one is %u s old)",
-		 event->age_s >= max_s ? max_s : min_s, event->age_s);
-}
-
-static void note_always_denied(const struct explain_input *in, const struct pst_event *event,
-			       char *note)
-{
-	struct addr a = address_of(event), denied = a;
-	char text[CIDR_TEXT_MAX];
-
-	explain_find_always_denied(in, &a, &denied);
-	addr_print(&denied, text);
-	if (event->port == 53)
-		snprintf(note, RECORD_NOTE_MAX,
-			 "if it is your resolver, trust it with --resolver %s", text);
-	else
-		snprintf(note, RECORD_NOTE_MAX, "the operator lifts it with --allow-private %s",
-			 text);
-}
-
-static void note_resolver(const struct pst_event *event, char *note)
-{
-	struct addr a = address_of(event);
-	char text[CIDR_TEXT_MAX];
-
-	snprintf(note, RECORD_NOTE_MAX, "trust it with --resolver %s", addr_print(&a, text));
-}
-
-/* The commonest surprise of a policy without names. */
-static void note_closed_dns(const struct explain_input *in, const struct pst_event *event,
-			    char *note)
-{
-	struct addr a = address_of(event);
-
-	if (event->port == 53 && explain_is_trusted(in, &a))
-		snprintf(note, RECORD_NOTE_MAX, "DNS is closed while no rule allows a name");
-}
+#include "table/advice.h"
 
 void advise(const struct explain_input *in, const struct pst_event *event, const char *name,
 	    struct record_advice *ret_advice)
 {
-	switch (event->reason) {
-	case PST_REASON_NAME_GATE:
-		advise_gate(in->policy, event, name, ret_advice);
-		break;
-	case PST_REASON_LEASE_EXPIRED:
-		note_expired(in->policy, event, ret_advice->note);
-		break;
-	case PST_REASON_DEFAULT_DENY:
-		advise_nearest(in->policy, find_nearest(in->policy, event, name), event, name,
-			       ret_advice);
-		note_closed_dns(in, event, ret_advice->note);
-		break;
-	case PST_REASON_ALWAYS_DENIED:
-		note_always_denied(in, event, ret_advice->note);
-		break;
-	case PST_REASON_UNTRUSTED_RESOLVER:
-		note_resolver(event, ret_advice->note);
-		break;
-	case PST_REASON_DNS_TCP:
-		snprintf(ret_advice->note, sizeof(ret_advice->note), "ask over UDP");
-		break;
-	}
-	advise_fix(in, event, name, ret_advice);
+	const struct advice_about about = {
+		.event = event, .name = name, .is_question = record_is_question(event)};
+	const struct advice advice = {
+		.nearest = ret_advice->nearest,
+		.nearest_size = sizeof(ret_advice->nearest),
+		.fix = ret_advice->fix,
+		.fix_size = sizeof(ret_advice->fix),
+		.note = ret_advice->note,
+		.note_size = sizeof(ret_advice->note),
+	};
+
+	advice_give(in, &about, &advice);
 }
