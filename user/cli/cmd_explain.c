@@ -12,9 +12,9 @@
 #include "cli/host.h"
 #include "cli/remote.h"
 #include "cli/verdict_text.h"
-#include "events/record.h"
+#include "events/explained.h"
 #include "events/words.h"
-#include "table/explain_fix.h"
+#include "table/explain_answer.h"
 
 static const char help[] =
 	"Usage: postern explain [-o json] (--policy FILE | SANDBOX) DEST\n"
@@ -46,74 +46,26 @@ struct explain_options {
 	struct remote_options remote;
 };
 
-/* The verdict with the numbers that it was asked for. */
-struct answer {
-	const struct policy_dest *dest;
-	struct explain_report report;
-	char address[CIDR_TEXT_MAX];
-	char rule[RECORD_LABEL_MAX];
-	char nearest[RECORD_LABEL_MAX];
-	const char *lack; /* what the nearest rule lacks: "does not cover subdomains" */
-	unsigned port;
-	const char *protocol;
-};
-
-static unsigned rule_number(const struct policy *policy, const struct policy_rule *rule)
-{
-	return rule ? (unsigned)(rule - policy->rules) + 1 : 0;
-}
-
-static const char *protocol_of(const struct policy_dest *dest)
-{
-	if (dest->any_port || dest->web_ports || (dest->protocols & PST_TCP))
-		return words_protocol(PST_TCP);
-	return words_protocol(dest->protocols);
-}
-
-static void fill_answer(struct answer *answer, const struct policy *policy,
-			const struct policy_dest *dest)
-{
-	answer->dest = dest;
-	answer->port = dest->any_port || dest->web_ports ? 443 : dest->first;
-	answer->protocol = protocol_of(dest);
-	answer->address[0] = '\0';
-	if (dest->kind == POLICY_DEST_CIDR)
-		addr_print(&dest->cidr.addr, answer->address);
-	policy_rule_label(policy, rule_number(policy, answer->report.rule), answer->rule,
-			  sizeof(answer->rule));
-	policy_rule_label(policy, rule_number(policy, answer->report.nearest), answer->nearest,
-			  sizeof(answer->nearest));
-	if (answer->report.nearest)
-		answer->lack =
-			explain_lack(answer->report.nearest, &dest->cidr.addr, answer->report.name);
-}
-
-static void print_field(struct buf *out, const char *name, const char *value)
-{
-	buf_printf(out, ",\"%s\":", name);
-	if (value[0])
-		buf_json_string(out, value);
-	else
-		buf_puts(out, "null");
-}
-
-static void print_json(const struct answer *a, struct buf *out)
+static void print_json(const struct explain_answer *a, struct buf *out)
 {
 	const struct pst_decision *d = &a->report.decision;
+	const struct explained explained = {
+		.verdict = d->verdict,
+		.step = d->step,
+		.reason = d->reason,
+		.rule = a->rule,
+		.name = a->report.name,
+		.address = a->address,
+		.port = a->port,
+		.protocol = a->protocol,
+		.nearest = a->nearest,
+		.fix = a->report.fix,
+	};
 
-	buf_printf(out, "{\"verdict\":\"%s\",\"step\":%u,\"reason\":\"%s\"",
-		   words_verdict(d->verdict), d->step, words_reason(d->reason));
-	print_field(out, "rule", a->rule);
-	print_field(out, "name", a->report.name);
-	print_field(out, "address", a->address);
-	buf_printf(out, ",\"port\":%u", a->port);
-	print_field(out, "protocol", a->protocol);
-	print_field(out, "nearest", a->nearest);
-	print_field(out, "fix", a->report.fix);
-	buf_puts(out, "}\n");
+	explained_json(&explained, out);
 }
 
-static void print_text(const struct answer *a, struct buf *out)
+static void print_text(const struct explain_answer *a, struct buf *out)
 {
 	const struct pst_decision *d = &a->report.decision;
 	const struct verdict verdict = {
@@ -122,7 +74,7 @@ static void print_text(const struct answer *a, struct buf *out)
 		.rule = a->rule,
 		.name = a->report.name,
 		.address = a->address,
-		.protocol = a->protocol,
+		.protocol = words_protocol(a->protocol),
 		.nearest = a->nearest,
 		.lack = a->lack ? a->lack : "",
 		.fix = a->report.fix,
@@ -133,7 +85,7 @@ static void print_text(const struct answer *a, struct buf *out)
 	verdict_explain(&verdict, out);
 }
 
-static int answer_print(const struct answer *answer, bool json)
+static int answer_print(const struct explain_answer *answer, bool json)
 {
 	cleanup_buf struct buf out = {0};
 
@@ -155,7 +107,7 @@ static int explain(const struct explain_options *options)
 	struct error err = {0};
 	struct policy_dest dest;
 	struct explain_input in;
-	struct answer answer;
+	struct explain_answer answer;
 
 	if (policy_dest_parse(options->operands[0], true, &dest, &err) < 0)
 		return cli_usage_error("explain", &err);
@@ -168,9 +120,8 @@ static int explain(const struct explain_options *options)
 		return CLI_FAILURE;
 	}
 	in = host_explain_input(&host, policy);
-	if (explain_dest(&in, &dest, &answer.report, &err) < 0)
+	if (explain_answer(&in, &dest, &answer, &err) < 0)
 		return cli_usage_error("explain", &err);
-	fill_answer(&answer, policy, &dest);
 	return answer_print(&answer, options->remote.json);
 }
 
