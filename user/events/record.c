@@ -93,7 +93,10 @@ void record_json(const struct pst_event *event, uint64_t count, const struct rec
 		words->advise(words->context, event, name, &advice);
 	memcpy(a.bytes, event->addr, sizeof(a.bytes));
 	add_time(out, event->time_ns + words->wall_minus_boot_ns);
-	buf_printf(out, ",\"sandbox\":%" PRIu64, (uint64_t)event->sandbox);
+	if (words->sandbox)
+		add_string(out, "sandbox", words->sandbox);
+	else
+		buf_printf(out, ",\"sandbox\":%" PRIu64, (uint64_t)event->sandbox);
 	add_string(out, "verdict", words_verdict(event->verdict));
 	buf_printf(out, ",\"step\":%u", event->step);
 	add_string(out, "reason", words_reason(event->reason));

@@ -32,6 +32,7 @@ struct record_words {
 	record_advise_fn advise; /* NULL: nobody knows */
 	const void *context;
 	uint64_t wall_minus_boot_ns; /* turns boot time stamps into wall clock time */
+	const char *sandbox;	     /* what people call it; NULL: its number */
 };
 
 /* One line of JSON with its newline: time, sandbox, verdict, step, reason, rule, name, address, port, protocol,
