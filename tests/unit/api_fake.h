@@ -195,18 +195,16 @@ static inline void fake_change(void *context, const struct api_caller *caller, c
 
 static inline void fake_change_many(void *context, const struct api_caller *caller,
 				    const char *const *ids, size_t count,
-				    const struct api_change *change, char *failed,
-				    struct api_result *result)
+				    const struct api_change *change, struct api_result *result)
 {
 	const struct api_caller everybody = {.role = API_ROLE_OPERATOR};
 	struct fake *fake = context;
 
 	(void)caller; /* like the daemon: the routes must have looked */
-	failed[0] = '\0';
 	for (size_t i = 0; i < count; i++) {
 		if (fake_find_sandbox(fake, NULL, ids[i]))
 			continue;
-		snprintf(failed, API_ID_MAX + 1, "%s", ids[i]);
+		snprintf(result->failed, sizeof(result->failed), "%s", ids[i]);
 		result->status = API_NOT_FOUND;
 		return;
 	}
@@ -214,7 +212,7 @@ static inline void fake_change_many(void *context, const struct api_caller *call
 		api_result_done(result);
 		fake_change(context, &everybody, ids[i], change, result);
 		if (result->status != API_OK)
-			snprintf(failed, API_ID_MAX + 1, "%s", ids[i]);
+			snprintf(result->failed, sizeof(result->failed), "%s", ids[i]);
 	}
 }
 

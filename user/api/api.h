@@ -68,12 +68,13 @@ void api_texts_done(struct api_texts *texts);
 /* What a change did. api_result_done() frees. All zero: API_OK without anything to tell. */
 struct api_result {
 	enum api_status status;
-	struct error err;	   /* when status is not API_OK */
-	enum api_state state;	   /* of the sandbox, for API_CONFLICT */
-	uint64_t generation;	   /* in force now; 0: none was made */
-	char policy_hash[65];	   /* of the compiled tables, hex; "": none */
-	struct api_texts warnings; /* entries without effect */
-	bool changed;		   /* the attachment or the policy is another one than before */
+	struct error err;	     /* when status is not API_OK */
+	enum api_state state;	     /* of the sandbox, for API_CONFLICT */
+	char failed[API_ID_MAX + 1]; /* of a change for many: whom err is about; "": nobody alone */
+	uint64_t generation;	     /* in force now; 0: none was made */
+	char policy_hash[65];	     /* of the compiled tables, hex; "": none */
+	struct api_texts warnings;   /* entries without effect */
+	bool changed;		     /* the attachment or the policy is another one than before */
 	/* Dry run only: lines such as "allowOut[2] 10.0.0.0/8: removed". */
 	struct api_texts rules, flows, names;
 };
@@ -183,9 +184,9 @@ struct api_backend {
 		       const struct api_create *create, char *ret_id, struct api_result *result);
 	void (*change)(void *context, const struct api_caller *caller, const char *id,
 		       const struct api_change *change, struct api_result *result);
-	/* All or none: validated for all first. `failed` (API_ID_MAX + 1 bytes): the id that result->err is about, "" */
+	/* All or none: validated for all first. result->failed: the id that result->err is about. */
 	void (*change_many)(void *context, const struct api_caller *caller, const char *const *ids,
-			    size_t count, const struct api_change *change, char *failed,
+			    size_t count, const struct api_change *change,
 			    struct api_result *result);
 	void (*pause)(void *context, const struct api_caller *caller, const char *id,
 		      struct api_result *result);

@@ -303,8 +303,10 @@ static bool take_ids(struct call *call, const struct json *json, struct many *ma
 	return take_each_id(call, json, list, many);
 }
 
-static void refuse_many(struct call *call, struct api_result *result, const char *failed)
+static void refuse_many(struct call *call, struct api_result *result)
 {
+	const char *failed = result->failed;
+
 	if (failed[0] && result->status != API_NOT_FOUND)
 		error_prepend(&result->err, 0, "sandbox '%s': ", failed);
 	native_refuse(call, result, failed[0] ? failed : NULL);
@@ -323,12 +325,11 @@ static bool are_there(struct call *call, const struct many *many)
 static void change_many(struct call *call, const struct many *many, const struct api_change *change)
 {
 	cleanup(api_result_done) struct api_result result = {0};
-	char failed[API_ID_MAX + 1] = "";
 
 	call->backend->change_many(call->backend->context, &call->request->caller, many->ids,
-				   many->count, change, failed, &result);
+				   many->count, change, &result);
 	if (result.status != API_OK)
-		refuse_many(call, &result, failed);
+		refuse_many(call, &result);
 	else
 		reply_change(call, &result, change->dry_run, many->count);
 }

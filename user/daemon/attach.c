@@ -304,12 +304,14 @@ static enum api_status refuse_weak(struct making *making, const struct policy *p
 		return API_FAILED;
 	if (!count)
 		return API_OK;
-	result->err.text[0] = '\0';
+	(void)error_set(&result->err, -EPERM, "%zu ways around the policy are open", count);
 	for (size_t i = 0; i < count; i++) {
-		size_t used = strlen(result->err.text);
+		struct error line;
 
-		(void)snprintf(result->err.text + used, sizeof(result->err.text) - used, "%s%s: %s",
-			       used ? "; " : "", members_hole_name(found[i].hole), found[i].text);
+		(void)error_set(&line, 0, "%s: %s", members_hole_name(found[i].hole),
+				found[i].text);
+		if (api_texts_add(&result->warnings, line.text) < 0)
+			return API_FAILED;
 	}
 	return API_WEAK;
 }

@@ -84,11 +84,10 @@ static void on_change(void *context, const struct api_caller *caller, const char
 }
 
 static void on_change_many(void *context, const struct api_caller *caller, const char *const *ids,
-			   size_t count, const struct api_change *change, char *failed,
-			   struct api_result *result)
+			   size_t count, const struct api_change *change, struct api_result *result)
 {
 	(void)caller; /* operators only */
-	daemon_change_many(context, ids, count, change, failed, result);
+	daemon_change_many(context, ids, count, change, result);
 }
 
 static void pause_or_resume(struct daemon *daemon, const struct api_caller *caller, const char *id,

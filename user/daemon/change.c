@@ -121,7 +121,8 @@ static int make_stored(const struct changing *changing, uint64_t generation,
 	ret_stored->document = document;
 	ret_stored->document_dialect = changing->dialect;
 	ret_stored->generation = generation;
-	ret_stored->changed_ms = daemon_now_ms();
+	ret_stored->changed_ms =
+		changing->sandbox->stored.generation ? daemon_now_ms() : ret_stored->created_ms;
 	ret_stored->in_change = false;
 	memcpy(ret_stored->policy_hash, changing->compiled->hash_text,
 	       sizeof(ret_stored->policy_hash));
@@ -370,7 +371,7 @@ static void end_all_denied(struct daemon *daemon, struct sandbox *const *sandbox
 }
 
 void daemon_change_many(struct daemon *daemon, const char *const *ids, size_t count,
-			const struct api_change *change, char *failed, struct api_result *result)
+			const struct api_change *change, struct api_result *result)
 {
 	cleanup(compiled_done) struct compiled compiled = {0};
 	cleanup_free struct sandbox **sandboxes =
@@ -384,12 +385,11 @@ void daemon_change_many(struct daemon *daemon, const char *const *ids, size_t co
 	enum api_status status = API_FAILED;
 	int r;
 
-	failed[0] = '\0';
 	if (sandboxes)
 		status = daemon_compile(daemon, change->dialect, change->document,
 					change->document_size, &compiled, &err);
 	if (status == API_OK)
-		status = find_all(&many, ids, failed, &err);
+		status = find_all(&many, ids, result->failed, &err);
 	if (status != API_OK) {
 		daemon_fail(result, status, &err);
 		return;

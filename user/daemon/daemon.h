@@ -23,7 +23,7 @@ struct sandbox {
 	struct stored stored;
 	struct kern_attachment *at; /* NULL: gone, or damaged beyond what the kernel has */
 	bool gone, damaged;
-	char *advice;  /* gone, damaged: why, and what to do; NULL: none */
+	char *advice;	       /* gone, damaged: why, and what to do; NULL: none */
 	struct pst_quota seen; /* as far as it was told to streams and is in the daemon's totals */
 	struct policy
 		*policy; /* parsed when it was asked for; NULL: not yet. Dropped at each change */
@@ -123,7 +123,7 @@ struct changing {
 void daemon_change(struct daemon *daemon, const struct changing *changing,
 		   struct api_result *result);
 void daemon_change_many(struct daemon *daemon, const char *const *ids, size_t count,
-			const struct api_change *change, char *failed, struct api_result *result);
+			const struct api_change *change, struct api_result *result);
 void daemon_dry_run(struct daemon *daemon, const struct changing *changing,
 		    struct api_result *result);
 /* The always-denied set or the resolvers are others: everything is judged again. */
