@@ -45,6 +45,7 @@ static int set_defaults(struct config *config)
 		.max_leases = PST_MAX_LEASES,
 		.max_connections = 2048,
 		.max_streams = 64,
+		.max_labelled = 1000,
 		.max_body = 9u * 1024 * 1024,
 	};
 	return config->socket && config->state_dir && config->bpffs_dir && config->sandbox_dir &&
@@ -249,6 +250,7 @@ static const struct limit limits[] = {
 	{"leases", 1, PST_MAX_LEASES, offsetof(struct config, max_leases)},
 	{"connections", 1, 65536, offsetof(struct config, max_connections)},
 	{"streams", 1, 65536, offsetof(struct config, max_streams)},
+	{"metrics", 0, JSON_MAX_ENTRIES, offsetof(struct config, max_labelled)},
 	{"body", 1024, MAX_BODY, 0},
 };
 #define N_LIMITS (sizeof(limits) / sizeof(limits[0]))

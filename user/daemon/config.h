@@ -28,6 +28,7 @@ struct config {
 	uint32_t max_leases;	  /* limits.leases, 2,048 */
 	uint32_t max_connections; /* limits.connections, 2,048 */
 	uint32_t max_streams;	  /* limits.streams, 64 */
+	uint32_t max_labelled;	  /* limits.metrics: sandboxes with series of their own, 1,000 */
 	uint64_t max_body;	  /* limits.body, 9 MiB */
 	bool log_text;
 };

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+/* What the ring's reader has counted. */
+#ifndef DAEMON_STREAM_H
+#define DAEMON_STREAM_H
+
+#include "daemon/daemon.h"
+
+struct stream_counts {
+	uint64_t events;  /* read from the ring */
+	uint64_t unknown; /* of sandboxes that have been removed */
+	struct pst_quota
+		totals; /* since the start, of sandboxes that are gone, too; lost, *_refused, replies */
+};
+
+/* What a sandbox lost and was refused; what is new of it is told to streams, and added to the totals. -errno. */
+int stream_take_quota(struct daemon *daemon, struct sandbox *sandbox, struct pst_quota *ret_quota);
+void stream_counts(const struct daemon *daemon, struct stream_counts *ret_counts);
+
+#endif
