@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: MIT */
+/* What a sandbox does now: what it has learned, which rules it uses, who it talks to. Reads only. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "daemon/learned.h"
+#include "daemon/state.h"
+#include "events/words.h"
+#include "kern/cgroup.h"
+#include "table/explain_answer.h"
+#include "table/explain_fix.h"
+
+#define NS_PER_S  1000000000u
+#define NS_PER_MS 1000000u
+
+/* ---- leases ---- */
+
+/* What is asked for one name looks at every rule: of a policy with 100,000, a few hundred names have a label. */
+#define LABEL_RULES 20000000u
+
+struct lease_walk {
+	const struct policy *policy; /* NULL: not known */
+	api_lease_fn fn;
+	void *context;
+	size_t rules_left;
+};
+
+static const struct policy_rule *rule_of_name(const struct policy *policy, const char *name)
+{
+	const struct policy_rule *rule = explain_nearest_pattern(policy, name);
+
+	return rule && domain_matches(&rule->dest.domain, name) ? rule : NULL;
+}
+
+/* The kernel has judged the name (0: no rule), or the policy is asked here. */
+static void label_name(struct lease_walk *walk, const struct kern_lease *row, char *text,
+		       size_t size)
+{
+	const struct policy_rule *rule = NULL;
+	size_t cost;
+
+	text[0] = '\0';
+	if (!walk->policy || !row->name[0] || (row->is_judged && !row->ports))
+		return;
+	cost = walk->policy->n_rules + 1;
+	if (cost > walk->rules_left) {
+		(void)strncat(text, "?", size - 1);
+		return;
+	}
+	walk->rules_left -= cost;
+	rule = rule_of_name(walk->policy, row->name);
+	if (rule)
+		(void)policy_rule_label(walk->policy, (unsigned)(rule - walk->policy->rules) + 1,
+					text, size);
+}
+
+static int tell_lease(struct lease_walk *walk, const struct kern_lease *row)
+{
+	char address[CIDR_TEXT_MAX], label[EXPLAIN_LABEL_MAX];
+	struct api_lease lease = {.name = row->name,
+				  .address = address,
+				  .rule = label,
+				  .age_s = row->age_ns / NS_PER_S,
+				  .left_s = (row->left_ns + NS_PER_S - 1) / NS_PER_S};
+	struct addr a;
+
+	memcpy(a.bytes, row->addr, sizeof(a.bytes));
+	(void)addr_print(&a, address);
+	label_name(walk, row, label, sizeof(label));
+	return walk->fn(walk->context, &lease);
+}
+
+enum api_status daemon_leases(struct daemon *daemon, struct sandbox *sandbox, api_lease_fn fn,
+			      void *context, struct error *err)
+{
+	cleanup(learned_done) struct learned learned = {0};
+	struct lease_walk walk = {.fn = fn, .context = context, .rules_left = LABEL_RULES};
+	struct error unknown = {0};
+	int r = learned_read(sandbox, &learned);
+
+	(void)daemon;
+	if (r < 0) {
+		(void)error_set(err, r, "its leases cannot be read: %s", strerror(-r));
+		return API_FAILED;
+	}
+	walk.policy = sandbox_policy(sandbox, &unknown);
+	for (size_t i = 0; i < learned.n_rows; i++) {
+		if (tell_lease(&walk, &learned.rows[i]) < 0)
+			return API_FAILED;
+	}
+	return API_OK;
+}
+
+/* ---- rules ---- */
+
+static uint64_t wall_ms_of(uint64_t monotonic_ns, uint64_t wall_minus_monotonic_ns)
+{
+	return monotonic_ns ? (monotonic_ns + wall_minus_monotonic_ns) / NS_PER_MS : 0;
+}
+
+static int tell_rules(const struct policy *policy, const struct pst_rule_hits *hits, uint32_t count,
+		      api_rule_fn fn, void *context)
+{
+	uint64_t offset_ns = loop_wall_ns() - loop_monotonic_ns();
+	char label[EXPLAIN_LABEL_MAX];
+	int r = 0;
+
+	for (uint32_t i = 0; r >= 0 && i < count; i++) {
+		struct api_rule rule = {.rule = i ? label : "default",
+					.number = i,
+					.connections = hits[i].connections,
+					.packets = hits[i].packets,
+					.bytes = hits[i].bytes,
+					.last_ms = wall_ms_of(hits[i].last_ns, offset_ns)};
+
+		label[0] = '\0';
+		if (i && policy && i <= policy->n_rules)
+			(void)policy_rule_label(policy, i, label, sizeof(label));
+		r = fn(context, &rule);
+	}
+	return r;
+}
+
+enum api_status daemon_rules(struct daemon *daemon, struct sandbox *sandbox, api_rule_fn fn,
+			     void *context, struct error *err)
+{
+	uint32_t count = kern_attachment_record(sandbox->at)->rules;
+	cleanup_free struct pst_rule_hits *hits = calloc(count ? count : 1, sizeof(*hits));
+	struct error unknown = {0};
+	int r = hits ? 0 : -ENOMEM;
+
+	(void)daemon;
+	if (!r && count)
+		r = kern_attachment_hits(sandbox->at, hits, count);
+	if (r < 0) {
+		(void)error_set(err, r, "its counters cannot be read: %s", strerror(-r));
+		return API_FAILED;
+	}
+	r = tell_rules(sandbox_policy(sandbox, &unknown), hits, count, fn, context);
+	return r < 0 ? API_FAILED : API_OK;
+}
+
+/* ---- connections ---- */
+
+int state_each_netns(const struct daemon *daemon, const struct sandbox *sandbox, state_netns_fn fn,
+		     void *context, struct error *err)
+{
+	cleanup_close int cgroup = -1;
+	struct members_netns_list list = {0};
+	int r = cgroup_open_id(daemon->root_fd, sandbox->stored.cgroup_id, &cgroup);
+
+	if (r < 0)
+		return 0; /* it is gone, and everybody with it */
+	r = members_netns(cgroup, &list, err);
+	for (size_t i = 0; r >= 0 && i < list.count; i++)
+		r = fn(context, list.items[i].fd, err);
+	members_netns_done(&list);
+	return r < 0 ? r : 0;
+}
+
+/* More is cut off: a list of that length is for programs, which ask again for what they look for. */
+#define MAX_FLOWS 10000
+
+struct flow_walk {
+	const struct sandbox *sandbox;
+	const struct learned *learned;
+	api_flow_fn fn;
+	void *context;
+	uint64_t now_ns; /* monotonic, as peers are stamped */
+	size_t left;
+};
+
+static const char *print_address(const uint8_t bytes[16], char text[CIDR_TEXT_MAX])
+{
+	struct addr a;
+
+	memcpy(a.bytes, bytes, sizeof(a.bytes));
+	return addr_print(&a, text);
+}
+
+static int tell_flow(struct flow_walk *walk, const struct api_flow *flow)
+{
+	if (!walk->left)
+		return 0;
+	walk->left--;
+	return walk->fn(walk->context, flow);
+}
+
+static int tell_socket(void *context, const struct pst_socket *socket)
+{
+	struct flow_walk *walk = context;
+	char local[CIDR_TEXT_MAX], remote[CIDR_TEXT_MAX];
+	const struct api_flow flow = {.protocol = words_protocol(PST_TCP),
+				      .local = print_address(socket->local, local),
+				      .remote = print_address(socket->remote, remote),
+				      .local_port = socket->local_port,
+				      .remote_port = socket->remote_port,
+				      .direction = "",
+				      .name = learned_name(walk->learned, socket->remote)};
+
+	return tell_flow(walk, &flow);
+}
+
+static int tell_netns(void *context, int netns_fd, struct error *err)
+{
+	struct flow_walk *walk = context;
+
+	return kern_attachment_sockets(walk->sandbox->at, false, netns_fd, tell_socket, walk, err);
+}
+
+static uint64_t idle_ns(uint64_t now_ns, const struct pst_peer *peer)
+{
+	return now_ns > peer->last_ns ? now_ns - peer->last_ns : 0;
+}
+
+bool state_peer_is_live(const struct pst_peer *peer, uint64_t now_ns)
+{
+	uint64_t limit = peer->replied ? PST_UDP_IDLE_REPLIED_NS : PST_UDP_IDLE_NS;
+
+	return idle_ns(now_ns, peer) <= limit;
+}
+
+static int tell_peer(void *context, const struct pst_peer_key *key, const struct pst_peer *peer)
+{
+	struct flow_walk *walk = context;
+	char remote[CIDR_TEXT_MAX];
+	const struct api_flow flow = {.protocol = words_protocol(key->protocol),
+				      .local = "",
+				      .remote = print_address(key->addr, remote),
+				      .local_port = key->local_port,
+				      .remote_port = key->port,
+				      .direction = peer->kind == PST_FLOW_IN ? "in" : "out",
+				      .name = peer->name ? learned_name(walk->learned, key->addr)
+							 : "",
+				      .idle_s = idle_ns(walk->now_ns, peer) / NS_PER_S};
+
+	return state_peer_is_live(peer, walk->now_ns) ? tell_flow(walk, &flow) : 0;
+}
+
+enum api_status daemon_flows(struct daemon *daemon, struct sandbox *sandbox, api_flow_fn fn,
+			     void *context, struct error *err)
+{
+	cleanup(learned_done) struct learned learned = {0};
+	struct flow_walk walk = {.sandbox = sandbox,
+				 .learned = &learned,
+				 .fn = fn,
+				 .context = context,
+				 .now_ns = loop_monotonic_ns(),
+				 .left = MAX_FLOWS};
+	int r = learned_read(sandbox, &learned);
+
+	if (!r)
+		r = state_each_netns(daemon, sandbox, tell_netns, &walk, err);
+	if (!r)
+		r = kern_attachment_peers(sandbox->at, tell_peer, &walk);
+	if (r < 0 && !err->text[0])
+		(void)error_set(err, r, "its connections cannot be read: %s", strerror(-r));
+	return r < 0 ? API_FAILED : API_OK;
+}
