@@ -23,10 +23,13 @@
 #define RULES_EACH 64u
 #define RULES_ALL  20000u
 
+#define POOLS 8
+
 struct scrape {
 	struct daemon *daemon;
 	struct metrics metrics;
 	struct metrics_count states[API_DAMAGED + 1];
+	struct metrics_count pools[POOLS];
 	struct metrics_sandbox *sandboxes;
 	struct metrics_rule *rules;
 	size_t n_rules; /* of RULES_ALL, allocated once: sandboxes point into it */
@@ -105,6 +108,17 @@ static void read_daemon(const struct daemon *daemon, struct metrics *m)
 	read_server(daemon, m);
 }
 
+static void read_pools(struct scrape *scrape)
+{
+	struct kern_usage usage[POOLS];
+	size_t count = kern_host_usage(scrape->daemon->kern, usage, POOLS);
+
+	for (size_t i = 0; i < count; i++)
+		scrape->pools[i] = (struct metrics_count){usage[i].name, usage[i].used};
+	scrape->metrics.pools = scrape->pools;
+	scrape->metrics.n_pools = count;
+}
+
 /* Those that were used: of the first rules, as many as the scrape has reads left for. */
 static void read_rules(struct scrape *scrape, const struct sandbox *sandbox,
 		       struct metrics_sandbox *row)
@@ -178,6 +192,7 @@ int daemon_metrics(struct daemon *daemon, struct buf *text)
 	if (r < 0)
 		return r;
 	read_daemon(daemon, m);
+	read_pools(&scrape);
 	for (struct sandbox *s = daemon->registry.first; s; s = s->next)
 		read_sandbox(&scrape, s);
 	r = kern_host_counters(daemon->kern, m->denials);

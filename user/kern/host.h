@@ -51,6 +51,12 @@ bool kern_host_has_unix(const struct kern_host *host);
 bool kern_host_has_lsm(const struct kern_host *host);
 int kern_host_event_ring(const struct kern_host *host);
 int kern_host_counters(const struct kern_host *host, uint64_t *counts);
+/* Slots of maps in use, by what they are for: at most `max`. */
+struct kern_usage {
+	const char *name; /* "policy"; static */
+	size_t used;
+};
+size_t kern_host_usage(const struct kern_host *host, struct kern_usage *usage, size_t max);
 /* Ids of the maps that all share, by name; at most `max`. */
 struct kern_map_id {
 	const char *name; /* static */

@@ -150,6 +150,19 @@ int kern_attachment_quota(const struct kern_attachment *attachment, struct pst_q
 				   &attachment->record.state_slot, ret_quota);
 }
 
+size_t kern_host_usage(const struct kern_host *host, struct kern_usage *usage, size_t max)
+{
+	static const char *const names[] = {[KERN_POOL_POLICY] = "policy",
+					    [KERN_POOL_STATE] = "state",
+					    [KERN_POOL_HITS] = "hits",
+					    [KERN_POOL_NAMES] = "names"};
+	size_t n = 0;
+
+	for (; n < KERN_POOLS && n < max; n++)
+		usage[n] = (struct kern_usage){names[n], kern_pool_used(host->pools, n)};
+	return n;
+}
+
 size_t kern_attachment_maps(const struct kern_attachment *attachment, struct kern_map_id *ids,
 			    size_t max)
 {
