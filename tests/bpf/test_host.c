@@ -111,7 +111,7 @@ static void stage(struct host *host, struct one *one, uint8_t verdict, uint8_t s
 	struct kern_policy *policy = load(host, verdict, salt, 3);
 	struct error err = {{0}};
 
-	check(kern_attachment_stage(one->at, policy, kern_host_next_generation(host->kern), 0,
+	check(kern_attachment_stage(one->at, policy, kern_host_next_generation(host->kern),
 				    &err));
 	kern_policy_put(policy);
 }
@@ -267,7 +267,7 @@ static void slots_come_back(void **state)
 
 		memcpy(hash + 4, &i, sizeof(i));
 		check(kern_policy_load(host.kern, &table, hash, &policy, &err));
-		check(kern_attachment_stage(one.at, policy, kern_host_next_generation(host.kern), 0,
+		check(kern_attachment_stage(one.at, policy, kern_host_next_generation(host.kern),
 					    &err));
 		kern_policy_put(policy);
 		check(kern_attachment_flip(one.at, &err));
@@ -294,7 +294,7 @@ static void a_policy_larger_than_a_ready_slot_fits(void **state)
 	struct pst_rule_hits hits[1001];
 	struct error err = {{0}};
 
-	check(kern_attachment_stage(one.at, policy, kern_host_next_generation(host.kern), 0, &err));
+	check(kern_attachment_stage(one.at, policy, kern_host_next_generation(host.kern), &err));
 	kern_policy_put(policy);
 	check(kern_attachment_flip(one.at, &err));
 	assert_int_equal(kern_attachment_hits(one.at, hits, 1001), 0);

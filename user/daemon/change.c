@@ -80,20 +80,6 @@ static void end_denied(struct daemon *daemon, struct sandbox *sandbox)
 			sandbox->stored.id, err.text);
 }
 
-/* Where the replies of resolvers arrive: where its first member is. Nobody is in it: as it was. */
-static uint64_t netns_of(const struct daemon *daemon, const struct sandbox *sandbox)
-{
-	cleanup_close int cgroup = open_cgroup(daemon, sandbox);
-	struct members_netns_list list = {0};
-	struct error err = {0};
-	uint64_t cookie = 0;
-
-	if (cgroup >= 0 && members_netns(cgroup, &list, &err) >= 0 && list.count)
-		cookie = list.items[0].cookie;
-	members_netns_done(&list);
-	return cookie;
-}
-
 /* ---- one ---- */
 
 static void report(const struct compiled *compiled, uint64_t generation, struct api_result *result)
@@ -151,8 +137,7 @@ static int stage(struct daemon *daemon, const struct changing *changing, uint64_
 
 	if (r < 0)
 		return r;
-	r = kern_attachment_stage(changing->sandbox->at, policy, generation,
-				  netns_of(daemon, changing->sandbox), err);
+	r = kern_attachment_stage(changing->sandbox->at, policy, generation, err);
 	kern_policy_put(policy);
 	return r;
 }
@@ -263,7 +248,7 @@ static int stage_all(struct many *many, struct error *err)
 			break;
 		}
 		r = kern_attachment_stage(many->sandboxes[many->staged]->at, policy,
-					  many->generation, 0, err);
+					  many->generation, err);
 		many->staged += !r;
 	}
 	if (policy)

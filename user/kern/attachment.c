@@ -190,7 +190,7 @@ static void take_fields(struct pst_sandbox *next, const struct pst_sandbox *fiel
 }
 
 int kern_attachment_stage(struct kern_attachment *attachment, struct kern_policy *policy,
-			  uint64_t generation, uint64_t netns_cookie, struct error *err)
+			  uint64_t generation, struct error *err)
 {
 	struct kern_host *host = attachment->host;
 	struct pst_sandbox next = attachment->record;
@@ -201,8 +201,6 @@ int kern_attachment_stage(struct kern_attachment *attachment, struct kern_policy
 	next.generation = next.change = generation;
 	next.keep_since = kern_keep_since(policy->keep, next.keep_since, generation);
 	next.policy_slot = policy->slot;
-	if (netns_cookie)
-		next.netns_cookie = netns_cookie;
 	next.hits_slot = 0;
 	r = take_hits(host, &next);
 	if (!r && !next.state_slot)

@@ -111,9 +111,9 @@ int kern_host_peek(const struct kern_host *host, const char *name, uint64_t cgro
 /* Every attachment that will be is adopted: what no record names is free again. To be called before anything is attached. */
 int kern_host_adopted(struct kern_host *host);
 
-/* Takes what the flip needs. Replaces an earlier stage. netns_cookie 0: as it is. */
+/* Takes what the flip needs. Replaces an earlier stage. */
 int kern_attachment_stage(struct kern_attachment *attachment, struct kern_policy *policy,
-			  uint64_t generation, uint64_t netns_cookie, struct error *err);
+			  uint64_t generation, struct error *err);
 /* Slots for `count` stages at once: one grace period for all. */
 int kern_host_reserve(struct kern_host *host, size_t count, bool with_names, struct error *err);
 /* Puts what was staged in force: one write. After a failure the old policy stands, and the stage is undone. */
