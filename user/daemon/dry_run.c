@@ -341,7 +341,7 @@ static int add_tcp(struct judging *judging, const struct changing *changing, str
 	if (r < 0)
 		return r;
 	r = kern_attachment_stage(changing->sandbox->at, policy,
-				  kern_host_next_generation(daemon->kern), 0, err);
+				  kern_host_next_generation(daemon->kern), err);
 	kern_policy_put(policy);
 	if (r < 0)
 		return r;
