@@ -103,6 +103,7 @@ $(foreach v,obj asan/obj,$(patsubst %.c,$(B)/$(v)/%.o,$(call room,kern) $(wildca
 	| $(B)/postern.skel.h $(B)/members.skel.h
 # -MMD leaves system headers out, and so the skeletons: who includes one is made again with it.
 $(B)/obj/user/kern/load.o $(B)/asan/obj/user/kern/load.o: $(B)/postern.skel.h
+$(B)/obj/user/kern/lsm.o $(B)/asan/obj/user/kern/lsm.o: $(B)/lsm.skel.h
 $(B)/obj/user/kern/members_sockets.o $(B)/asan/obj/user/kern/members_sockets.o: $(B)/members.skel.h
 $(call obj,$(wildcard tests/agree/kernel.c)): $(B)/agree.skel.h
 $(call obj,$(wildcard tests/agree/*.c)): | $(B)/agree.skel.h

@@ -111,10 +111,9 @@ static __always_inline struct sock *pst_kernel_sock(const void *sk)
 	return pst_kernel_pointer(sk);
 }
 
-/* The id of a socket's ancestor cgroup at that depth; 0 when it is not that deep or cannot be read. */
-static __always_inline __u64 pst_sock_ancestor(const void *sk, __u32 level)
+/* The id of a cgroup's ancestor at that depth; 0 when it is not that deep or cannot be read. */
+static __always_inline __u64 pst_cgroup_ancestor(struct cgroup *cgroup, __u32 level)
 {
-	struct cgroup *cgroup = BPF_CORE_READ(pst_kernel_sock(sk), sk_cgrp_data.cgroup);
 	struct cgroup *ancestor = 0;
 
 	if (!cgroup || BPF_CORE_READ(cgroup, level) < (int)level || level > PST_MAX_CGROUP_LEVEL)
@@ -124,6 +123,11 @@ static __always_inline __u64 pst_sock_ancestor(const void *sk, __u32 level)
 			      (void *)cgroup + bpf_core_field_offset(cgroup->ancestors) +
 				      level * sizeof(ancestor));
 	return ancestor ? BPF_CORE_READ(ancestor, kn, id) : 0;
+}
+
+static __always_inline __u64 pst_sock_ancestor(const void *sk, __u32 level)
+{
+	return pst_cgroup_ancestor(BPF_CORE_READ(pst_kernel_sock(sk), sk_cgrp_data.cgroup), level);
 }
 
 /* The cookie of the network namespace a socket lives in; 0 when it cannot be read. (bpf_get_netns_cookie() is

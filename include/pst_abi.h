@@ -402,6 +402,14 @@ struct pst_event {
 	struct pst_name_key name;
 };
 
+/* pst_members: attached cgroup -> what the LSM programs, which run for no cgroup, have to know. */
+struct pst_member {
+	__u64 sandbox; /* under key 0: the thread that asks whether it is judged (a trial), or 0 */
+	__u32 state_slot; /* in pst_quotas */
+	__u32 pad;
+	__u8 levels[PST_LSM_LEVELS]; /* under key 0: where such cgroups are, 0: no more */
+};
+
 /* What the socket walk writes: a TCP socket whose flow the policy in force denies; as SOCK_DESTROY wants it. */
 struct pst_socket {
 	__u64 cookie;
@@ -448,6 +456,7 @@ PST_ASSERT("pst_name_key is 260 bytes", sizeof(struct pst_name_key) == 260);
 PST_ASSERT("pst_question is 576 bytes", sizeof(struct pst_question) == 576);
 PST_ASSERT("pst_learned is 280 bytes", sizeof(struct pst_learned) == 280);
 PST_ASSERT("pst_lease is 144 bytes", sizeof(struct pst_lease) == 144);
+PST_ASSERT("pst_member is 24 bytes", sizeof(struct pst_member) == 24);
 PST_ASSERT("pst_socket is 48 bytes", sizeof(struct pst_socket) == 48);
 
 #endif

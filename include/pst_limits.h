@@ -65,4 +65,8 @@
 /* Levels of a cgroup path that BPF can look at (the kernel's ancestor helpers take any; we bound ours). */
 #define PST_MAX_CGROUP_LEVEL 32
 
+/* LSM: levels of the cgroup tree at which there are sandboxes, and sandboxes (and the entry that lists the levels). */
+#define PST_LSM_LEVELS	8
+#define PST_MAX_MEMBERS 16384
+
 #endif

@@ -35,6 +35,7 @@
 	X(23, SOCKET_OPTION, "socket-option", "the option forges the state of a connection")       \
 	X(24, DNS_BUSY, "dns-busy", "too many DNS questions wait for an answer")                   \
 	X(25, UNIX_SOCKET, "unix-socket", "the policy keeps the host's unix sockets away")         \
+	X(26, FOREIGN_SOCKET, "foreign-socket", "the socket was made outside of the sandbox")      \
 	X(32, ALLOW_RULE, "allow-rule", "an allow rule covers the destination")                    \
 	X(33, ALLOW_DEFAULT, "allow-default", "the policy allows what no rule denies")             \
 	X(34, INBOUND, "inbound", "the connection was opened by an admitted peer")                 \
