@@ -12,6 +12,7 @@
 
 /* Peers read at once; a table has PST_MAX_FLOWS at the most. */
 #define PEERS_BATCH 512
+#define HITS_BATCH  512
 
 static int end_at_level(const struct kern_host *host, const struct pst_sandbox **records,
 			size_t count, int netns_fd, struct error *err)
@@ -123,6 +124,24 @@ int kern_attachment_leases(const struct kern_attachment *attachment, kern_lease_
 	return kern_leases_walk(&inners, attachment->record.generation, fn, context);
 }
 
+/* One call for many of them: a policy may have 100,000 rules, a host 10,000 policies. */
+static int read_hits(int fd, struct pst_rule_hits *hits, __u32 count)
+{
+	LIBBPF_OPTS(bpf_map_batch_opts, options);
+	__u32 keys[HITS_BATCH], place = 0, at = 0;
+
+	while (at < count) {
+		__u32 part = count - at < HITS_BATCH ? count - at : HITS_BATCH;
+		int r = bpf_map_lookup_batch(fd, at ? &place : NULL, &place, keys, hits + at, &part,
+					     &options);
+
+		at += part;
+		if (r < 0 && !(r == -ENOENT && at == count)) /* with the last of them */
+			return r;
+	}
+	return 0;
+}
+
 int kern_attachment_hits(const struct kern_attachment *attachment, struct pst_rule_hits *hits,
 			 size_t count)
 {
@@ -133,9 +152,7 @@ int kern_attachment_hits(const struct kern_attachment *attachment, struct pst_ru
 		return -EINVAL;
 	r = kern_inner_open(&attachment->host->object, KERN_MAP_RULES, attachment->record.hits_slot,
 			    &fd);
-	for (__u32 rule = 0; !r && rule < count; rule++)
-		r = bpf_map_lookup_elem(fd, &rule, &hits[rule]);
-	return r;
+	return r ? r : read_hits(fd, hits, (__u32)count);
 }
 
 int kern_attachment_quota(const struct kern_attachment *attachment, struct pst_quota *ret_quota)
