@@ -84,6 +84,18 @@ static void denial_is_one_line_with_every_field(void **state)
 		"{\"time\":\"2026-11-21T23:00:05.006Z\",\"sandbox\":12,\"verdict\":\"deny\",\"step\":11,\"reason\":\"default-deny\",\"rule\":null,\"name\":null,\"address\":\"1.2.3.4\",\"port\":443,\"protocol\":\"tcp\",\"nearest\":null,\"fix\":null,\"hook\":\"connect\",\"pid\":4321,\"comm\":\"curl\",\"count\":2}\n");
 }
 
+static void sandbox_is_called_as_people_call_it(void **state)
+{
+	const struct record_words named = {.sandbox = "agent-\"1\""};
+	struct pst_event event = event_to(1, 2, 3, 4, 443);
+	cleanup_buf struct buf out = {0};
+
+	(void)state;
+	record_json(&event, 1, &named, &out);
+	assert_int_equal(buf_status(&out), 0);
+	assert_non_null(strstr(out.data, ",\"sandbox\":\"agent-\\\"1\\\"\",\"verdict\":"));
+}
+
 static void rule_is_named_and_ipv6_printed(void **state)
 {
 	struct pst_event event = event_to(0, 0, 0, 1, 53);
@@ -397,6 +409,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(denial_is_one_line_with_every_field),
+		cmocka_unit_test(sandbox_is_called_as_people_call_it),
 		cmocka_unit_test(rule_is_named_and_ipv6_printed),
 		cmocka_unit_test(name_and_advice_have_their_fields),
 		cmocka_unit_test(expired_lease_has_its_age),
