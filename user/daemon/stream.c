@@ -178,6 +178,7 @@ static void print_comm(const struct pst_event *event, char text[17])
 	text[n] = '\0';
 }
 
+/* The first of them stands for all; event.count says how many they are. */
 static void log_fold(const struct fold *fold)
 {
 	char count[24], port[8], pid[12], comm[17], name[DOMAIN_MAX + 1], address[CIDR_TEXT_MAX];
@@ -191,13 +192,13 @@ static void log_fold(const struct fold *fold)
 	(void)snprintf(pid, sizeof(pid), "%u", event->pid);
 	print_comm(event, comm);
 	(void)record_name(event, name);
-	log_event(LOG_LEVEL_INFO, fold->count == 1 ? "denied" : "denied, the first of several",
+	log_event(LOG_LEVEL_INFO, event->verdict == PST_VERDICT_DENY ? "denied" : "would be denied",
 		  "sandbox.id", fold->id, "event.count", count, "verdict",
 		  words_verdict(event->verdict), "reason", words_reason(event->reason),
 		  "destination.name", name[0] ? name : NULL, "destination.address",
 		  has_address ? addr_print(&a, address) : NULL, "destination.port",
 		  has_address && event->port ? port : NULL, "process.pid", event->pid ? pid : NULL,
-		  "process.command", comm[0] ? comm : NULL, NULL);
+		  "process.command", comm[0] ? comm : NULL, (char *)NULL);
 }
 
 static void log_folds(struct stream *stream)
