@@ -91,6 +91,12 @@ static void report(const struct compiled *compiled, uint64_t generation, struct 
 		(void)api_texts_add(&result->warnings, compiled->policy->warnings[i].text);
 }
 
+/* The hash is that of the tables: other words for the same policy are no change. */
+static bool is_other(const struct sandbox *sandbox, const struct compiled *compiled)
+{
+	return strcmp(sandbox->stored.policy_hash, compiled->hash_text) != 0;
+}
+
 /* What is stored of the sandbox under the new policy. */
 static int make_stored(const struct changing *changing, uint64_t generation,
 		       struct stored *ret_stored)
@@ -164,6 +170,12 @@ static int put_in_force(struct daemon *daemon, struct sandbox *sandbox, struct s
 	return 0;
 }
 
+static void count_change(struct daemon *daemon, uint64_t start_ns)
+{
+	daemon->counts.changes++;
+	daemon->counts.change_ns_sum += loop_boot_ns() - start_ns;
+}
+
 static enum api_status status_of(int r)
 {
 	if (r == -EINVAL)
@@ -178,6 +190,7 @@ void daemon_change(struct daemon *daemon, const struct changing *changing,
 	struct sandbox *sandbox = changing->sandbox;
 	uint64_t generation = kern_host_next_generation(daemon->kern);
 	uint64_t start_ns = loop_boot_ns();
+	bool changed = is_other(sandbox, changing->compiled);
 	struct error err = {0};
 	int r = make_stored(changing, generation, &stored);
 
@@ -193,9 +206,8 @@ void daemon_change(struct daemon *daemon, const struct changing *changing,
 		return;
 	}
 	end_denied(daemon, sandbox);
-	daemon->counts.changes++;
-	daemon->counts.change_ns_sum += loop_boot_ns() - start_ns;
-	result->changed = true;
+	count_change(daemon, start_ns);
+	result->changed = changed;
 	report(changing->compiled, generation, result);
 }
 
@@ -296,12 +308,17 @@ static int flip_all(struct many *many, struct error *err)
 static int change_all(struct many *many, const char *const *ids, struct error *err)
 {
 	struct daemon *daemon = many->daemon;
+	const struct store_many stored = {
+		.generation = many->generation,
+		.policy = {.hash = many->compiled->hash_text,
+			   .dialect = many->change->dialect,
+			   .document = many->change->document},
+		.ids = ids,
+		.n_ids = many->count};
 	int r = stage_all(many, err);
 
 	if (!r)
-		r = store_prepare_many(daemon->store, many->generation, many->compiled->hash_text,
-				       many->change->dialect, many->change->document, ids,
-				       many->count, err);
+		r = store_prepare_many(daemon->store, &stored, err);
 	if (!r)
 		r = flip_all(many, err);
 	if (r < 0) {
@@ -368,6 +385,8 @@ void daemon_change_many(struct daemon *daemon, const char *const *ids, size_t co
 			    .change = change};
 	struct error err = {0};
 	enum api_status status = API_FAILED;
+	bool changed = false;
+	uint64_t start_ns = loop_boot_ns();
 	int r;
 
 	if (sandboxes)
@@ -379,6 +398,8 @@ void daemon_change_many(struct daemon *daemon, const char *const *ids, size_t co
 		daemon_fail(result, status, &err);
 		return;
 	}
+	for (size_t i = 0; i < count; i++)
+		changed |= is_other(sandboxes[i], &compiled);
 	many.generation = kern_host_next_generation(daemon->kern);
 	r = change_all(&many, ids, &err);
 	if (r < 0) {
@@ -387,8 +408,8 @@ void daemon_change_many(struct daemon *daemon, const char *const *ids, size_t co
 		return;
 	}
 	end_all_denied(daemon, sandboxes, count);
-	daemon->counts.changes++;
-	result->changed = true;
+	count_change(daemon, start_ns);
+	result->changed = changed;
 	report(&compiled, many.generation, result);
 }
 
