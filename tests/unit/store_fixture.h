@@ -135,10 +135,22 @@ static inline void prepare(const char *id, uint64_t generation, const char *docu
 		fail_msg("%s", err.text);
 }
 
+static inline struct store_many many_of(uint64_t generation, const char *document,
+					const char *const *ids, size_t n)
+{
+	return (struct store_many){
+		.generation = generation,
+		.policy = {.hash = HASH, .dialect = API_NATIVE, .document = document},
+		.ids = ids,
+		.n_ids = n};
+}
+
 static inline void put_many(uint64_t generation, const char *document, const char *const *ids,
 			    size_t n)
 {
-	if (store_prepare_many(store, generation, HASH, API_NATIVE, document, ids, n, &err) < 0)
+	const struct store_many many = many_of(generation, document, ids, n);
+
+	if (store_prepare_many(store, &many, &err) < 0)
 		fail_msg("%s", err.text);
 }
 

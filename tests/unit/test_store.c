@@ -208,12 +208,12 @@ static void a_name_that_is_no_id_becomes_no_file(void **state)
 		assert_int_equal(store_commit(store, &stored, &err), -EINVAL);
 		assert_int_equal(store_replace(store, &stored, &err), -EINVAL);
 		assert_int_equal(store_remove(store, names[i], &err), -EINVAL);
-		assert_int_equal(
-			store_prepare_many(store, 1, HASH, API_NATIVE, "x", &names[i], 1, &err),
-			-EINVAL);
-		assert_int_equal(
-			store_prepare_many(store, 1, "../x", API_NATIVE, "x", NULL, 0, &err),
-			-EINVAL);
+		struct store_many many = many_of(1, "x", &names[i], 1);
+
+		assert_int_equal(store_prepare_many(store, &many, &err), -EINVAL);
+		many = many_of(1, "x", NULL, 0);
+		many.policy.hash = "../x";
+		assert_int_equal(store_prepare_many(store, &many, &err), -EINVAL);
 		store_abort(store, &stored);
 	}
 	assert_int_equal(count_files("sandboxes") + count_files("changes"), 0);
@@ -369,6 +369,7 @@ static void a_full_disk_leaves_the_old_file(void **state)
 	struct rlimit before, none;
 	struct stored stored = sample("a", 1, "old");
 	static const char *const ids[] = {"a"};
+	struct store_many many;
 	void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
 
 	(void)state;
@@ -381,8 +382,8 @@ static void a_full_disk_leaves_the_old_file(void **state)
 	assert_int_equal(store_replace(store, &stored, &err), -EFBIG);
 	stored.generation = 2;
 	assert_int_equal(store_prepare(store, &stored, &err), -EFBIG);
-	assert_int_equal(store_prepare_many(store, 3, HASH, API_NATIVE, "many", ids, 1, NULL),
-			 -EFBIG);
+	many = many_of(3, "many", ids, 1);
+	assert_int_equal(store_prepare_many(store, &many, NULL), -EFBIG);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
 	signal(SIGXFSZ, handler);
 	assert_non_null(strstr(err.text, "/sandboxes/a.2.tmp: File too large"));

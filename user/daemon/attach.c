@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "daemon/attach.h"
+#include "daemon/stream.h"
 #include "kern/cgroup.h"
 #include "kern/netns.h"
 
@@ -300,7 +301,7 @@ static enum api_status refuse_weak(struct making *making, const struct policy *p
 
 	if (making->create->dialect != API_NATIVE || making->create->allow_weak)
 		return API_OK;
-	if (daemon_holes_of(making->daemon, &like.stored, policy, found, &count, &result->err) < 0)
+	if (daemon_holes_of(making->daemon, &like, policy, found, &count, &result->err) < 0)
 		return API_FAILED;
 	if (!count)
 		return API_OK;
@@ -422,6 +423,7 @@ void daemon_remove(struct daemon *daemon, struct sandbox *sandbox, struct api_re
 {
 	bool owned = sandbox->stored.owned;
 	uint64_t generation = sandbox->stored.in_change ? sandbox->stored.generation : 0;
+	struct pst_quota quota;
 
 	if (sandbox->at && owned && kern_attachment_close(sandbox->at) < 0) {
 		daemon_refuse(result, API_FAILED, "cannot deny what is left of %s",
@@ -440,6 +442,8 @@ void daemon_remove(struct daemon *daemon, struct sandbox *sandbox, struct api_re
 	}
 	if (generation)
 		daemon_leave_change(daemon, generation);
+	if (sandbox->at)
+		(void)stream_take_quota(daemon, sandbox, &quota);
 	if (sandbox->at && (!owned || let_end(daemon, sandbox) < 0)) {
 		kern_attachment_detach(sandbox->at);
 		kern_attachment_free(sandbox->at);

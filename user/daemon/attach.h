@@ -6,7 +6,7 @@
 #include "daemon/daemon.h"
 
 /* The holes of what is to be (or is) attached, under this policy (NULL: not known). */
-int daemon_holes_of(const struct daemon *daemon, const struct stored *stored,
+int daemon_holes_of(const struct daemon *daemon, const struct sandbox *sandbox,
 		    const struct policy *policy, struct members_found found[MEMBERS_HOLES],
 		    size_t *ret_count, struct error *err);
 

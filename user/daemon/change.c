@@ -308,13 +308,12 @@ static int flip_all(struct many *many, struct error *err)
 static int change_all(struct many *many, const char *const *ids, struct error *err)
 {
 	struct daemon *daemon = many->daemon;
-	const struct store_many stored = {
-		.generation = many->generation,
-		.policy = {.hash = many->compiled->hash_text,
-			   .dialect = many->change->dialect,
-			   .document = many->change->document},
-		.ids = ids,
-		.n_ids = many->count};
+	const struct store_many stored = {.generation = many->generation,
+					  .policy = {.hash = many->compiled->hash_text,
+						     .dialect = many->change->dialect,
+						     .document = many->change->document},
+					  .ids = ids,
+					  .n_ids = many->count};
 	int r = stage_all(many, err);
 
 	if (!r)

@@ -61,11 +61,22 @@ void store_abort(struct store *store, const struct stored *stored);
 int store_replace(struct store *store, const struct stored *stored, struct error *err);
 int store_remove(struct store *store, const char *id, struct error *err);
 
+struct store_policy {
+	const char *hash; /* of the compiled tables */
+	enum api_dialect dialect;
+	const char *document;
+};
+
+struct store_many {
+	uint64_t generation;
+	struct store_policy policy;
+	const char *const *ids;
+	size_t n_ids;
+};
+
 /* For many: the document once, the ids once, fsynced, before the flips. After them nothing is to be done: a sandbox
  * whose kernel record has `generation` has this policy. */
-int store_prepare_many(struct store *store, uint64_t generation, const char *policy_hash,
-		       enum api_dialect dialect, const char *document, const char *const *ids,
-		       size_t n_ids, struct error *err);
+int store_prepare_many(struct store *store, const struct store_many *many, struct error *err);
 /* None of them happened. */
 void store_abort_many(struct store *store, uint64_t generation);
 /* No sandbox is under it any more: the files go. */

@@ -68,17 +68,6 @@ int store_rename(const struct store *store, enum store_place place, const char *
 		 const char *to, struct error *err);
 
 /* store_write.c */
-struct store_policy {
-	const char *hash; /* of the compiled tables */
-	enum api_dialect dialect;
-	const char *document;
-};
-struct store_many {
-	uint64_t generation;
-	struct store_policy policy;
-	const char *const *ids;
-	size_t n_ids;
-};
 int store_remember_change(struct store *store, uint64_t generation, const char *policy);
 bool store_needs_policy(const struct store *store, const char *policy);
 

@@ -216,32 +216,25 @@ static bool is_hash(const char *text)
 	return size >= 1 && size <= 64 && !text[size];
 }
 
-int store_prepare_many(struct store *store, uint64_t generation, const char *policy_hash,
-		       enum api_dialect dialect, const char *document, const char *const *ids,
-		       size_t n_ids, struct error *err)
+int store_prepare_many(struct store *store, const struct store_many *many, struct error *err)
 {
-	const struct store_many many = {
-		.generation = generation,
-		.policy = {.hash = policy_hash, .dialect = dialect, .document = document},
-		.ids = ids,
-		.n_ids = n_ids,
-	};
 	char policy[STORE_NAME_MAX];
 	int r;
 
-	if (!is_hash(policy_hash))
-		return error_set(err, -EINVAL, "%s: '%.80s' is no hash", store->dir, policy_hash);
-	r = write_policy(store, &many.policy, policy, err);
+	if (!is_hash(many->policy.hash))
+		return error_set(err, -EINVAL, "%s: '%.80s' is no hash", store->dir,
+				 many->policy.hash);
+	r = write_policy(store, &many->policy, policy, err);
 	if (r < 0)
 		return r;
 	/* Before the change's file: from here on abort and forget know what to remove. */
-	r = store_remember_change(store, generation, policy);
+	r = store_remember_change(store, many->generation, policy);
 	if (r < 0)
-		return error_set(err, r, "%s/changes/%" PRIu64 ": %s", store->dir, generation,
+		return error_set(err, r, "%s/changes/%" PRIu64 ": %s", store->dir, many->generation,
 				 strerror(-r));
-	r = write_change(store, &many, policy, err);
+	r = write_change(store, many, policy, err);
 	if (r < 0)
-		store_abort_many(store, generation);
+		store_abort_many(store, many->generation);
 	return r;
 }
 

@@ -9,19 +9,20 @@
 #include "daemon/attach.h"
 #include "kern/cgroup.h"
 
-int daemon_holes_of(const struct daemon *daemon, const struct stored *stored,
+int daemon_holes_of(const struct daemon *daemon, const struct sandbox *sandbox,
 		    const struct policy *policy, struct members_found found[MEMBERS_HOLES],
 		    size_t *ret_count, struct error *err)
 {
 	cleanup_close int fd = -1;
 	struct members_look look = {.root_fd = daemon->root_fd,
-				    .cgroup_id = stored->cgroup_id,
+				    .cgroup_id = sandbox->stored.cgroup_id,
 				    .probe = daemon->probe,
-				    .lsm = kern_host_has_lsm(daemon->kern),
+				    .lsm = sandbox->at ? kern_attachment_has_lsm(sandbox->at)
+						       : kern_host_has_lsm(daemon->kern),
 				    .unix_wanted =
 					    policy && policy->unix_sockets != POLICY_UNIX_ALLOW,
 				    .unix_held = kern_host_has_unix(daemon->kern)};
-	int r = cgroup_open_id(daemon->root_fd, stored->cgroup_id, &fd);
+	int r = cgroup_open_id(daemon->root_fd, sandbox->stored.cgroup_id, &fd);
 
 	if (r < 0)
 		return error_set(err, r, "its cgroup is gone");
@@ -32,7 +33,7 @@ int daemon_holes_of(const struct daemon *daemon, const struct stored *stored,
 int daemon_holes(struct daemon *daemon, const struct sandbox *sandbox,
 		 struct members_found found[MEMBERS_HOLES], size_t *ret_count, struct error *err)
 {
-	return daemon_holes_of(daemon, &sandbox->stored, sandbox->policy, found, ret_count, err);
+	return daemon_holes_of(daemon, sandbox, sandbox->policy, found, ret_count, err);
 }
 
 static void fill_fixed(const struct sandbox *sandbox, struct api_sandbox *view)

@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "kern/cgroup.h"
 #include "kern/host_object.h"
+#include "kern/lsm.h"
 #include "kern/pin.h"
 
 static const struct pst_sandbox zero_record;
@@ -218,6 +219,19 @@ int kern_attachment_stage(struct kern_attachment *attachment, struct kern_policy
 	return 0;
 }
 
+/* All zero: not at all. */
+static void hold_by_lsm(struct kern_attachment *attachment, const struct pst_sandbox *record)
+{
+	struct kern_lsm *lsm = attachment->host->lsm;
+
+	if (!lsm)
+		return;
+	if (record->generation)
+		attachment->lsm_held = !kern_lsm_add(lsm, record);
+	else if (!kern_lsm_remove(lsm, attachment->record.cgroup_id))
+		attachment->lsm_held = false;
+}
+
 int kern_attachment_flip(struct kern_attachment *attachment, struct error *err)
 {
 	struct kern_policy *before = attachment->policy;
@@ -226,8 +240,10 @@ int kern_attachment_flip(struct kern_attachment *attachment, struct error *err)
 
 	if (!attachment->next_policy)
 		return error_set(err, -EINVAL, "there is no policy to put in force");
+	hold_by_lsm(attachment, &attachment->next);
 	r = write_record(attachment->host, attachment->next.cgroup_id, &attachment->next);
 	if (r < 0) {
+		hold_by_lsm(attachment, &old);
 		kern_attachment_unstage(attachment);
 		return error_set(err, r, "cannot put the policy in force: %s",
 				 r == -ENOENT ? "its cgroup is gone" : strerror(-r));
@@ -271,6 +287,7 @@ void kern_attachment_detach(struct kern_attachment *attachment)
 	kern_attachment_unstage(attachment);
 	kern_links_open(host, attachment->name, attachment->link_fd);
 	kern_links_detach(host, attachment->link_fd);
+	hold_by_lsm(attachment, &zero_record);
 	remove_pins(attachment);
 	/* Attached-cgroup storage survives the detach and would come back with the next attach. */
 	(void)kern_attachment_close(attachment);
@@ -292,6 +309,11 @@ const struct pst_sandbox *kern_attachment_record(const struct kern_attachment *a
 const struct pst_sandbox *kern_attachment_staged(const struct kern_attachment *attachment)
 {
 	return attachment->next_policy ? &attachment->next : NULL;
+}
+
+bool kern_attachment_has_lsm(const struct kern_attachment *attachment)
+{
+	return attachment->lsm_held;
 }
 
 bool kern_attachment_is_alive(const struct kern_attachment *attachment)
@@ -407,6 +429,7 @@ int kern_attachment_adopt(struct kern_host *host, const char *name, uint64_t cgr
 	if (r < 0)
 		return error_set(err, r, "cannot read its record: %s", strerror(-r));
 	found->record.cgroup_id = cgroup;
+	hold_by_lsm(found, &found->record);
 	r = take_found(found, hash);
 	if (r < 0)
 		return error_set(err, r, "its record names what is another's: %s", strerror(-r));

@@ -19,6 +19,7 @@
 #include "kern/dir.h"
 #include "kern/host_object.h"
 #include "kern/leases.h"
+#include "kern/lsm.h"
 
 /* Besides the sandboxes: slots that are ready, or on their way back. A change for all sandboxes at once needs twice as many. */
 #define SPARE_SLOTS 1024u
@@ -29,6 +30,7 @@ void kern_host_close(struct kern_host *host)
 {
 	if (!host)
 		return;
+	kern_lsm_free(host->lsm);
 	kern_pools_free(host->pools);
 	kern_policies_free(host);
 	kern_object_done(&host->object);
@@ -197,8 +199,7 @@ static size_t links_max(void)
 
 	if (getrlimit(RLIMIT_NOFILE, &limit))
 		return 0;
-	return limit.rlim_cur > 2 * SPARE_FILES ? limit.rlim_cur - SPARE_FILES
-						: limit.rlim_cur / 2;
+	return limit.rlim_cur > 2 * SPARE_FILES ? limit.rlim_cur - SPARE_FILES : limit.rlim_cur / 2;
 }
 
 int kern_host_open(const struct kern_host_options *options, struct kern_host **ret_host,
@@ -222,6 +223,8 @@ int kern_host_open(const struct kern_host_options *options, struct kern_host **r
 		r = prepare(host, options, err);
 	if (r < 0)
 		return r;
+	/* Optional: without it what it would close is reported as open. */
+	(void)kern_lsm_attach(&host->object, host->dir, &host->lsm, NULL);
 	/* libbpf has held the kernel's BTF twice: some 10 MB that are not needed again. */
 	(void)malloc_trim(0);
 	*ret_host = TAKE_PTR(host);
@@ -286,8 +289,7 @@ bool kern_host_has_unix(const struct kern_host *host)
 
 bool kern_host_has_lsm(const struct kern_host *host)
 {
-	(void)host;
-	return false;
+	return host->lsm;
 }
 
 int kern_host_event_ring(const struct kern_host *host)

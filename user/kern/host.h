@@ -133,6 +133,8 @@ void kern_attachment_free(struct kern_attachment *attachment);
 
 const struct pst_sandbox *kern_attachment_record(const struct kern_attachment *attachment);
 const struct pst_sandbox *kern_attachment_staged(const struct kern_attachment *attachment);
+/* The LSM programs hold for it: not at more levels of the cgroup tree than they look at. */
+bool kern_attachment_has_lsm(const struct kern_attachment *attachment);
 /* The cgroup is still there. */
 bool kern_attachment_is_alive(const struct kern_attachment *attachment);
 

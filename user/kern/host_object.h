@@ -45,9 +45,10 @@ struct kern_host {
 	char *dir;
 	int root_fd;
 	uint32_t slots;
-	uint64_t generation; /* the last one given */
+	uint64_t generation;	      /* the last one given */
 	size_t links_held, links_max; /* descriptors of links that stay open, and may */
-	bool fresh;	     /* its maps are new: no slot was ever used */
+	struct kern_lsm *lsm;	      /* NULL: this kernel runs none */
+	bool fresh;		      /* its maps are new: no slot was ever used */
 	struct kern_policy *buckets[KERN_POLICY_BUCKETS];
 	struct kern_policy **by_slot;
 	size_t n_idle;
@@ -59,6 +60,7 @@ struct kern_attachment {
 	char name[KERN_ID_MAX + 1];
 	int link_fd[KERN_MAX_HOOKS]; /* as object.hooks; -1: only pinned */
 	size_t links_kept;	     /* of host->links_held */
+	bool lsm_held;		     /* the LSM programs know of it */
 	struct pst_sandbox
 		record; /* in force; generation 0: none yet. What is fixed is filled in anyway */
 	struct kern_policy *policy;
