@@ -511,6 +511,10 @@ static void look_after(struct daemon *daemon, struct sandbox *sandbox, uint64_t 
 	bool turn = sandbox->stored.kernel_id % LOOK_EVERY == daemon->ticks % LOOK_EVERY;
 	struct api_result result = {0};
 
+	if (turn && sandbox->policy && !sandbox->policy_used)
+		sandbox_forget_policy(sandbox);
+	else if (turn)
+		sandbox->policy_used = false;
 	if (turn && sandbox->at && !sandbox->gone && !kern_attachment_is_alive(sandbox->at)) {
 		sandbox->gone = true;
 		sandbox_advise(

@@ -181,6 +181,7 @@ const struct policy *sandbox_policy(struct sandbox *sandbox, struct error *err)
 {
 	const struct stored *stored = &sandbox->stored;
 
+	sandbox->policy_used = true;
 	if (!sandbox->policy && stored->document &&
 	    policy_parse("", stored->document, strlen(stored->document),
 			 source_of(stored->document_dialect), &sandbox->policy, err) < 0)

@@ -26,7 +26,8 @@ struct sandbox {
 	char *advice;	       /* gone, damaged: why, and what to do; NULL: none */
 	struct pst_quota seen; /* as far as it was told to streams and is in the daemon's totals */
 	struct policy
-		*policy; /* parsed when it was asked for; NULL: not yet. Dropped at each change */
+		*policy;  /* parsed when it was asked for; NULL: not yet. Dropped at each change */
+	bool policy_used; /* asked for since the last look at it: it stays until the next one */
 };
 
 /* Removed, but sockets of its cgroup live on and are judged by its links. */
@@ -90,7 +91,8 @@ enum api_state sandbox_state(const struct sandbox *sandbox);
 /* The sandbox if `caller` may see it; NULL: not there, for this caller. */
 struct sandbox *sandbox_for(const struct daemon *daemon, const struct api_caller *caller,
 			    const char *id);
-/* The parsed document; NULL with err. It lives until the next change of the sandbox. */
+/* The parsed document; NULL with err. It lives until the loop goes on: a parsed rule takes 320 bytes, so that only what is
+ * asked for all the time is kept. */
 const struct policy *sandbox_policy(struct sandbox *sandbox, struct error *err);
 void sandbox_forget_policy(struct sandbox *sandbox);
 const struct table_env *sandbox_env(const struct daemon *daemon, enum api_dialect dialect);

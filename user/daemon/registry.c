@@ -130,6 +130,7 @@ void sandbox_forget_policy(struct sandbox *sandbox)
 {
 	policy_free(sandbox->policy);
 	sandbox->policy = NULL;
+	sandbox->policy_used = false;
 }
 
 void sandbox_advise(struct sandbox *sandbox, const char *text)

@@ -128,7 +128,7 @@ static int fill_resolvers(const struct daemon *daemon, const struct sandbox *san
 	return policy ? add_addresses(texts, &policy->resolvers) : 0;
 }
 
-enum api_status daemon_find(struct daemon *daemon, struct sandbox *sandbox, api_sandbox_fn fn,
+static enum api_status tell(struct daemon *daemon, struct sandbox *sandbox, api_sandbox_fn fn,
 			    void *context)
 {
 	cleanup(texts_done) struct texts resolvers = {0};
@@ -152,6 +152,18 @@ enum api_status daemon_find(struct daemon *daemon, struct sandbox *sandbox, api_
 	fill_holes(daemon, sandbox, &view);
 	fill_maps(sandbox, &view);
 	return fn(context, &view) < 0 ? API_FAILED : API_OK;
+}
+
+/* Who asks for all of them one by one must not leave all of them parsed. */
+enum api_status daemon_find(struct daemon *daemon, struct sandbox *sandbox, api_sandbox_fn fn,
+			    void *context)
+{
+	bool was_parsed = sandbox->policy;
+	enum api_status status = tell(daemon, sandbox, fn, context);
+
+	if (!was_parsed)
+		sandbox_forget_policy(sandbox);
+	return status;
 }
 
 enum api_status daemon_list(struct daemon *daemon, const struct api_caller *caller,

@@ -18,7 +18,8 @@ enum kern_host_pool {
 
 /* What a ready slot has room for; more makes the change wait for a grace period. */
 #define KERN_READY_PORT_SETS 64u
-#define KERN_READY_RULES     64u
+/* As many as the 4 KB hold that the kernel takes for 64. */
+#define KERN_READY_RULES     112u
 
 /* UDP peers of a sandbox: an empty table of PST_MAX_FLOWS would take 64 KB, 10,000 of them 640 MB. */
 #define KERN_HOST_FLOWS 512u

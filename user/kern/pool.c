@@ -15,6 +15,9 @@
 #include "base/cleanup.h"
 #include "kern/pool.h"
 
+/* Slots of one batch: that many descriptors of each outer's new maps are open at a time. */
+#define FILL_AT_ONCE 4096u
+
 enum slot_state {
 	SLOT_FREE = 0, /* its maps are the nearly empty ones */
 	SLOT_FILLING,
@@ -171,6 +174,8 @@ static size_t count_missing(const struct kern_pool *pool)
 	size_t wanted = pool->wanted > pool->spec.ready ? pool->wanted : pool->spec.ready;
 	size_t missing = wanted > pool->n_ready ? wanted - pool->n_ready : 0;
 
+	if (missing > FILL_AT_ONCE)
+		missing = FILL_AT_ONCE;
 	return missing < pool->n_free ? missing : pool->n_free;
 }
 
@@ -294,6 +299,9 @@ static int add_ready(struct kern_pool *pool, const struct batch *batch)
 		pool->ready = more;
 		pool->room = wanted;
 	}
+	/* The outer holds them. */
+	for (size_t i = 0; !pool->spec.filled && i < batch->count; i++)
+		close_fds(batch->made[i].fd);
 	memcpy(pool->ready + pool->n_ready, batch->made, batch->count * sizeof(*batch->made));
 	pool->n_ready = wanted;
 	return 0;
@@ -380,8 +388,11 @@ static int round_of(struct kern_pools *pools)
 		r = choose(pool, SLOT_RETURNED, SLOT_SETTLING, pool->n_used, &settling[i]);
 		any = any || settling[i].count;
 	}
-	for (size_t i = 0; !r && i < pools->count; i++)
-		r = fill_some(pools, &pools->pools[i], &grace);
+	for (size_t i = 0; !r && i < pools->count; i++) {
+		do
+			r = fill_some(pools, &pools->pools[i], &grace);
+		while (!r && count_missing(&pools->pools[i]));
+	}
 	(void)pthread_cond_broadcast(&pools->done);
 	if (any && !grace) {
 		(void)pthread_mutex_unlock(&pools->lock);
@@ -507,7 +518,8 @@ int kern_pool_take(struct kern_pools *pools, size_t index, __u32 *ret_slot,
 		pool->n_used++;
 		*ret_slot = ready->slot;
 		memcpy(ret_fds, ready->fd, sizeof(ready->fd));
-		if (pool->n_ready * 2 < pool->spec.ready)
+		/* A round takes some grace periods: it begins while most of them are left. */
+		if (pool->n_ready < pool->spec.ready - pool->spec.ready / 4)
 			(void)pthread_cond_signal(&pools->work);
 	}
 	(void)pthread_mutex_unlock(&pools->lock);

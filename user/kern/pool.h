@@ -18,6 +18,7 @@ struct kern_pool_spec {
 	__u32 first; /* slots below are not for taking: they keep nearly empty maps */
 	__u32 slots;
 	__u32 ready; /* to be kept ready */
+	bool filled; /* by who takes a slot: it gets its inner maps' descriptors */
 };
 
 struct kern_pool;
@@ -33,7 +34,7 @@ void kern_pools_free(struct kern_pools *pools);
 int kern_pool_claim(struct kern_pools *pools, size_t pool, __u32 slot);
 /* Waits until `count` slots are ready. -ENOSPC: there will never be as many; -errno of what failed. */
 int kern_pool_reserve(struct kern_pools *pools, size_t pool, size_t count);
-/* A ready slot and its empty inner maps (the caller closes them), in the order of the pool's outers. */
+/* A ready slot and its empty inner maps (the caller closes them; -1 if not `filled`), in the order of the pool's outers. */
 int kern_pool_take(struct kern_pools *pools, size_t pool, __u32 *ret_slot,
 		   int ret_fds[KERN_POOL_OUTERS]);
 /* The record that named it has been replaced. */
