@@ -479,13 +479,13 @@ static void lists_come_in_pages(void **state)
 	     id++)
 		add(w, *id, "ann", "{}");
 	w->fake.sandboxes[3].created_ms = w->fake.sandboxes[2].created_ms + 1;
-	ask(w, "GET", "/v2/sandboxes?limit=2", NULL);
+	ask(w, "GET", "/v2/sandboxes?order=asc&limit=2", NULL);
 	assert_listed(w, first, 2);
-	snprintf(path, sizeof(path), "/v2/sandboxes?limit=2&nextToken=%s",
+	snprintf(path, sizeof(path), "/v2/sandboxes?order=asc&limit=2&nextToken=%s",
 		 header_of(w, "x-next-token"));
 	ask(w, "GET", path, NULL);
 	assert_listed(w, second, 2);
-	snprintf(path, sizeof(path), "/v2/sandboxes?limit=2&nextToken=%s",
+	snprintf(path, sizeof(path), "/v2/sandboxes?order=asc&limit=2&nextToken=%s",
 		 header_of(w, "x-next-token"));
 	ask(w, "GET", path, NULL);
 	assert_listed(w, third, 1);
@@ -502,10 +502,10 @@ static void pages_lose_nobody_of_the_same_millisecond(void **state)
 		add(w, *id, "ann", "{}");
 		w->fake.sandboxes[w->fake.count - 1].created_ms = 5000;
 	}
-	ask(w, "GET", "/v2/sandboxes?limit=2", NULL);
+	ask(w, "GET", "/v2/sandboxes?order=asc&limit=2", NULL);
 	assert_listed(w, first, 2);
 	assert_string_equal(header_of(w, "x-next-token"), "5000_b");
-	snprintf(path, sizeof(path), "/v2/sandboxes?limit=2&nextToken=%s",
+	snprintf(path, sizeof(path), "/v2/sandboxes?order=asc&limit=2&nextToken=%s",
 		 header_of(w, "x-next-token"));
 	ask(w, "GET", path, NULL);
 	assert_listed(w, second, 1);
@@ -536,7 +536,7 @@ static void a_page_has_100_at_most_and_the_older_list_has_all(void **state)
 
 static void lists_are_filtered_by_state_and_metadata(void **state)
 {
-	static const char *const a[] = {"a"}, *const b[] = {"b"}, *const both[] = {"a", "b"};
+	static const char *const a[] = {"a"}, *const b[] = {"b"}, *const both[] = {"b", "a"};
 	struct world *w = *state;
 
 	add(w, "a", "ann", "{}");
@@ -553,15 +553,68 @@ static void lists_are_filtered_by_state_and_metadata(void **state)
 	assert_listed(w, b, 1);
 	ask(w, "GET", "/v2/sandboxes?state=running,paused", NULL);
 	assert_listed(w, both, 2);
-	/* The whole value is encoded once more; the test's query stands for what was decoded once. */
+	/* The SDKs encode three times; the test's query stands for what was decoded once. */
+	ask(w, "GET", "/v2/sandboxes?metadata=team%3Dx%2520y%26k=1%25262", NULL);
+	assert_listed(w, a, 1);
 	ask(w, "GET", "/v2/sandboxes?metadata=team=x%20y", NULL);
 	assert_listed(w, a, 1);
-	ask(w, "GET", "/v2/sandboxes?metadata=k=1%262", NULL);
+	ask(w, "GET", "/v2/sandboxes?metadata=team=x+y&limit=1", NULL);
 	assert_listed(w, a, 1);
+	ask(w, "GET", "/v2/sandboxes?metadata=team=x%20y%26k=2", NULL);
+	assert_reply(w, 200, "[]");
 	ask(w, "GET", "/v2/sandboxes?metadata=team=z", NULL);
 	assert_reply(w, 200, "[]");
 	ask(w, "GET", "/sandboxes?metadata=nokey=", NULL);
 	assert_reply(w, 200, "[]");
+}
+
+static void lists_are_filtered_by_template_and_start(void **state)
+{
+	static const char *const a[] = {"a"}, *const b[] = {"b"}, *const both[] = {"b", "a"};
+	struct world *w = *state;
+
+	add(w, "a", "ann", "{}");
+	add(w, "b", "ann", "{}");
+	free(w->fake.sandboxes[0].extra);
+	w->fake.sandboxes[0].extra = strdup("{\"templateID\":\"py\"}");
+	w->fake.sandboxes[0].created_ms = 1767268800499;
+	w->fake.sandboxes[1].created_ms = 1767268800500;
+	ask(w, "GET", "/v2/sandboxes?template=py", NULL);
+	assert_listed(w, a, 1);
+	ask(w, "GET", "/v2/sandboxes?template=base", NULL);
+	assert_listed(w, b, 1);
+	ask(w, "GET", "/v2/sandboxes?template=p", NULL);
+	assert_reply(w, 200, "[]");
+	ask(w, "GET", "/v2/sandboxes?startedAfter=2026-01-01T12:00:00.5Z", NULL);
+	assert_listed(w, b, 1);
+	ask(w, "GET", "/v2/sandboxes?startedAfter=2026-01-01T12:00:00.499Z", NULL);
+	assert_listed(w, both, 2);
+	ask(w, "GET", "/v2/sandboxes?startedAfter=2026-01-01T12:00:01Z", NULL);
+	assert_reply(w, 200, "[]");
+}
+
+static void the_newest_come_first_unless_asked_otherwise(void **state)
+{
+	static const char *const newest[] = {"c", "b"}, *const rest[] = {"a"},
+				 *const oldest[] = {"a", "b", "c"};
+	struct world *w = *state;
+	char path[128];
+
+	for (const char *const *id = (const char *const[]){"a", "b", "c", NULL}; *id; id++) {
+		add(w, *id, "ann", "{}");
+		w->fake.sandboxes[w->fake.count - 1].created_ms = 1000 * w->fake.count;
+	}
+	ask(w, "GET", "/v2/sandboxes?order=asc", NULL);
+	assert_listed(w, oldest, 3);
+	ask(w, "GET", "/v2/sandboxes?order=desc&limit=2", NULL);
+	assert_listed(w, newest, 2);
+	ask(w, "GET", "/v2/sandboxes?limit=2", NULL);
+	assert_listed(w, newest, 2);
+	snprintf(path, sizeof(path), "/v2/sandboxes?limit=2&nextToken=%s",
+		 header_of(w, "x-next-token"));
+	ask(w, "GET", path, NULL);
+	assert_listed(w, rest, 1);
+	assert_null(header_of(w, "x-next-token"));
 }
 
 static void refuses_lists_that_nobody_meant(void **state)
@@ -575,6 +628,16 @@ static void refuses_lists_that_nobody_meant(void **state)
 		 ERROR(400, PARSING "limit: expected 1..100, found '-1'")},
 		{"GET", "/v2/sandboxes?state=dead", NULL, 400,
 		 ERROR(400, PARSING "state: expected running or paused, found 'dead'")},
+		{"GET", "/v2/sandboxes?order=up", NULL, 400,
+		 ERROR(400, PARSING "order: expected asc or desc, found 'up'")},
+		{"GET", "/v2/sandboxes?startedAfter=yesterday", NULL, 400,
+		 ERROR(400,
+		       PARSING
+		       "startedAfter: expected a time such as 2026-01-31T12:00:00Z, found 'yesterday'")},
+		{"GET", "/v2/sandboxes?startedAfter=2026-01-01T12:00:00", NULL, 400,
+		 ERROR(400,
+		       PARSING
+		       "startedAfter: expected a time such as 2026-01-31T12:00:00Z, found '2026-01-01T12:00:00'")},
 		{"GET", "/v2/sandboxes?nextToken=x", NULL, 400, ERROR(400, "Invalid next token")},
 		{"GET", "/v2/sandboxes?nextToken=1_" X64 "x", NULL, 400,
 		 ERROR(400, "Invalid next token")},
@@ -700,6 +763,8 @@ int main(void)
 		world_test(pages_lose_nobody_of_the_same_millisecond),
 		world_test(a_page_has_100_at_most_and_the_older_list_has_all),
 		world_test(lists_are_filtered_by_state_and_metadata),
+		world_test(lists_are_filtered_by_template_and_start),
+		world_test(the_newest_come_first_unless_asked_otherwise),
 		world_test(refuses_lists_that_nobody_meant),
 		world_test(pauses_and_wakes),
 		world_test(sets_the_time_that_is_left),

@@ -5,6 +5,8 @@
 
 #include "api/call.h"
 
+#define E2B_TEMPLATE "base" /* of sandboxes that were given none */
+
 /* A network configuration on its way to the backend. */
 struct e2b_network {
 	struct buf
@@ -22,6 +24,21 @@ bool e2b_check_network(struct call *call, const struct e2b_network *network);
 void e2b_refuse_rules(struct call *call);
 /* Takes `timeout` out of the body, in seconds. *ret_ms is untouched when it is not there. False: answered. */
 bool e2b_take_timeout(struct call *call, const struct json *json, uint64_t *ret_ms);
+
+/* What a list is asked for; of the request, so it lives no longer. */
+struct e2b_filter {
+	bool running, paused; /* wanted */
+	uint64_t since_ms;    /* started then or later */
+	const char *template; /* NULL: any */
+	struct buf metadata;  /* "a=b&c=d", each percent-encoded; "": any */
+};
+/* From the query; the older list knows metadata alone. False: answered. */
+bool e2b_filter_take(struct call *call, struct e2b_filter *filter);
+bool e2b_filter_take_running(struct call *call, struct e2b_filter *filter);
+/* 1, 0, -ENOMEM. */
+int e2b_filter_has(const struct e2b_filter *filter, const struct api_sandbox *sandbox,
+		   const struct json *extra);
+void e2b_filter_done(struct e2b_filter *filter);
 
 /* What create and connect answer. 404 when it is gone meanwhile. */
 void e2b_reply_sandbox(struct call *call, const char *id, unsigned status);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* E2B's lists: filtered by state and metadata, in pages that are told apart by creation time and id. */
+/* E2B's lists: the newest first unless asked otherwise, in pages that are told apart by creation time and id. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,8 +20,8 @@ struct entry {
 };
 
 struct page {
-	bool running, paused;  /* wanted */
-	const char *metadata;  /* "a=b&c=d", each percent-encoded; NULL: any */
+	struct e2b_filter filter;
+	bool oldest_first;
 	struct place after;    /* id "": from the start */
 	size_t limit;	       /* SIZE_MAX: all */
 	struct entry *entries; /* in order, at most limit + 1 */
@@ -36,71 +36,12 @@ static int compare(const struct place *a, const struct place *b)
 	return strcmp(a->id, b->id);
 }
 
-/* "%7e" at `text`; false: it is none. */
-static bool take_escape(const char *text, const char *end, char *ret_byte)
+/* In the order of the list: is `a` behind `b`? */
+static bool is_behind(const struct page *page, const struct place *a, const struct place *b)
 {
-	char digits[3] = {0};
+	int difference = compare(a, b);
 
-	if (end - text < 3 || *text != '%')
-		return false;
-	memcpy(digits, text + 1, 2);
-	/* strtoul() would take a sign or a space. */
-	if (strspn(digits, "0123456789abcdefABCDEF") != 2)
-		return false;
-	*ret_byte = (char)strtoul(digits, NULL, 16);
-	return true;
-}
-
-/* Decodes one part of a query, up to `end`. */
-static void put_decoded(struct buf *out, const char *text, const char *end)
-{
-	for (; text < end; text++) {
-		char c = *text == '+' ? ' ' : *text;
-
-		if (take_escape(text, end, &c))
-			text += 2;
-		buf_add(out, &c, 1);
-	}
-}
-
-/* 1: `metadata` has this pair; 0: it has not; -1: no memory. */
-static int has_pair(const struct json *extra, const struct json_node *metadata, const char *pair,
-		    const char *end)
-{
-	const char *equals = memchr(pair, '=', (size_t)(end - pair));
-	cleanup_buf struct buf key = {0}, value = {0};
-	const struct json_node *node;
-
-	put_decoded(&key, pair, equals ? equals : end);
-	put_decoded(&value, equals ? equals + 1 : end, end);
-	buf_add(&key, "", 0);
-	buf_add(&value, "", 0);
-	if (key.failed || value.failed)
-		return -1;
-	node = metadata && metadata->type == JSON_OBJECT ? given(extra, metadata, key.data) : NULL;
-	return node && node->type == JSON_STRING && strcmp(node->string, value.data) == 0;
-}
-
-static bool has_metadata(struct page *page, const struct json *extra)
-{
-	const struct json_node *metadata = given(extra, extra->nodes, "metadata");
-	const char *pair = page->metadata, *end;
-	int r = 1;
-
-	for (; r > 0 && pair && *pair; pair = *end ? end + 1 : end) {
-		end = pair + strcspn(pair, "&");
-		if (end > pair)
-			r = has_pair(extra, metadata, pair, end);
-	}
-	page->failed |= r < 0;
-	return r > 0;
-}
-
-static bool is_wanted(const struct page *page, const struct api_sandbox *sandbox)
-{
-	const char *state = e2b_state(sandbox);
-
-	return state && (strcmp(state, "paused") == 0 ? page->paused : page->running);
+	return page->oldest_first ? difference > 0 : difference < 0;
 }
 
 /* Room for one more at `at`; the one behind the limit goes. */
@@ -133,7 +74,7 @@ static void take(struct page *page, const struct place *place, const struct api_
 	struct entry *entry;
 	size_t at = page->count;
 
-	while (at > 0 && compare(&page->entries[at - 1].place, place) > 0)
+	while (at > 0 && is_behind(page, &page->entries[at - 1].place, place))
 		at--;
 	if (at == page->limit) {
 		page->more = true;
@@ -157,13 +98,17 @@ static int visit(void *context, const struct api_sandbox *sandbox)
 	struct page *page = context;
 	struct place place = {.created_ms = sandbox->created_ms};
 	cleanup(json_done) struct json extra = {0};
+	int r;
 
 	snprintf(place.id, sizeof(place.id), "%s", sandbox->id);
-	if (!is_wanted(page, sandbox) || (page->after.id[0] && compare(&place, &page->after) <= 0))
+	if (page->after.id[0] && !is_behind(page, &place, &page->after))
 		return 0;
-	if (e2b_parse_extra(sandbox, &extra) < 0)
+	r = e2b_parse_extra(sandbox, &extra);
+	if (r == 0)
+		r = e2b_filter_has(&page->filter, sandbox, &extra);
+	if (r < 0)
 		page->failed = true;
-	else if (has_metadata(page, &extra))
+	else if (r > 0)
 		take(page, &place, sandbox, &extra);
 	return 0;
 }
@@ -209,25 +154,15 @@ static const char *query(const struct call *call, const char *name)
 	return call->request->query(call->request->context, name);
 }
 
-/* "running,paused" */
-static bool take_states(struct call *call, struct page *page)
+static bool take_order(struct call *call, struct page *page)
 {
-	const char *text = query(call, "state");
-	size_t size;
+	const char *text = query(call, "order");
 
-	page->running = page->paused = !text || !*text;
-	for (; text && *text; text += size + (text[size] == ',')) {
-		size = strcspn(text, ",");
-		if (size == 7 && strncmp(text, "running", size) == 0) {
-			page->running = true;
-		} else if (size == 6 && strncmp(text, "paused", size) == 0) {
-			page->paused = true;
-		} else {
-			refuse_body(call, "state: expected running or paused, found '%.64s'", text);
-			return false;
-		}
-	}
-	return true;
+	page->oldest_first = text && strcmp(text, "asc") == 0;
+	if (page->oldest_first || !text || !*text || strcmp(text, "desc") == 0)
+		return true;
+	refuse_body(call, "order: expected asc or desc, found '%.64s'", text);
+	return false;
 }
 
 static bool take_limit(struct call *call, struct page *page)
@@ -269,16 +204,19 @@ static bool take_token(struct call *call, struct page *page)
 /* The older list has what runs, and no pages. */
 void e2b_list(struct call *call)
 {
-	struct page page = {
-		.running = true, .limit = SIZE_MAX, .metadata = query(call, "metadata")};
+	struct page page = {.limit = SIZE_MAX};
 
-	walk(call, &page);
+	if (e2b_filter_take_running(call, &page.filter))
+		walk(call, &page);
+	e2b_filter_done(&page.filter);
 }
 
 void e2b_list_v2(struct call *call)
 {
-	struct page page = {.limit = PAGE_MAX, .metadata = query(call, "metadata")};
+	struct page page = {.limit = PAGE_MAX};
 
-	if (take_states(call, &page) && take_limit(call, &page) && take_token(call, &page))
+	if (e2b_filter_take(call, &page.filter) && take_order(call, &page) &&
+	    take_limit(call, &page) && take_token(call, &page))
 		walk(call, &page);
+	e2b_filter_done(&page.filter);
 }

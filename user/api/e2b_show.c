@@ -51,7 +51,7 @@ static void put_identity(struct buf *out, const struct api_sandbox *sandbox,
 			 const struct json *extra)
 {
 	put_text(out, "sandboxID", sandbox->id);
-	put_string(out, "templateID", extra, "templateID", "base");
+	put_string(out, "templateID", extra, "templateID", E2B_TEMPLATE);
 	put_text(out, "clientID", CLIENT_ID);
 	put_text(out, "envdVersion", ENVD_VERSION);
 }
