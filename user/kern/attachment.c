@@ -60,8 +60,8 @@ static void remove_pins(const struct kern_attachment *attachment)
 	(void)pin_remove_dir(path);
 }
 
-int kern_attachment_identify(struct kern_attachment *attachment, const struct kern_attach *attach,
-			     struct error *err)
+static int identify(struct kern_attachment *attachment, const struct kern_attach *attach,
+		    struct error *err)
 {
 	struct pst_sandbox *record = &attachment->record;
 	uint64_t cgroup;
@@ -78,6 +78,18 @@ int kern_attachment_identify(struct kern_attachment *attachment, const struct ke
 	return 0;
 }
 
+int kern_attachment_identify(struct kern_attachment *attachment, const struct kern_attach *attach,
+			     struct error *err)
+{
+	int r = identify(attachment, attach, err);
+
+	if (r < 0)
+		return r;
+	/* No generation: it denies everything still. But it is not what a removal leaves. */
+	r = write_record(attachment->host, attachment->record.cgroup_id, &attachment->record);
+	return r < 0 ? error_set(err, r, "cannot write the sandbox record: %s", strerror(-r)) : 0;
+}
+
 int kern_attachment_new(struct kern_host *host, const struct kern_attach *attach,
 			struct kern_attachment **ret_attachment, struct error *err)
 {
@@ -88,7 +100,7 @@ int kern_attachment_new(struct kern_host *host, const struct kern_attach *attach
 	if (!made)
 		return error_set(err, -ENOMEM, "out of memory");
 	record = &made->record;
-	r = kern_attachment_identify(made, attach, err);
+	r = identify(made, attach, err);
 	if (r < 0)
 		return r;
 	/* What a dead attachment of that name left is not this one's. */
@@ -386,6 +398,12 @@ static int claim(struct kern_host *host, enum kern_host_pool pool, uint32_t slot
 	return slot ? kern_pool_claim(host->pools, pool, slot) : 0;
 }
 
+static int first_of(int before, int r)
+{
+	return before < 0 ? before : r;
+}
+
+/* All that it names, even where some of it is another's: what a record in force names is nobody else's to fill. */
 static int take_found(struct kern_attachment *found, const uint8_t *hash)
 {
 	struct kern_host *host = found->host;
@@ -397,13 +415,53 @@ static int take_found(struct kern_attachment *found, const uint8_t *hash)
 	if (record->generation > host->generation)
 		host->generation = record->generation;
 	r = claim(host, KERN_POOL_STATE, record->state_slot);
-	if (!r)
-		r = claim(host, KERN_POOL_HITS, record->hits_slot);
-	if (!r)
-		r = claim(host, KERN_POOL_NAMES, record->names_slot);
-	if (!r)
-		r = kern_policy_adopt(host, record->policy_slot, hash, record, &found->policy);
-	return r;
+	r = first_of(r, claim(host, KERN_POOL_HITS, record->hits_slot));
+	r = first_of(r, claim(host, KERN_POOL_NAMES, record->names_slot));
+	return first_of(r,
+			kern_policy_adopt(host, record->policy_slot, hash, record, &found->policy));
+}
+
+/* Do none of its pins hold a link to a cgroup, or to sockets that outlived it? When in doubt: they do. */
+static bool has_let_go(const struct kern_host *host, const char *name)
+{
+	for (int i = 0; i < host->object.n_hooks; i++) {
+		cleanup_close int fd = -1;
+		char path[PATH_MAX];
+		uint64_t cgroup = 0;
+
+		kern_link_path(host, name, host->object.hooks[i].name, path);
+		fd = bpf_obj_get(path);
+		if (fd == -ENOENT)
+			continue;
+		if (fd < 0 || kern_link_cgroup(fd, &cgroup) || cgroup)
+			return false;
+	}
+	return true;
+}
+
+/* Its record is read, and what it names is taken, before anything can fail: it is in force whatever fails. */
+static int adopt(struct kern_attachment *found, uint64_t cgroup, int cgroup_fd, const uint8_t *hash,
+		 struct error *err)
+{
+	struct kern_host *host = found->host;
+	int r = read_record(host, cgroup, &found->record);
+	bool there = !r;
+	int taken = there ? take_found(found, hash) : 0;
+
+	if (r < 0 && r != -ENOENT)
+		return error_set(err, r, "cannot read its record: %s", strerror(-r));
+	r = kern_links_complete(host, found->name, cgroup_fd, found->link_fd, err);
+	if (r < 0)
+		return r;
+	if (taken < 0)
+		return error_set(err, taken, "its record names what is another's: %s",
+				 strerror(-taken));
+	r = there ? 0 : read_record(host, cgroup, &found->record);
+	if (r < 0)
+		return error_set(err, r, "cannot read its record: %s", strerror(-r));
+	found->record.cgroup_id = cgroup;
+	hold_by_lsm(found, &found->record);
+	return 0;
 }
 
 int kern_attachment_adopt(struct kern_host *host, const char *name, uint64_t cgroup_id,
@@ -420,19 +478,13 @@ int kern_attachment_adopt(struct kern_host *host, const char *name, uint64_t cgr
 	r = find_links(host, name, cgroup_id, found->link_fd, &cgroup);
 	if (!r)
 		r = cgroup_open_id(host->root_fd, cgroup, &cgroup_fd);
+	if ((r == -ENOENT || r == -ESTALE) && has_let_go(host, name))
+		remove_pins(found);
 	if (r < 0)
 		return error_set(err, r == -ESTALE ? -ENOENT : r, "its cgroup is gone");
-	r = kern_links_complete(host, name, cgroup_fd, found->link_fd, err);
+	r = adopt(found, cgroup, cgroup_fd, hash, err);
 	if (r < 0)
 		return r;
-	r = read_record(host, cgroup, &found->record);
-	if (r < 0)
-		return error_set(err, r, "cannot read its record: %s", strerror(-r));
-	found->record.cgroup_id = cgroup;
-	hold_by_lsm(found, &found->record);
-	r = take_found(found, hash);
-	if (r < 0)
-		return error_set(err, r, "its record names what is another's: %s", strerror(-r));
 	found->links_kept = kern_links_keep(host, found->link_fd);
 	*ret_attachment = TAKE_PTR(found);
 	return 0;
