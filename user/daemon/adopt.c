@@ -103,18 +103,74 @@ static void call_gone(struct sandbox *sandbox, const char *why)
 	log_warning("%s: gone: %s", sandbox->stored.id, text);
 }
 
+/* After a boot another cgroup may have its id. */
+static bool is_its_cgroup(const struct daemon *daemon, const struct stored *stored)
+{
+	cleanup_close int fd = -1;
+	cleanup_free char *path = NULL;
+	struct error err = {0};
+
+	return stored->cgroup && stored->cgroup_id &&
+	       !cgroup_open_id(daemon->root_fd, stored->cgroup_id, &fd) &&
+	       !cgroup_path_of(daemon->root_fd, fd, &path, &err) &&
+	       strcmp(path, stored->cgroup + 1) == 0;
+}
+
+/* Below our own parent: made by us for this very id. */
+static bool is_own_cgroup(const struct daemon *daemon, const struct stored *stored)
+{
+	cleanup_free char *own = NULL;
+
+	if (!stored->cgroup ||
+	    asprintf(&own, "/%s/%s", daemon->config.cgroup_parent, stored->id) < 0)
+		return false;
+	return strcmp(own, stored->cgroup) == 0;
+}
+
+static int identify(struct daemon *daemon, const struct sandbox *sandbox, struct error *err)
+{
+	struct kern_attach attach = {.name = sandbox->stored.id,
+				     .id = sandbox->stored.kernel_id,
+				     .cgroup_level =
+					     (uint32_t)cgroup_level(sandbox->stored.cgroup)};
+	cleanup_close int fd = -1;
+	int r = cgroup_open_id(daemon->root_fd, sandbox->stored.cgroup_id, &fd);
+
+	if (r < 0)
+		return error_set(err, r, "its cgroup is gone");
+	attach.cgroup_fd = fd;
+	r = netns_cookie(&attach.netns_cookie, err);
+	return r ? r : kern_attachment_identify(sandbox->at, &attach, err);
+}
+
+/* Nothing is in force. A removal leaves a record of zero. Where there was none, or one that waits for its policy, the
+ * policy is to come into force again; it is told from a removal from here on, however often we start. */
+static int attach_denying(struct adopting *adopting, struct sandbox *sandbox, bool there)
+{
+	struct error err = {0};
+
+	if (there && !kern_attachment_record(sandbox->at)->id)
+		return remember(&adopting->unfinished, sandbox->stored.id);
+	if (identify(adopting->daemon, sandbox, &err) < 0) {
+		call_damaged(sandbox, err.text);
+		return 0;
+	}
+	return remember(&adopting->lost, sandbox->stored.id);
+}
+
 static int attach_found(struct adopting *adopting, struct sandbox *sandbox)
 {
 	const struct stored *stored = &sandbox->stored;
 	struct kern_host *kern = adopting->daemon->kern;
 	uint8_t hash[KERN_HASH_SIZE];
 	struct pst_sandbox record;
-	bool there = kern_host_peek(kern, stored->id, stored->cgroup_id, &record) >= 0;
+	uint64_t cgroup = is_its_cgroup(adopting->daemon, stored) ? stored->cgroup_id : 0;
+	bool there = kern_host_peek(kern, stored->id, cgroup, &record) >= 0;
 	bool known = there && record.change == stored->generation &&
 		     parse_hash(stored->policy_hash, hash) >= 0;
 	struct error err = {0};
-	int r = kern_attachment_adopt(kern, stored->id, stored->cgroup_id, known ? hash : NULL,
-				      &sandbox->at, &err);
+	int r = kern_attachment_adopt(kern, stored->id, cgroup, known ? hash : NULL, &sandbox->at,
+				      &err);
 
 	if (r == -ENOENT || r == -ESTALE) {
 		call_gone(sandbox, "its cgroup is not there any more");
@@ -125,7 +181,7 @@ static int attach_found(struct adopting *adopting, struct sandbox *sandbox)
 		return 0;
 	}
 	if (!kern_attachment_record(sandbox->at)->generation)
-		return remember(there ? &adopting->unfinished : &adopting->lost, stored->id);
+		return attach_denying(adopting, sandbox, there);
 	if (!known)
 		call_damaged(sandbox, "its state file is of another change than the kernel's");
 	return 0;
@@ -164,6 +220,8 @@ static struct sandbox *add_damaged(struct adopting *adopting, const char *id)
 	    !cgroup_path_of(daemon->root_fd, fd, &path, adopting->err) &&
 	    asprintf(&stored.cgroup, "/%s", path) < 0)
 		stored.cgroup = NULL;
+	/* Or its removal would let go what is inside. */
+	stored.owned = is_own_cgroup(daemon, &stored);
 	return registry_add(&daemon->registry, &stored);
 }
 
@@ -189,31 +247,27 @@ static int on_name(void *context, const char *id)
 {
 	struct adopting *adopting = context;
 	struct daemon *daemon = adopting->daemon;
-	struct pst_sandbox record;
 	struct sandbox *sandbox;
-	struct error err = {.text = "its state file is missing"};
+	struct error err = {0};
+	int r;
 
 	if (registry_find(&daemon->registry, id))
 		return 0;
-	if (kern_host_peek(daemon->kern, id, 0, &record) >= 0 && record.generation)
-		return damaged(adopting, id, &err);
-	/* Attached, but its first policy never came into force; nobody was told that it exists. */
 	sandbox = add_damaged(adopting, id);
 	if (!sandbox)
 		return -ENOMEM;
-	(void)kern_attachment_adopt(daemon->kern, id, 0, NULL, &sandbox->at, &err);
+	/* By any of its links: one that cannot be read must not look like one that was never enforced. */
+	r = kern_attachment_adopt(daemon->kern, id, 0, NULL, &sandbox->at, &err);
+	if (r < 0 && r != -ENOENT) {
+		call_damaged(sandbox, err.text);
+		return 0;
+	}
+	if (!r && kern_attachment_record(sandbox->at)->generation) {
+		call_damaged(sandbox, "its state file is missing");
+		return 0;
+	}
+	/* Its cgroup is gone; or its first policy never came into force, and nobody was told that it exists. */
 	return remember(&adopting->unfinished, id);
-}
-
-/* Below our own parent: made by us for this very id. */
-static bool is_own_cgroup(const struct daemon *daemon, const struct stored *stored)
-{
-	cleanup_free char *own = NULL;
-
-	if (!stored->cgroup ||
-	    asprintf(&own, "/%s/%s", daemon->config.cgroup_parent, stored->id) < 0)
-		return false;
-	return strcmp(own, stored->cgroup) == 0;
 }
 
 static void finish_removals(struct adopting *adopting)
@@ -224,30 +278,12 @@ static void finish_removals(struct adopting *adopting)
 		struct api_result result = {0};
 
 		if (sandbox) {
-			sandbox->stored.owned = sandbox->stored.owned ||
-						is_own_cgroup(adopting->daemon, &sandbox->stored);
 			daemon_remove(adopting->daemon, sandbox, &result);
 		}
 		if (result.status != API_OK)
 			log_error("%s: %s", id, result.err.text);
 		api_result_done(&result);
 	}
-}
-
-static int identify(struct daemon *daemon, const struct sandbox *sandbox, struct error *err)
-{
-	struct kern_attach attach = {.name = sandbox->stored.id,
-				     .id = sandbox->stored.kernel_id,
-				     .cgroup_level =
-					     (uint32_t)cgroup_level(sandbox->stored.cgroup)};
-	cleanup_close int fd = -1;
-	int r = cgroup_open_id(daemon->root_fd, sandbox->stored.cgroup_id, &fd);
-
-	if (r < 0)
-		return error_set(err, r, "its cgroup is gone");
-	attach.cgroup_fd = fd;
-	r = netns_cookie(&attach.netns_cookie, err);
-	return r ? r : kern_attachment_identify(sandbox->at, &attach, err);
 }
 
 /* Everything is denied since it was adopted; its policy is put in force again. */
@@ -263,7 +299,7 @@ static enum api_status enforce_again(struct daemon *daemon, struct sandbox *sand
 				    .document = document};
 	enum api_status status = API_FAILED;
 
-	if (!document || identify(daemon, sandbox, &result->err) < 0)
+	if (!document)
 		return API_FAILED;
 	changing.document_size = strlen(document);
 	status = daemon_compile(daemon, changing.dialect, document, changing.document_size,
