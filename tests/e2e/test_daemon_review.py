@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: MIT
+"""What a daemon must not do when it meets the unexpected: after a boot, with damage, with members that do not die."""
+
+import contextlib
+import ctypes
+import os
+import shutil
+import signal
+import struct
+
+import pytest
+
+from daemon import DENY_ALL, Daemon
+from internet import ALLOWED4, DENIED4, PORT, canary
+from postern import flow
+from wait import until
+
+HEAD = b'{"version":1,"sum":"'
+BODY = len(HEAD) + 16 + 2
+PTRACE_CONT, PTRACE_SEIZE, PTRACE_O_TRACEEXIT = 7, 0x4206, 0x40
+WALL = 0x40000000
+
+SLEEP = ["sleep", "1000"]
+ONE = {**DENY_ALL, "allowOut": [ALLOWED4]}
+
+
+@pytest.fixture
+def daemon(net):
+    with Daemon(net) as running:
+        yield running
+
+
+def reaches(box, address=ALLOWED4):
+    """Whether a TCP connection from inside is answered; both sides' word for it."""
+    token = canary()
+    since = box.daemon.net.mark()
+    done = box.run(flow("tcp", address, PORT, token))
+    arrived = bool(box.daemon.net.seen(token=token, since=since))
+    assert arrived == (done.code == 0), done
+    return arrived
+
+
+def members(cgroup):
+    return [int(pid) for pid in (cgroup / "cgroup.procs").read_text("ascii").split()]
+
+
+def sum_of(body):
+    total = 0xcbf29ce484222325 ^ len(body)
+    for at in range(0, len(body), 8):
+        word, = struct.unpack("<Q", body[at:at + 8].ljust(8, b"\0"))
+        total = (total ^ word) * 0x100000001b3 % 2**64
+    return total
+
+
+def edit_state(daemon, name, old, new):
+    path = daemon.state / "sandboxes" / f"{name}.json"
+    body = path.read_bytes()[BODY:]
+    assert old in body
+    body = body.replace(old, new)
+    path.write_bytes(HEAD + f"{sum_of(body):016x}".encode() + b'",' + body)
+
+
+def state_of(daemon, name):
+    return {box["id"]: box["state"] for box in daemon.boxes()}.get(name)
+
+
+@contextlib.contextmanager
+def undying(cgroup):
+    """A member that is killed, and yet does not go before this ends: it stays in its exit for its tracer."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+    pid = until(lambda: members(cgroup), "a member")[0]
+    assert libc.ptrace(PTRACE_SEIZE, pid, None, PTRACE_O_TRACEEXIT) == 0, os.strerror(ctypes.get_errno())
+    try:
+        yield
+    finally:
+        os.waitpid(pid, WALL)
+        libc.ptrace(PTRACE_CONT, pid, None, None)
+
+
+def test_after_a_boot_another_cgroup_with_the_id_of_a_sandbox_is_left_alone(daemon):
+    box = daemon.create(DENY_ALL)
+    other = daemon.cgroup("other")
+    old = box.cgroup.stat().st_ino
+    with daemon.attach("other", other).start(SLEEP) as victim:
+        until(lambda: members(other), "it is inside")
+        daemon.stop()
+        shutil.rmtree(daemon.pins)  # as a boot does it
+        box.cgroup.rmdir()
+        (daemon.state / "sandboxes" / "other.json").unlink()
+        edit_state(daemon, box.id, f'"cgroupId":"{old}"'.encode(), f'"cgroupId":"{other.stat().st_ino}"'.encode())
+        daemon.start()
+        assert state_of(daemon, box.id) == "gone"
+        box.cgroup = other
+        assert reaches(box)
+        box.delete()
+        assert victim.process.poll() is None
+        assert members(other)
+
+
+def test_a_sandbox_that_cannot_be_adopted_keeps_its_policy(daemon):
+    box = daemon.create(ONE)
+    assert reaches(box) and not reaches(box, DENIED4)
+    daemon.stop()
+    # What it has for a link is no link: nothing can be completed.
+    (box.pins() / "pst_sendmsg6").unlink()
+    os.link(daemon.pins / "maps" / "pst_open", box.pins() / "pst_sendmsg6")
+    daemon.start()
+    assert state_of(daemon, box.id) == "damaged"
+    for number in range(3):
+        daemon.create({**DENY_ALL, "allowOut": [f"203.0.113.{number}"]})
+        assert reaches(box)
+        assert not reaches(box, DENIED4)
+
+
+def test_what_dies_late_leaves_no_cgroup_and_no_pins(daemon):
+    box = daemon.create(DENY_ALL)
+    with box.start(SLEEP), undying(box.cgroup):
+        box.delete()
+        assert box.cgroup.exists()
+        assert box.pins().exists()
+    until(lambda: not box.cgroup.exists(), "its cgroup is gone")
+    until(lambda: not box.pins().exists(), "its pins are gone")
+
+
+def test_an_id_is_free_again_when_what_was_inside_has_gone(daemon):
+    box = daemon.create(DENY_ALL)
+    cgroup = daemon.cgroup("next")
+    body = {"id": box.id, "cgroup": str(cgroup), "policy": DENY_ALL, "allowWeak": True}
+    with box.start(SLEEP), undying(box.cgroup):
+        box.delete()
+        assert daemon.request("POST", "/v1/sandboxes", body).status == 409
+
+    def attached():
+        return daemon.request("POST", "/v1/sandboxes", body).status == 201
+    until(attached, "the id is free")
+    box.cgroup = cgroup
+    # A later round over what ended takes nothing of it away.
+    ended = daemon.create({})
+    ended.delete()
+    until(lambda: not ended.pins().exists(), "another one has ended")
+    assert box.pins().exists()
+    daemon.kill()
+    assert not reaches(box)
+
+
+def test_the_removal_of_a_damaged_sandbox_kills_what_is_inside(daemon):
+    box = daemon.create(DENY_ALL)
+    with box.start(SLEEP) as inside:
+        until(lambda: members(box.cgroup), "it is inside")
+        daemon.stop()
+        (daemon.state / "sandboxes" / f"{box.id}.json").write_bytes(b"{")
+        daemon.start()
+        assert state_of(daemon, box.id) == "damaged"
+        assert not reaches(box)
+        box.delete()
+        assert inside.wait() is not None
+        until(lambda: not box.cgroup.exists(), "its cgroup is gone")
+
+
+def test_a_lost_sandbox_whose_policy_does_not_fit_stays_denied_over_restarts(net):
+    policy = {"tests": [{"to": f"{DENIED4}:{PORT}", "expect": "allow"}]}
+    with Daemon(net) as daemon:
+        box = daemon.attach("box", daemon.cgroup("box"), policy)
+        assert reaches(box)
+        daemon.stop()
+        shutil.rmtree(daemon.pins)
+        assert reaches(box)  # nothing is enforced any more
+        daemon.config["alwaysDenied"] = {"add": [f"{DENIED4}/32"]}
+        for _ in range(3):
+            daemon.start()
+            assert state_of(daemon, box.id) == "damaged"
+            assert not reaches(box)
+            daemon.stop()
+
+
+def test_pins_of_what_went_while_no_daemon_ran_go_at_its_start(daemon):
+    box = daemon.create(DENY_ALL)
+    daemon.kill()
+    box.cgroup.rmdir()
+    daemon.start()
+    assert state_of(daemon, box.id) == "gone"
+    box.delete()
+    daemon.kill()  # whatever it would do later
+    daemon.start()
+    assert not box.pins().exists()
+
+
+def test_without_state_and_egress_pin_a_sandbox_is_still_enforced(daemon):
+    box = daemon.attach("box", daemon.cgroup("box"), DENY_ALL)
+    daemon.kill()
+    (daemon.state / "sandboxes" / "box.json").unlink()
+    (box.pins() / "pst_egress").unlink()
+    daemon.start()
+    assert state_of(daemon, "box") == "damaged"
+    assert not reaches(box)
