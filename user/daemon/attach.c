@@ -20,6 +20,8 @@
 #define FREEZE_WAIT_MS 2000
 /* Whether its cgroup is there is looked up in one tick of so many. */
 #define LOOK_EVERY 16
+/* Of a tick, for those whose time has run out: requests are answered, and the watchdog is, when it is many at once. */
+#define REMOVE_NS 200000000u
 
 /* ---- ids ---- */
 
@@ -213,6 +215,16 @@ static int attach(struct making *making, struct error *err)
 	return r ? r : kern_attachment_new(making->daemon->kern, &attach, &making->at, err);
 }
 
+/* Its pins have the name still, and are needed. */
+static bool is_ending(const struct daemon *daemon, const char *id)
+{
+	for (const struct ending *e = daemon->endings; e; e = e->next) {
+		if (strcmp(e->id, id) == 0)
+			return true;
+	}
+	return false;
+}
+
 static enum api_status name_it(struct making *making, struct error *err)
 {
 	const struct daemon *daemon = making->daemon;
@@ -231,6 +243,11 @@ static enum api_status name_it(struct making *making, struct error *err)
 		return API_FAILED;
 	if (registry_find(&daemon->registry, id)) {
 		(void)error_set(err, -EEXIST, "there is a sandbox '%s' already", id);
+		return API_CONFLICT;
+	}
+	if (is_ending(daemon, id)) {
+		(void)error_set(err, -EEXIST, "what was inside of '%s' is not gone yet: try again",
+				id);
 		return API_CONFLICT;
 	}
 	if (daemon->registry.count >= daemon->config.max_sandboxes) {
@@ -414,6 +431,10 @@ static int let_end(struct daemon *daemon, struct sandbox *sandbox)
 		return -ENOMEM;
 	ending->at = sandbox->at;
 	sandbox->at = NULL;
+	(void)snprintf(ending->id, sizeof(ending->id), "%s", sandbox->stored.id);
+	ending->cgroup = sandbox->stored.cgroup;
+	sandbox->stored.cgroup = NULL;
+	ending->cgroup_id = sandbox->stored.cgroup_id;
 	ending->next = daemon->endings;
 	daemon->endings = ending;
 	return 0;
@@ -488,6 +509,31 @@ void daemon_pause(struct daemon *daemon, struct sandbox *sandbox, bool paused,
 
 /* ---- time ---- */
 
+void ending_free(struct ending *ending)
+{
+	kern_attachment_free(ending->at);
+	free(ending->cgroup);
+	free(ending);
+}
+
+/* What was killed may have taken its time. */
+static void remove_cgroup(const struct daemon *daemon, struct ending *ending)
+{
+	cleanup_close int fd = -1;
+	bool populated = true;
+
+	if (!ending->cgroup)
+		return;
+	if (!cgroup_open_id(daemon->root_fd, ending->cgroup_id, &fd)) {
+		(void)cgroup_kill(fd);
+		if (cgroup_is_populated(fd, &populated) || populated ||
+		    cgroup_remove_tree(daemon->root_fd, ending->cgroup + 1))
+			return;
+	}
+	free(ending->cgroup);
+	ending->cgroup = NULL;
+}
+
 static void end_what_let_go(struct daemon *daemon)
 {
 	struct ending **at = &daemon->endings;
@@ -495,18 +541,19 @@ static void end_what_let_go(struct daemon *daemon)
 	while (*at) {
 		struct ending *ending = *at;
 
+		remove_cgroup(daemon, ending);
 		if (kern_attachment_is_linked(ending->at)) {
 			at = &ending->next;
 			continue;
 		}
 		*at = ending->next;
 		kern_attachment_detach(ending->at);
-		kern_attachment_free(ending->at);
-		free(ending);
+		ending_free(ending);
 	}
 }
 
-static void look_after(struct daemon *daemon, struct sandbox *sandbox, uint64_t now_ms)
+static void look_after(struct daemon *daemon, struct sandbox *sandbox, uint64_t now_ms,
+		       uint64_t until_ns)
 {
 	bool turn = sandbox->stored.kernel_id % LOOK_EVERY == daemon->ticks % LOOK_EVERY;
 	struct api_result result = {0};
@@ -523,7 +570,8 @@ static void look_after(struct daemon *daemon, struct sandbox *sandbox, uint64_t 
 		log_warning("%s: its cgroup %s is gone", sandbox->stored.id,
 			    sandbox->stored.cgroup);
 	}
-	if (!sandbox->stored.ends_ms || sandbox->stored.ends_ms > now_ms)
+	if (!sandbox->stored.ends_ms || sandbox->stored.ends_ms > now_ms ||
+	    loop_boot_ns() > until_ns)
 		return;
 	log_info("%s: its time has run out", sandbox->stored.id);
 	daemon_remove(daemon, sandbox, &result);
@@ -536,13 +584,14 @@ int daemon_tick(void *context, int fd)
 {
 	struct daemon *daemon = context;
 	uint64_t now_ms = daemon_now_ms();
+	uint64_t until_ns = loop_boot_ns() + REMOVE_NS;
 
 	daemon->ticks++;
 	(void)fd;
 	end_what_let_go(daemon);
 	for (struct sandbox *s = daemon->registry.first, *next; s; s = next) {
 		next = s->next;
-		look_after(daemon, s, now_ms);
+		look_after(daemon, s, now_ms, until_ns);
 	}
 	return 0;
 }

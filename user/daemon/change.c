@@ -460,7 +460,8 @@ static void change_again(struct daemon *daemon, struct sandbox *sandbox)
 				    .document = document};
 	struct api_result result = {0};
 
-	if (!sandbox->at || sandbox->gone || !document)
+	/* Of what is damaged another policy may be in force than the one that is stored. */
+	if (!sandbox->at || sandbox->gone || sandbox->damaged || !document)
 		return;
 	changing.document_size = strlen(document);
 	result.status = daemon_compile(daemon, changing.dialect, document, changing.document_size,

@@ -30,11 +30,15 @@ struct sandbox {
 	bool policy_used; /* asked for since the last look at it: it stays until the next one */
 };
 
-/* Removed, but sockets of its cgroup live on and are judged by its links. */
+/* Removed, but what was killed is not gone, or sockets of its cgroup live on: judged by its links. */
 struct ending {
 	struct ending *next;
 	struct kern_attachment *at;
+	char id[API_ID_MAX + 1]; /* its pins are called so */
+	char *cgroup;		 /* as stored.cgroup; NULL: removed */
+	uint64_t cgroup_id;
 };
+void ending_free(struct ending *ending);
 
 struct registry {
 	struct sandbox *first, *last;

@@ -332,8 +332,7 @@ static void daemon_done(struct daemon *daemon)
 	while (daemon->endings) {
 		struct ending *next = daemon->endings->next;
 
-		kern_attachment_free(daemon->endings->at);
-		free(daemon->endings);
+		ending_free(daemon->endings);
 		daemon->endings = next;
 	}
 	while (daemon->changes) {
