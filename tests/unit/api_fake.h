@@ -11,7 +11,7 @@
 #include "api/routes.h"
 #include "policy/policy.h"
 
-#define FAKE_MAX 256
+#define FAKE_MAX 260
 
 struct fake_sandbox {
 	char id[API_ID_MAX + 1], owner[API_OWNER_MAX + 1];

@@ -38,7 +38,7 @@ static void attaches_what_exists_and_shows_it(void **state)
 		"\"generation\":1,\"policyHash\":\"00ff\",\"createdAt\":\"2023-11-14T22:13:20.000Z\",\"changedAt\":\"2023-11-14T22:13:20.000Z\","
 		"\"endsAt\":null,\"advice\":\"\",\"policy\":{\"allowOut\":[\"1.1.1.1:53/udp\"]},"
 		"\"assurance\":{\"level\":\"weak\",\"holes\":[{\"name\":\"earlier-sockets\",\"text\":\"sockets from before\"}]},"
-		"\"resolvers\":[\"10.0.0.53\"],\"maps\":{\"pst_cidr4\":7}}");
+		"\"resolvers\":[\"10.0.0.53\"],\"maps\":{\"pst_cidr4\":7},\"warnings\":[]}");
 	assert_string_equal(header_of(w, "X-Postern-Generation"), "1");
 	assert_string_equal(w->fake.sandboxes[0].document,
 			    "{ \"allowOut\" : [\"1.1.1.1:53/udp\"]}");
@@ -48,8 +48,10 @@ static void attaches_what_exists_and_shows_it(void **state)
 	assert_int_equal(w->fake.created.pid, 12);
 	assert_null(w->fake.created.document);
 	assert_false(w->fake.created.allow_weak);
+	w->fake.warns = true;
 	ask(w, "POST", "/v1/sandboxes", "{\"netdev\":\"veth0\"}");
 	assert_int_equal(w->reply.status, 201);
+	assert_has(w, ",\"warnings\":[\"allowOut[0]: has no\\r\\nEvil: effect\",\"allowOut[1]: b");
 }
 
 static void refuses_attachments_that_nobody_meant(void **state)
@@ -107,7 +109,7 @@ static void what_cannot_be_done_has_a_status(void **state)
 		const char *body;
 	} cases[] = {
 		{API_INVALID, 400, ERROR(400, "it was told to fail")},
-		{API_UNSUPPORTED, 400, ERROR(400, "it was told to fail")},
+		{API_UNSUPPORTED, 501, ERROR(501, "it was told to fail")},
 		{API_NOT_FOUND, 404, NOT_HERE},
 		{API_CONFLICT, 409, ERROR(409, "it was told to fail")},
 		{API_FULL, 507, ERROR(507, "it was told to fail")},
@@ -140,6 +142,36 @@ static void lists_without_policies_and_deletes(void **state)
 	assert_reply(w, 204, "");
 	ask(w, "DELETE", "/v1/sandboxes/box", NULL);
 	assert_reply(w, 404, NOT_HERE);
+}
+
+static void lists_with_levels_when_asked_to(void **state)
+{
+	struct world *w = *state;
+	char id[16];
+
+	add(w, "box", "ann");
+	add(w, "cat", "bob");
+	ask(w, "GET", "/v1/sandboxes?assurance=1", NULL);
+	assert_int_equal(w->reply.status, 200);
+	assert_has(w, "{\"sandboxes\":[{\"id\":\"box\",");
+	assert_has(w, "\"advice\":\"\",\"assurance\":{\"level\":\"weak\",\"holes\":[{");
+	assert_has(w, "}]}},{\"id\":\"cat\",");
+	assert_has_not(w, "\"policy\"");
+	be(w, API_ROLE_OPERATOR, "bob");
+	ask(w, "GET", "/v1/sandboxes?assurance=1", NULL);
+	assert_has(w, "{\"sandboxes\":[{\"id\":\"cat\",");
+	be(w, API_ROLE_OPERATOR, "");
+	ask(w, "GET", "/v1/sandboxes?assurance=0", NULL);
+	assert_has_not(w, "assurance");
+	ask(w, "GET", "/v1/sandboxes?assurance=yes", NULL);
+	assert_reply(w, 400, ERROR(400, "assurance: expected 1 or 0, found 'yes'"));
+	for (unsigned i = 2; i < 257; i++) {
+		snprintf(id, sizeof(id), "s%u", i);
+		add(w, id, "ann");
+	}
+	ask(w, "GET", "/v1/sandboxes?assurance=1", NULL);
+	assert_reply(w, 400,
+		     ERROR(400, "assurance: told of at most 256 sandboxes at once, here are 257"));
 }
 
 static void shows_no_secret(void **state)
@@ -538,6 +570,7 @@ int main(void)
 		native_test(a_weak_one_is_refused_with_its_holes),
 		native_test(what_cannot_be_done_has_a_status),
 		native_test(lists_without_policies_and_deletes),
+		native_test(lists_with_levels_when_asked_to),
 		native_test(shows_no_secret),
 		native_test(a_change_tells_what_it_did),
 		native_test(a_dry_run_changes_nothing_and_unknown_words_do_neither),

@@ -46,7 +46,7 @@ void native_refuse(struct call *call, const struct api_result *result, const cha
 	static const unsigned statuses[] = {
 		[API_OK] = 200,		 [API_INVALID] = 400,  [API_WEAK] = 409,
 		[API_NOT_FOUND] = 404,	 [API_CONFLICT] = 409, [API_FULL] = 507,
-		[API_UNSUPPORTED] = 400, [API_FAILED] = 500,
+		[API_UNSUPPORTED] = 501, [API_FAILED] = 500,
 	};
 
 	if (result->status == API_WEAK)
@@ -147,7 +147,7 @@ static void create(struct call *call, const struct api_create *create)
 			      &result);
 	if (result.status != API_OK)
 		native_refuse(call, &result, create->id);
-	else if (native_reply_sandbox(call, call->id, 201))
+	else if (native_reply_sandbox(call, call->id, &result.warnings))
 		reply_change_headers(call, &result);
 }
 

@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* The /v1 routes that show a sandbox: itself, its leases, rules and flows, and what would happen to a destination. */
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "api/native.h"
+
+/* Finding the holes of one is a walk over its members, during which nobody else is answered. */
+#define LOOKED_AT_MAX 256u
 
 static void put_holes(struct buf *out, const struct api_sandbox *sandbox)
 {
@@ -62,10 +67,16 @@ static void put_listed(struct buf *out, const struct api_sandbox *sandbox)
 	put_text(out, "advice", or_empty(sandbox->advice));
 }
 
+struct shown {
+	struct buf *out;
+	const struct api_texts *warnings; /* NULL: not told */
+};
+
 /* Of `document` nothing is shown: it holds secrets, and `policy` says the same. */
 static int show(void *context, const struct api_sandbox *sandbox)
 {
-	struct buf *out = context;
+	const struct shown *shown = context;
+	struct buf *out = shown->out;
 
 	buf_puts(out, "{");
 	put_listed(out, sandbox);
@@ -74,6 +85,8 @@ static int show(void *context, const struct api_sandbox *sandbox)
 	put_holes(out, sandbox);
 	put_resolvers(out, sandbox);
 	put_maps(out, sandbox);
+	if (shown->warnings)
+		put_texts(out, "warnings", shown->warnings);
 	buf_puts(out, "}");
 	return 0;
 }
@@ -89,17 +102,19 @@ static bool find(struct call *call, const char *id, api_sandbox_fn fn, void *con
 	return result.status == API_OK;
 }
 
-bool native_reply_sandbox(struct call *call, const char *id, unsigned status)
+bool native_reply_sandbox(struct call *call, const char *id, const struct api_texts *warnings)
 {
-	if (!find(call, id, show, &call->reply->body))
+	struct shown shown = {.out = &call->reply->body, .warnings = warnings};
+
+	if (!find(call, id, show, &shown))
 		return false;
-	reply_json(call, status);
+	reply_json(call, warnings ? 201 : 200);
 	return true;
 }
 
 void native_get(struct call *call)
 {
-	native_reply_sandbox(call, call->id, 200);
+	native_reply_sandbox(call, call->id, NULL);
 }
 
 static int ignore_sandbox(void *context, const struct api_sandbox *sandbox)
@@ -136,12 +151,82 @@ static void finish_list(struct call *call, const struct api_result *result)
 	reply_json(call, 200);
 }
 
+struct ids {
+	char (*items)[API_ID_MAX + 1];
+	size_t count;
+};
+
+static void ids_done(struct ids *ids)
+{
+	free(ids->items);
+}
+
+static int note_id(void *context, const struct api_sandbox *sandbox)
+{
+	struct ids *ids = context;
+
+	if (ids->count < LOOKED_AT_MAX)
+		snprintf(ids->items[ids->count], sizeof(*ids->items), "%s", sandbox->id);
+	ids->count++;
+	return 0;
+}
+
+static int list_with_level(void *context, const struct api_sandbox *sandbox)
+{
+	struct buf *out = context;
+
+	put_comma(out);
+	buf_puts(out, "{");
+	put_listed(out, sandbox);
+	put_holes(out, sandbox);
+	buf_puts(out, "}");
+	return 0;
+}
+
+/* Each is looked at now, as what was seen earlier may call a weak one strong. */
+static void list_with_levels(struct call *call)
+{
+	const struct api_backend *backend = call->backend;
+	const struct api_caller *caller = &call->request->caller;
+	cleanup(ids_done) struct ids ids = {calloc(LOOKED_AT_MAX, sizeof(*ids.items)), 0};
+	struct api_result result = {0};
+
+	if (!ids.items) {
+		reply_no_memory(call);
+		return;
+	}
+	result.status = backend->list(backend->context, caller, note_id, &ids);
+	if (ids.count > LOOKED_AT_MAX) {
+		reply_error(call, 400,
+			    "assurance: told of at most %u sandboxes at once, here are %zu",
+			    LOOKED_AT_MAX, ids.count);
+		return;
+	}
+	for (size_t i = 0; i < ids.count && result.status == API_OK; i++) {
+		result.status = backend->find(backend->context, caller, ids.items[i],
+					      list_with_level, &call->reply->body);
+		if (result.status == API_NOT_FOUND)
+			result.status = API_OK;
+	}
+	finish_list(call, &result);
+}
+
+/* With ?assurance=1 each with its level and holes; without, nothing is said of them: looking takes a while. */
 void native_list(struct call *call)
 {
+	const char *assurance = call->request->query(call->request->context, "assurance");
 	struct api_result result = {0};
 	struct buf *out = &call->reply->body;
 
+	if (assurance && strcmp(assurance, "0") != 0 && strcmp(assurance, "1") != 0) {
+		reply_error(call, 400, "assurance: expected 1 or 0, found '%.64s'", assurance);
+		return;
+	}
 	buf_puts(out, "{\"sandboxes\":[");
+	if (assurance && *assurance == '1') {
+		list_with_levels(call);
+		return;
+	}
 	result.status =
 		call->backend->list(call->backend->context, &call->request->caller, list_one, out);
 	finish_list(call, &result);
