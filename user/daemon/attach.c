@@ -22,6 +22,8 @@
 #define LOOK_EVERY 16
 /* Of a tick, for those whose time has run out: requests are answered, and the watchdog is, when it is many at once. */
 #define REMOVE_NS 200000000u
+/* No namespace's cookie: the kernel counts up from 1. */
+#define NO_NETNS UINT64_MAX
 
 /* ---- ids ---- */
 
@@ -187,16 +189,26 @@ static int fill_stored(struct making *making, const struct api_caller *caller, s
 	return stored->extra && stored->cgroup ? 0 : error_set(err, -ENOMEM, "out of memory");
 }
 
-/* The resolvers' replies arrive where its first member is; nobody is in it yet: where we are. */
+/*
+ * Where the resolvers' replies arrive: where its members are; nobody is in it yet: where we are. Of several namespaces one
+ * may have been made inside, for replies of its own: none is trusted then, unless one is ours, which nobody inside can
+ * have made.
+ */
 static int find_netns(const struct making *making, uint64_t *ret_cookie, struct error *err)
 {
 	struct members_netns_list list = {0};
 	int r = members_netns(making->cgroup_fd, &list, err);
+	bool is_one = list.count == 1 && !list.truncated;
 
-	if (!r && list.count)
+	if (!r && !list.count)
+		r = netns_cookie(ret_cookie, err);
+	else if (!r && (is_one || list.items[0].fd < 0))
 		*ret_cookie = list.items[0].cookie;
 	else if (!r)
-		r = netns_cookie(ret_cookie, err);
+		*ret_cookie = NO_NETNS;
+	if (!r && *ret_cookie == NO_NETNS)
+		log_warning("%s: its members are in several network namespaces: no name is learned",
+			    making->stored.id);
 	members_netns_done(&list);
 	return r;
 }
