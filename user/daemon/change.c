@@ -292,15 +292,21 @@ static int note(struct many *many, struct sandbox *sandbox)
 static int flip_all(struct many *many, struct error *err)
 {
 	for (size_t i = 0; i < many->count; i++) {
-		int r = kern_attachment_flip(many->sandboxes[i]->at, err);
+		struct sandbox *sandbox = many->sandboxes[i];
+		int r = kern_attachment_flip(sandbox->at, err);
 
+		/* Its cgroup went meanwhile: the others do not keep the old policy for that. */
+		if (r == -ENOENT) {
+			sandbox->gone = true;
+			continue;
+		}
+		many->flipped += !r;
 		if (!r)
-			r = note(many, many->sandboxes[i]);
+			r = note(many, sandbox);
 		if (r < 0)
-			return error_prepend(err, r, "%s (%zu of %zu were changed): ",
-					     many->sandboxes[i]->stored.id, many->flipped,
-					     many->count);
-		many->flipped++;
+			return error_prepend(err, r,
+					     "%s (%zu of %zu were changed): ", sandbox->stored.id,
+					     many->flipped, many->count);
 	}
 	return 0;
 }
@@ -320,12 +326,11 @@ static int change_all(struct many *many, const char *const *ids, struct error *e
 		r = store_prepare_many(daemon->store, &stored, err);
 	if (!r)
 		r = flip_all(many, err);
-	if (r < 0) {
-		for (size_t i = many->flipped; i < many->staged; i++)
-			kern_attachment_unstage(many->sandboxes[i]->at);
-		if (!many->flipped)
-			store_abort_many(daemon->store, many->generation);
-	}
+	/* No-ops for those that were flipped. */
+	for (size_t i = 0; r < 0 && i < many->staged; i++)
+		kern_attachment_unstage(many->sandboxes[i]->at);
+	if (!many->flipped)
+		store_abort_many(daemon->store, many->generation);
 	return r;
 }
 
