@@ -3,14 +3,14 @@
 
 import contextlib
 import ctypes
+import json
 import os
 import shutil
-import signal
 import struct
 
 import pytest
 
-from daemon import DENY_ALL, Daemon
+from daemon import DENY_ALL, Box, Daemon
 from internet import ALLOWED4, DENIED4, PORT, canary
 from postern import flow
 from wait import until
@@ -194,3 +194,41 @@ def test_without_state_and_egress_pin_a_sandbox_is_still_enforced(daemon):
     daemon.start()
     assert state_of(daemon, "box") == "damaged"
     assert not reaches(box)
+
+
+def write_document(daemon, file, box, policy, name="box"):
+    part = daemon.directory / "part"
+    part.write_text(json.dumps({"id": name, "cgroup": str(box), "policy": policy, "allowWeak": True}), "utf-8")
+    part.rename(daemon.folder / file)
+
+
+def test_a_document_that_is_renamed_or_copied_keeps_its_sandbox(daemon):
+    cgroup = daemon.cgroup("box")
+    write_document(daemon, "a.json", cgroup, DENY_ALL)
+    until(lambda: state_of(daemon, "box"), "it is attached")
+    box = Box(daemon, "box", cgroup)
+    pins = box.pins().stat().st_ino
+    (daemon.folder / "a.json").rename(daemon.folder / "b.json")
+    write_document(daemon, "z.json", daemon.cgroup("second"), {}, "second")
+    until(lambda: state_of(daemon, "second"), "it has been looked at")
+    assert box.pins().stat().st_ino == pins
+    assert not reaches(box)
+    write_document(daemon, "c.json", cgroup, DENY_ALL)
+    (daemon.folder / "b.json").unlink()
+    (daemon.folder / "z.json").unlink()
+    until(lambda: not state_of(daemon, "second"), "it has been looked at")
+    assert box.pins().stat().st_ino == pins
+    assert not reaches(box)
+
+
+def test_a_document_that_changes_name_and_id_at_once_stays_enforced(daemon):
+    cgroup = daemon.cgroup("box")
+    write_document(daemon, "a.json", cgroup, DENY_ALL)
+    until(lambda: state_of(daemon, "box"), "it is attached")
+    daemon.stop()
+    (daemon.folder / "a.json").unlink()
+    write_document(daemon, "b.json", cgroup, DENY_ALL, "other")
+    daemon.start()
+    assert state_of(daemon, "box") is None
+    assert state_of(daemon, "other") == "running"
+    assert not reaches(Box(daemon, "other", cgroup))

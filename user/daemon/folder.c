@@ -35,6 +35,8 @@ struct folder {
 	int fd; /* inotify */
 	struct entry *entries;
 	size_t count;
+	bool detached; /* something, in this round: its cgroup may be wanted by another document */
+	bool broken;   /* of some file nobody knows which sandbox it is about */
 };
 
 struct document {
@@ -239,6 +241,15 @@ static struct entry *entry_of(struct folder *folder, const char *file)
 	return entry;
 }
 
+static bool has_document(const struct folder *folder, const char *id)
+{
+	for (const struct entry *e = folder->entries; e; e = e->next) {
+		if (strcmp(e->id, id) == 0)
+			return true;
+	}
+	return false;
+}
+
 static void detach_id(struct daemon *daemon, const char *id)
 {
 	struct sandbox *sandbox = registry_find(&daemon->registry, id);
@@ -246,6 +257,7 @@ static void detach_id(struct daemon *daemon, const char *id)
 
 	if (!sandbox || !sandbox->stored.from_dir)
 		return;
+	daemon->folder->detached = true;
 	daemon_remove(daemon, sandbox, &result);
 	say(id, &result);
 	api_result_done(&result);
@@ -264,9 +276,11 @@ static void follow_file(struct daemon *daemon, const char *file)
 	cleanup(document_done) struct document document = {0};
 	struct entry *entry = entry_of(daemon->folder, file);
 	cleanup_free char *path = NULL;
+	char before[API_ID_MAX + 1];
 	struct error err = {0};
 
 	if (!entry) {
+		daemon->folder->broken = true;
 		log_error("%s: more than %u files: '%s' is left out", daemon->config.sandbox_dir,
 			  NAMES_MAX, file);
 		return;
@@ -280,10 +294,11 @@ static void follow_file(struct daemon *daemon, const char *file)
 		log_error("%s; what it was before stays in force", err.text);
 		return;
 	}
-	/* A file that names another sandbox now: the one before has no document any more. */
-	if (entry->id[0] && strcmp(entry->id, document.id) != 0)
-		detach_id(daemon, entry->id);
+	memcpy(before, entry->id, sizeof(before));
 	(void)snprintf(entry->id, sizeof(entry->id), "%s", document.id);
+	/* A file that names another sandbox now: the one before has no document any more. */
+	if (before[0] && !has_document(daemon->folder, before))
+		detach_id(daemon, before);
 	follow_document(daemon, path, &document);
 }
 
@@ -293,19 +308,11 @@ static void forget_file(struct daemon *daemon, struct entry **at)
 
 	*at = entry->next;
 	daemon->folder->count--;
-	if (entry->id[0])
+	/* A file that was renamed is there by another name. */
+	if (entry->id[0] && !has_document(daemon->folder, entry->id))
 		detach_id(daemon, entry->id);
 	free(entry->file);
 	free(entry);
-}
-
-static bool has_document(const struct folder *folder, const char *id)
-{
-	for (const struct entry *e = folder->entries; e; e = e->next) {
-		if (strcmp(e->id, id) == 0)
-			return true;
-	}
-	return false;
 }
 
 /* Documents that went while no daemon looked. */
@@ -318,11 +325,33 @@ static void detach_orphans(struct daemon *daemon)
 	}
 }
 
+static void follow_all(struct daemon *daemon, struct dirent *const *names, int count)
+{
+	for (int i = 0; i < count; i++) {
+		if (is_document(names[i]->d_name))
+			follow_file(daemon, names[i]->d_name);
+	}
+}
+
+static void forget_unseen(struct daemon *daemon)
+{
+	struct folder *folder = daemon->folder;
+
+	for (struct entry **at = &folder->entries; *at;) {
+		folder->broken = folder->broken || ((*at)->seen && !(*at)->id[0]);
+		if ((*at)->seen)
+			at = &(*at)->next;
+		else
+			forget_file(daemon, at);
+	}
+	if (!folder->broken)
+		detach_orphans(daemon);
+}
+
 void daemon_folder_reload(struct daemon *daemon)
 {
 	struct folder *folder = daemon->folder;
 	struct dirent **names = NULL;
-	bool broken = false;
 	int n;
 
 	if (!folder)
@@ -334,24 +363,16 @@ void daemon_folder_reload(struct daemon *daemon)
 				  strerror(errno));
 		return;
 	}
+	folder->detached = folder->broken = false;
 	for (struct entry *e = folder->entries; e; e = e->next)
 		e->seen = false;
-	for (int i = 0; i < n; i++) {
-		if (is_document(names[i]->d_name))
-			follow_file(daemon, names[i]->d_name);
+	follow_all(daemon, names, n);
+	forget_unseen(daemon);
+	if (folder->detached)
+		follow_all(daemon, names, n);
+	for (int i = 0; i < n; i++)
 		free(names[i]);
-	}
 	free(names);
-	for (struct entry **at = &folder->entries; *at;) {
-		broken = broken || ((*at)->seen && !(*at)->id[0]);
-		if ((*at)->seen)
-			at = &(*at)->next;
-		else
-			forget_file(daemon, at);
-	}
-	/* Of a file that cannot be read nobody knows which sandbox it is about. */
-	if (!broken)
-		detach_orphans(daemon);
 }
 
 static int on_inotify(void *context, int fd)
