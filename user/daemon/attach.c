@@ -90,7 +90,8 @@ static const struct sandbox *find_related(const struct daemon *daemon, const cha
 		size_t other = s->stored.cgroup ? strlen(s->stored.cgroup) : 0;
 		size_t shorter = length < other ? length : other;
 
-		if (!other || !s->at || s->gone || memcmp(path, s->stored.cgroup, shorter) != 0)
+		if (!other || (!s->at && !s->damaged) || s->gone ||
+		    memcmp(path, s->stored.cgroup, shorter) != 0)
 			continue;
 		if (length == other || (length > other ? path : s->stored.cgroup)[shorter] == '/')
 			return s;

@@ -229,7 +229,9 @@ static bool on_is_inside(void *context, int32_t pid)
 	if (cgroup_of(pid, &path, &err) < 0)
 		return true;
 	for (const struct sandbox *s = daemon->registry.first; s; s = s->next) {
-		if (s->stored.cgroup && s->at && is_below(path, s->stored.cgroup + 1))
+		/* What is damaged may be enforced without us. */
+		if (s->stored.cgroup && (s->at || s->damaged) &&
+		    is_below(path, s->stored.cgroup + 1))
 			return true;
 	}
 	return false;
