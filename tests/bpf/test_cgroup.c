@@ -106,6 +106,42 @@ static void does_not_find_a_removed_cgroup_by_its_id(void **state)
 	assert_int_equal(found, -1);
 }
 
+static void assert_is(int fd, uint64_t id)
+{
+	uint64_t found;
+
+	assert_int_equal(cgroup_id(fd, &found), 0);
+	assert_int_equal(found, id);
+	close(fd);
+}
+
+static void finds_a_known_cgroup_wherever_it_is_but_never_another_of_its_name(void **state)
+{
+	struct place *place = *state;
+	struct error err = {{0}};
+	cleanup_close int fd = -1, other = -1, again = -1;
+	int found = -1;
+	uint64_t id;
+
+	check(cgroup_create(place->root, "known", &fd, &err));
+	check(cgroup_create(place->root, "other", &other, &err));
+	assert_int_equal(cgroup_id(fd, &id), 0);
+	check(cgroup_open_known(place->root, "known", id, &found));
+	assert_is(found, id);
+	check(cgroup_open_known(place->root, "other", id, &found));
+	assert_is(found, id);
+	check(cgroup_open_known(place->root, NULL, id, &found));
+	assert_is(found, id);
+	assert_int_equal(cgroup_remove(place->root, "known"), 0);
+	check(cgroup_create(place->root, "known", &again, &err));
+	found = -1;
+	assert_true(cgroup_open_known(place->root, "known", id, &found) < 0);
+	assert_int_equal(found, -1);
+	assert_false(cgroup_is_empty_at(place->root, "known", id));
+	assert_int_equal(cgroup_remove(place->root, "known"), 0);
+	assert_int_equal(cgroup_remove(place->root, "other"), 0);
+}
+
 static void refuses_to_leave_the_root(void **state)
 {
 	static const char *const paths[] = {"..", "a/../../x", "/", "/etc"};
@@ -179,15 +215,19 @@ static void knows_whether_anybody_is_there(void **state)
 	struct error err = {{0}};
 	cleanup_close int upper = -1, lower = -1;
 	bool populated = true;
+	uint64_t id = 0;
 	pid_t member;
 
 	check(cgroup_create(place->root, "up/low", &lower, &err));
 	check(cgroup_open(place->root, "up", &upper, &err));
+	check(cgroup_id(upper, &id));
 	assert_int_equal(cgroup_is_populated(upper, &populated), 0);
 	assert_false(populated);
+	assert_true(cgroup_is_empty_at(place->root, "up", id));
 	member = member_start(lower);
 	assert_int_equal(cgroup_is_populated(upper, &populated), 0);
 	assert_true(populated);
+	assert_false(cgroup_is_empty_at(place->root, "up", id));
 	child_kill(member, upper);
 	assert_int_equal(cgroup_remove_tree(place->root, "up"), 0);
 	assert_int_equal(cgroup_is_populated(upper, &populated), 0);
@@ -249,6 +289,7 @@ int main(void)
 		cmocka_unit_test(creates_every_directory_on_the_way),
 		cmocka_unit_test(leaves_no_directory_that_it_cannot_open),
 		cmocka_unit_test(does_not_find_a_removed_cgroup_by_its_id),
+		cmocka_unit_test(finds_a_known_cgroup_wherever_it_is_but_never_another_of_its_name),
 		cmocka_unit_test(refuses_to_leave_the_root),
 		cmocka_unit_test(refuses_what_is_not_cgroup2),
 		cmocka_unit_test(does_not_remove_what_has_members),

@@ -424,7 +424,7 @@ static bool kill_members(const struct daemon *daemon, const struct sandbox *sand
 	cleanup_close int fd = -1;
 	bool populated = true;
 
-	if (cgroup_open_id(daemon->root_fd, sandbox->stored.cgroup_id, &fd) < 0)
+	if (sandbox_open_cgroup(daemon, sandbox, &fd) < 0)
 		return true;
 	/* What is frozen dies as well, but is not reaped before it is thawed on some kernels. */
 	(void)cgroup_kill(fd);
@@ -495,7 +495,7 @@ void daemon_pause(struct daemon *daemon, struct sandbox *sandbox, bool paused,
 {
 	cleanup_close int fd = -1;
 	bool before = sandbox->stored.paused;
-	int r = cgroup_open_id(daemon->root_fd, sandbox->stored.cgroup_id, &fd);
+	int r = sandbox_open_cgroup(daemon, sandbox, &fd);
 
 	if (r < 0) {
 		daemon_refuse(result, API_CONFLICT, "its cgroup is gone");
@@ -575,7 +575,7 @@ static void look_after(struct daemon *daemon, struct sandbox *sandbox, uint64_t 
 		sandbox_forget_policy(sandbox);
 	else if (turn)
 		sandbox->policy_used = false;
-	if (turn && sandbox->at && !sandbox->gone && !kern_attachment_is_alive(sandbox->at)) {
+	if (turn && sandbox->at && !sandbox->gone && !sandbox_has_cgroup(daemon, sandbox)) {
 		sandbox->gone = true;
 		sandbox_advise(
 			sandbox,

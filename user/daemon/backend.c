@@ -48,7 +48,7 @@ static struct sandbox *take_attached(struct daemon *daemon, const struct api_cal
 			      sandbox->advice ? sandbox->advice : "");
 		return NULL;
 	}
-	if (sandbox && (sandbox->gone || !kern_attachment_is_alive(sandbox->at))) {
+	if (sandbox && (sandbox->gone || !sandbox_has_cgroup(daemon, sandbox))) {
 		result->state = API_GONE;
 		daemon_refuse(result, API_CONFLICT, "%s is gone: its cgroup was removed", id);
 		return NULL;
@@ -219,21 +219,33 @@ static bool is_below(const char *path, const char *top)
 	return strncmp(path, top, length) == 0 && (!path[length] || path[length] == '/');
 }
 
+/* Its answer of before holds while the path and the sandboxes are the same: ten thousand take most of a millisecond. */
+static bool is_known_outside(const struct daemon *daemon, const char *path)
+{
+	return daemon->outside && daemon->outside_as_of == daemon->registry.version &&
+	       strcmp(daemon->outside, path) == 0;
+}
+
 static bool on_is_inside(void *context, int32_t pid)
 {
-	const struct daemon *daemon = context;
+	struct daemon *daemon = context;
 	cleanup_free char *path = NULL;
 	struct error err = {0};
 
 	/* A host with no cgroup2 of its own has everybody in the root: that is in no sandbox. */
 	if (cgroup_of(pid, &path, &err) < 0)
 		return true;
+	if (is_known_outside(daemon, path))
+		return false;
 	for (const struct sandbox *s = daemon->registry.first; s; s = s->next) {
 		/* What is damaged may be enforced without us. */
 		if (s->stored.cgroup && (s->at || s->damaged) &&
 		    is_below(path, s->stored.cgroup + 1))
 			return true;
 	}
+	free(daemon->outside);
+	daemon->outside = TAKE_PTR(path);
+	daemon->outside_as_of = daemon->registry.version;
 	return false;
 }
 

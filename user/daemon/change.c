@@ -53,9 +53,7 @@ static int open_cgroup(const struct daemon *daemon, const struct sandbox *sandbo
 {
 	int fd = -1;
 
-	if (cgroup_open_id(daemon->root_fd, sandbox->stored.cgroup_id, &fd) < 0)
-		return -1;
-	return fd;
+	return sandbox_open_cgroup(daemon, sandbox, &fd) < 0 ? -1 : fd;
 }
 
 /* In every network namespace that its members are in. Its packets are denied all the same when this fails. */
@@ -334,12 +332,12 @@ static int change_all(struct many *many, const char *const *ids, struct error *e
 	return r;
 }
 
-static bool is_populated(const struct daemon *daemon, const struct sandbox *sandbox)
+static bool is_empty(const struct daemon *daemon, const struct sandbox *sandbox)
 {
-	cleanup_close int fd = open_cgroup(daemon, sandbox);
-	bool populated = false;
+	const struct stored *stored = &sandbox->stored;
 
-	return fd >= 0 && !cgroup_is_populated(fd, &populated) && populated;
+	return stored->cgroup &&
+	       cgroup_is_empty_at(daemon->root_fd, stored->cgroup + 1, stored->cgroup_id);
 }
 
 static bool is_here_alone(const struct daemon *daemon, const struct sandbox *sandbox)
@@ -363,7 +361,7 @@ static void end_all_denied(struct daemon *daemon, struct sandbox *const *sandbox
 	size_t n = 0, ended = 0;
 
 	for (size_t i = 0; i < count; i++) {
-		if (!sandboxes[i]->at || !is_populated(daemon, sandboxes[i]))
+		if (!sandboxes[i]->at || is_empty(daemon, sandboxes[i]))
 			continue;
 		if (here && is_here_alone(daemon, sandboxes[i]))
 			here[n++] = sandboxes[i]->at;

@@ -43,6 +43,7 @@ void ending_free(struct ending *ending);
 struct registry {
 	struct sandbox *first, *last;
 	size_t count;
+	uint64_t version;	    /* another one whenever a sandbox came or went */
 	void *by_id, *by_kernel_id; /* tsearch(3) trees of struct sandbox */
 };
 
@@ -75,6 +76,8 @@ struct daemon {
 	int root_fd;		  /* of cgroup2 */
 	char *root_path;	  /* its mount point; "": private */
 	struct registry registry;
+	char *outside;		/* a caller's cgroup that was in no sandbox ... */
+	uint64_t outside_as_of; /* ... of this version of the registry; NULL: none yet */
 	struct ending *endings;
 	struct folder *folder;
 	struct mass_change *changes;
@@ -92,6 +95,9 @@ struct sandbox *registry_add(struct registry *registry, struct stored *stored);
 void registry_remove(struct registry *registry, struct sandbox *sandbox);
 void registry_done(struct registry *registry);
 enum api_state sandbox_state(const struct sandbox *sandbox);
+/* Its cgroup, wherever it is now; -ESTALE: it is gone. */
+int sandbox_open_cgroup(const struct daemon *daemon, const struct sandbox *sandbox, int *ret_fd);
+bool sandbox_has_cgroup(const struct daemon *daemon, const struct sandbox *sandbox);
 /* The sandbox if `caller` may see it; NULL: not there, for this caller. */
 struct sandbox *sandbox_for(const struct daemon *daemon, const struct api_caller *caller,
 			    const char *id);

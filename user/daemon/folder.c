@@ -207,7 +207,7 @@ static void follow_document(struct daemon *daemon, const char *path,
 			  document->id);
 		return;
 	}
-	if (sandbox && sandbox->at && kern_attachment_is_alive(sandbox->at)) {
+	if (sandbox && sandbox->at && sandbox_has_cgroup(daemon, sandbox)) {
 		change_present(daemon, path, sandbox, document);
 		return;
 	}

@@ -350,6 +350,7 @@ static void daemon_done(struct daemon *daemon)
 	free(daemon->e2b_env.resolvers.items);
 	cleanup_close_(&daemon->root_fd);
 	free(daemon->root_path);
+	free(daemon->outside);
 	loop_free(daemon->loop);
 	config_done(&daemon->config);
 }

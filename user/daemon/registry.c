@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "daemon/daemon.h"
+#include "kern/cgroup.h"
 
 static int by_id(const void *a, const void *b)
 {
@@ -79,6 +80,7 @@ struct sandbox *registry_add(struct registry *registry, struct stored *stored)
 		registry->first = sandbox;
 	registry->last = sandbox;
 	registry->count++;
+	registry->version++;
 	return sandbox;
 }
 
@@ -96,6 +98,7 @@ void registry_remove(struct registry *registry, struct sandbox *sandbox)
 	else
 		registry->last = sandbox->previous;
 	registry->count--;
+	registry->version++;
 	sandbox_free(sandbox);
 }
 
@@ -112,6 +115,21 @@ enum api_state sandbox_state(const struct sandbox *sandbox)
 	if (sandbox->gone)
 		return API_GONE;
 	return sandbox->stored.paused ? API_PAUSED : API_RUNNING;
+}
+
+int sandbox_open_cgroup(const struct daemon *daemon, const struct sandbox *sandbox, int *ret_fd)
+{
+	const char *path = sandbox->stored.cgroup;
+
+	return cgroup_open_known(daemon->root_fd, path ? path + 1 : NULL, sandbox->stored.cgroup_id,
+				 ret_fd);
+}
+
+bool sandbox_has_cgroup(const struct daemon *daemon, const struct sandbox *sandbox)
+{
+	cleanup_close int fd = -1;
+
+	return !sandbox_open_cgroup(daemon, sandbox, &fd);
 }
 
 struct sandbox *sandbox_for(const struct daemon *daemon, const struct api_caller *caller,

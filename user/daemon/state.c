@@ -149,7 +149,7 @@ int state_each_netns(const struct daemon *daemon, const struct sandbox *sandbox,
 {
 	cleanup_close int cgroup = -1;
 	struct members_netns_list list = {0};
-	int r = cgroup_open_id(daemon->root_fd, sandbox->stored.cgroup_id, &cgroup);
+	int r = sandbox_open_cgroup(daemon, sandbox, &cgroup);
 
 	if (r < 0)
 		return 0; /* it is gone, and everybody with it */

@@ -22,7 +22,7 @@ int daemon_holes_of(const struct daemon *daemon, const struct sandbox *sandbox,
 				    .unix_wanted =
 					    policy && policy->unix_sockets != POLICY_UNIX_ALLOW,
 				    .unix_held = kern_host_has_unix(daemon->kern)};
-	int r = cgroup_open_id(daemon->root_fd, sandbox->stored.cgroup_id, &fd);
+	int r = sandbox_open_cgroup(daemon, sandbox, &fd);
 
 	if (r < 0)
 		return error_set(err, r, "its cgroup is gone");

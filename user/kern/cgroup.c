@@ -79,11 +79,11 @@ int cgroup_open_root(int *ret_fd, char **ret_path, struct error *err)
 	return 0;
 }
 
-static int open_below(int fd, const char *path)
+static int open_below(int fd, const char *path, uint64_t more)
 {
 	struct open_how how = {
 		.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC,
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | more,
 	};
 	long r = syscall(SYS_openat2, fd, *path ? path : ".", &how, sizeof(how));
 
@@ -92,7 +92,7 @@ static int open_below(int fd, const char *path)
 
 int cgroup_open(int root_fd, const char *path, int *ret_fd, struct error *err)
 {
-	cleanup_close int fd = open_below(root_fd, path);
+	cleanup_close int fd = open_below(root_fd, path, 0);
 
 	if (fd < 0)
 		return error_set(err, fd, "cannot open the cgroup '%s': %s", path, strerror(-fd));
@@ -187,7 +187,7 @@ static int remove_below(int top_fd)
 
 int cgroup_remove_tree(int root_fd, const char *path)
 {
-	cleanup_close int fd = open_below(root_fd, path);
+	cleanup_close int fd = open_below(root_fd, path, 0);
 	int r;
 
 	if (fd < 0)
@@ -209,6 +209,17 @@ int cgroup_open_id(int root_fd, uint64_t id, int *ret_fd)
 	if (fd < 0)
 		return -errno;
 	*ret_fd = fd;
+	return 0;
+}
+
+int cgroup_open_known(int root_fd, const char *path, uint64_t id, int *ret_fd)
+{
+	cleanup_close int fd = path ? open_below(root_fd, path, RESOLVE_NO_XDEV) : -1;
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) || st.st_ino != id)
+		return cgroup_open_id(root_fd, id, ret_fd);
+	*ret_fd = TAKE_FD(fd);
 	return 0;
 }
 
@@ -261,25 +272,42 @@ int cgroup_of(pid_t pid, char **ret_path, struct error *err)
 	return error_set(err, -ENOENT, "process %d is in no cgroup v2", pid);
 }
 
+static int read_populated(int events_fd, bool *ret_populated)
+{
+	char text[256];
+	ssize_t n = read(events_fd, text, sizeof(text) - 1);
+
+	if (n < 0)
+		return -errno;
+	text[n] = '\0';
+	*ret_populated = !strstr(text, "populated 0");
+	return 0;
+}
+
 int cgroup_is_populated(int cgroup_fd, bool *ret_populated)
 {
 	cleanup_close int fd = openat(cgroup_fd, "cgroup.events", O_RDONLY | O_CLOEXEC);
-	char text[256];
-	ssize_t n;
 
 	if (fd < 0 && (errno == ENOENT || errno == ENODEV)) {
 		/* The root has no such file; a removed directory has none at all. */
 		*ret_populated = !faccessat(cgroup_fd, "cgroup.procs", F_OK, 0);
 		return 0;
 	}
-	if (fd < 0)
-		return -errno;
-	n = read(fd, text, sizeof(text) - 1);
-	if (n < 0)
-		return -errno;
-	text[n] = '\0';
-	*ret_populated = !strstr(text, "populated 0");
-	return 0;
+	return fd < 0 ? -errno : read_populated(fd, ret_populated);
+}
+
+bool cgroup_is_empty_at(int root_fd, const char *path, uint64_t id)
+{
+	cleanup_close int fd = -1;
+	char events[PATH_MAX];
+	bool populated = true;
+	struct stat st;
+
+	if (fstatat(root_fd, path, &st, AT_SYMLINK_NOFOLLOW) || st.st_ino != id ||
+	    snprintf(events, sizeof(events), "%s/cgroup.events", path) >= (int)sizeof(events))
+		return false;
+	fd = openat(root_fd, events, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	return fd >= 0 && !read_populated(fd, &populated) && !populated;
 }
 
 int cgroup_kill(int cgroup_fd)

@@ -26,6 +26,9 @@ int cgroup_remove(int root_fd, const char *path);
 int cgroup_remove_tree(int root_fd, const char *path);
 /* Opens the cgroup with this id below the mount of root_fd; -ESTALE when its directory is gone. */
 int cgroup_open_id(int root_fd, uint64_t id, int *ret_fd);
+/* The same where it is known to have been at `path`, relative (NULL: not known). By path first: where the kernel has
+ * forgotten a directory, opening it by id reads the whole directory above it. */
+int cgroup_open_known(int root_fd, const char *path, uint64_t id, int *ret_fd);
 /* The kernel's id of the cgroup (its inode number) and its depth below the root (0: root). */
 int cgroup_id(int cgroup_fd, uint64_t *ret_id);
 int cgroup_level(const char *path);
@@ -33,6 +36,8 @@ int cgroup_level(const char *path);
 int cgroup_of(pid_t pid, char **ret_path, struct error *err);
 /* True when cgroup.events says `populated 1`: it or one below it has members. The root always has. */
 int cgroup_is_populated(int cgroup_fd, bool *ret_populated);
+/* True when the cgroup with this id is at `path`, and nobody is in it or below: the cheap look, for ten thousand. */
+bool cgroup_is_empty_at(int root_fd, const char *path, uint64_t id);
 /* What an operator writes -> relative to the mount: an absolute path below `mount_path` ("": there is none), or a
  * relative one; "//", "." and a '/' at the end are taken out. -EINVAL with err: "..", the root itself, outside. */
 int cgroup_relative(const char *mount_path, const char *text, char **ret_relative,
