@@ -227,6 +227,9 @@ static void a_dry_run_changes_nothing_and_unknown_words_do_neither(void **state)
 	assert_reply(w, 400, ERROR(400, "dry_run: expected 1 or 0, found 'yes'"));
 	ask(w, "PUT", "/v1/policies?dry_run=", "{\"ids\":[\"box\"],\"policy\":{}}");
 	assert_reply(w, 400, ERROR(400, "dry_run: expected 1 or 0, found ''"));
+	ask(w, "PUT", "/v1/policies?dry_run=1", "{\"ids\":[\"box\"],\"policy\":{\"audit\":true}}");
+	assert_reply(w, 501,
+		     ERROR(501, "dry_run: of one sandbox at a time, PUT /v1/sandboxes/ID/policy"));
 	assert_int_equal(w->fake.calls, 0);
 	ask(w, "PUT", "/v1/sandboxes/box/policy?dry_run=0", "{\"audit\":true}");
 	assert_string_equal(w->fake.sandboxes[0].document, "{\"audit\":true}");

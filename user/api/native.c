@@ -331,7 +331,7 @@ static void change_many(struct call *call, const struct many *many, const struct
 	if (result.status != API_OK)
 		refuse_many(call, &result);
 	else
-		reply_change(call, &result, change->dry_run, many->count);
+		reply_change(call, &result, false, many->count);
 }
 
 void native_policies(struct call *call)
@@ -343,8 +343,15 @@ void native_policies(struct call *call)
 	struct api_change change = {.dialect = API_NATIVE};
 	const struct json_node *policy;
 
-	if (!take_dry_run(call, &change.dry_run) || !parse_body(call, false, &json) ||
-	    !check_keys(call, &json, keys) || !take_ids(call, &json, &many))
+	if (!take_dry_run(call, &change.dry_run))
+		return;
+	if (change.dry_run) {
+		reply_error(call, 501,
+			    "dry_run: of one sandbox at a time, PUT /v1/sandboxes/ID/policy");
+		return;
+	}
+	if (!parse_body(call, false, &json) || !check_keys(call, &json, keys) ||
+	    !take_ids(call, &json, &many))
 		return;
 	policy = json_member(&json, json.nodes, "policy");
 	if (!policy) {
