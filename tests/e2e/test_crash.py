@@ -169,13 +169,7 @@ class Flood:
     def await_arrivals(self, since):
         """Every allowed flow is seen again: it is not only its sender who thinks that all is well."""
         ports = {stream.states()[n].sport for stream in self.streams for n in self.kept}
-        deadline = time.monotonic() + 60
-        while True:
-            seen = {flow.sport for flow in self.far.dump(since) if flow.dst == KEPT and flow.payload_ns > since}
-            if ports <= seen:
-                return
-            assert time.monotonic() < deadline, f"allowed flows stopped: {ports - seen}"
-            time.sleep(0.01)
+        self.far.await_payload(ports, KEPT, since)
 
 
 def crash_once(daemon, rng):

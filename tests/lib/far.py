@@ -15,7 +15,7 @@ from collections import namedtuple
 from types import SimpleNamespace
 
 from internet import canary, send_from_cpu
-from netns import Namespace, sweep
+from netns import Namespace, shell, sweep
 from postern import Running, tool
 from wait import until
 
@@ -68,10 +68,10 @@ class Far:
             start = len(self.process.lines)
             self.process.process.stdin.write(f"dump {since}\n")
             self.process.process.stdin.flush()
-            end = until(lambda: next((n for n in range(start, len(self.process.lines))
-                                      if self.process.lines[n].startswith("end ")), None), "it tells", 60)
-            lines = self.process.lines[start:end + 1]
-            del self.process.lines[:end + 1]
+            size = until(lambda: next((n + 1 for n, line in enumerate(self.process.lines[start:])
+                                       if line.startswith("end ")), None), "it tells", 60)
+            lines = self.process.lines[start:start + size]
+            del self.process.lines[:start + size]
         assert lines[-1] == "end 0", f"the sniffer lost frames: its silence proves nothing: {lines[-1]}"
         split = [line.split() for line in lines[:-1]]
         return [Seen(int(w[1]), w[2], *map(int, w[3:])) for w in split]
@@ -86,6 +86,20 @@ class Far:
 
     def frames_to(self, address):
         return sum(seen.frames for seen in self.dump() if seen.dst == address)
+
+    def await_payload(self, ports, address, since):
+        """Until each flow from these ports to the address has arrived since then."""
+        missing = set(ports)
+
+        def all_there():
+            missing.difference_update({seen.sport for seen in self.dump(since)
+                                       if seen.dst == address and seen.payload_ns > since})
+            return not missing
+        try:
+            until(all_there, "the flows arrive", 60)
+        except AssertionError:
+            sockets = shell("ip", "netns", "exec", self.host.name, "ss", "-tuin", "dst", address)
+            raise AssertionError(f"flows to {address} stopped: from ports {missing}\n{sockets}") from None
 
     def close(self):
         if self.process:
