@@ -117,12 +117,26 @@ static int load(struct kern_host *host, const struct kern_host_options *options,
 	return r;
 }
 
-static int write_tag(const struct kern_host *host)
+/* Slot 0 of pst_quotas is nobody's: `next_ns` tells whose maps these are, `replies` how far each pool was ever written. */
+static int take_tag(struct kern_host *host)
 {
-	const struct pst_quota quota = {.next_ns = kern_host_tag(host->dir)};
+	int fd = host->object.map_fd[KERN_MAP_QUOTAS];
+	__u32 zero = 0;
+	int r = bpf_map_lookup_elem(fd, &zero, &host->tag);
+
+	host->tag.next_ns = kern_host_tag(host->dir);
+	return r ? r : bpf_map_update_elem(fd, &zero, &host->tag, BPF_ANY);
+}
+
+static void note_top(void *context, size_t pool, __u32 top)
+{
+	struct kern_host *host = context;
 	__u32 zero = 0;
 
-	return bpf_map_update_elem(host->object.map_fd[KERN_MAP_QUOTAS], &zero, &quota, BPF_ANY);
+	if (host->tag.replies[pool] >= top)
+		return;
+	host->tag.replies[pool] = top;
+	(void)bpf_map_update_elem(host->object.map_fd[KERN_MAP_QUOTAS], &zero, &host->tag, BPF_ANY);
 }
 
 /* Slot 0 of the tables of names: for sandboxes that have none. */
@@ -173,7 +187,11 @@ static int make_pools(struct kern_host *host, const struct kern_host_options *op
 		all[i].first = 1;
 		all[i].slots = host->slots;
 	}
-	return kern_pools_new(&host->object, all, KERN_POOLS, &host->pools);
+	return kern_pools_new(
+		&host->object,
+		&(struct kern_pools_options){
+			.specs = all, .count = KERN_POOLS, .grown = note_top, .context = host},
+		&host->pools);
 }
 
 static int prepare(struct kern_host *host, const struct kern_host_options *options,
@@ -185,7 +203,7 @@ static int prepare(struct kern_host *host, const struct kern_host_options *optio
 	if (!r && !host->by_slot)
 		r = -ENOMEM;
 	if (!r)
-		r = write_tag(host);
+		r = take_tag(host);
 	if (!r && host->fresh)
 		r = write_no_names(host);
 	if (r < 0)
@@ -232,20 +250,19 @@ int kern_host_open(const struct kern_host_options *options, struct kern_host **r
 	return 0;
 }
 
-/* What an earlier daemon filled and no record names: given back, so that it is emptied. */
+/*
+ * What an earlier daemon filled and no record names: given back, so that it is emptied. Not looked up: on Linux 6.1 each
+ * look into an outer map waits for a grace period.
+ */
 static void give_stale(struct kern_host *host)
 {
-	static const int outer[KERN_POOLS] = {[KERN_POOL_POLICY] = KERN_MAP_CIDR4,
-					      [KERN_POOL_STATE] = KERN_MAP_FLOWS,
-					      [KERN_POOL_HITS] = KERN_MAP_RULES,
-					      [KERN_POOL_NAMES] = KERN_MAP_QUESTIONS};
+	uint64_t top[KERN_POOLS];
 
+	/* Claiming raises it. */
+	memcpy(top, host->tag.replies, sizeof(top));
 	for (size_t pool = 0; pool < KERN_POOLS; pool++) {
-		for (__u32 slot = 1; slot < host->slots; slot++) {
-			__u32 id;
-
-			if (!bpf_map_lookup_elem(host->object.map_fd[outer[pool]], &slot, &id) &&
-			    !kern_pool_claim(host->pools, pool, slot))
+		for (__u32 slot = 1; slot < top[pool] && slot < host->slots; slot++) {
+			if (!kern_pool_claim(host->pools, pool, slot))
 				kern_pool_give(host->pools, pool, slot);
 		}
 	}

@@ -19,7 +19,7 @@ enum kern_host_pool {
 /* What a ready slot has room for; more makes the change wait for a grace period. */
 #define KERN_READY_PORT_SETS 64u
 /* As many as the 4 KB hold that the kernel takes for 64. */
-#define KERN_READY_RULES     112u
+#define KERN_READY_RULES 112u
 
 /* UDP peers of a sandbox: an empty table of PST_MAX_FLOWS would take 64 KB, 10,000 of them 640 MB. */
 #define KERN_HOST_FLOWS 512u
@@ -48,6 +48,7 @@ struct kern_host {
 	uint32_t slots;
 	uint64_t generation;	      /* the last one given */
 	size_t links_held, links_max; /* descriptors of links that stay open, and may */
+	struct pst_quota tag;	      /* slot 0 of pst_quotas */
 	struct kern_lsm *lsm;	      /* NULL: this kernel runs none */
 	bool fresh;		      /* its maps are new: no slot was ever used */
 	struct kern_policy *buckets[KERN_POLICY_BUCKETS];

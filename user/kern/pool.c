@@ -17,6 +17,8 @@
 
 /* Slots of one batch: that many descriptors of each outer's new maps are open at a time. */
 #define FILL_AT_ONCE 4096u
+/* Linux 6.1 waits a grace period for each slot of a batch: who wants a ready slot is not to wait for all that came back. */
+#define SETTLE_AT_ONCE 128u
 
 enum slot_state {
 	SLOT_FREE = 0, /* its maps are the nearly empty ones */
@@ -48,6 +50,8 @@ struct kern_pools {
 	pthread_t worker;
 	pthread_mutex_t lock;
 	pthread_cond_t work, done;
+	kern_pool_grown_fn grown;
+	void *context;
 	bool running, stop;
 	bool busy;  /* in a round */
 	int failed; /* -errno of the worker's last round */
@@ -96,23 +100,26 @@ static int pool_init(struct kern_pool *pool, const struct kern_object *object,
 	return make_maps(object, spec, true, pool->empty);
 }
 
-int kern_pools_new(const struct kern_object *object, const struct kern_pool_spec *specs,
-		   size_t count, struct kern_pools **ret_pools)
+int kern_pools_new(const struct kern_object *object, const struct kern_pools_options *options,
+		   struct kern_pools **ret_pools)
 {
-	struct kern_pools *pools = calloc(1, sizeof(*pools) + count * sizeof(pools->pools[0]));
+	struct kern_pools *pools =
+		calloc(1, sizeof(*pools) + options->count * sizeof(pools->pools[0]));
 	int r = 0;
 
 	if (!pools)
 		return -ENOMEM;
 	pools->object = object;
-	pools->count = count;
+	pools->count = options->count;
+	pools->grown = options->grown;
+	pools->context = options->context;
 	(void)pthread_mutex_init(&pools->lock, NULL);
 	(void)pthread_cond_init(&pools->work, NULL);
 	(void)pthread_cond_init(&pools->done, NULL);
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < options->count; i++)
 		memset(pools->pools[i].empty, -1, sizeof(pools->pools[i].empty));
-	for (size_t i = 0; !r && i < count; i++)
-		r = pool_init(&pools->pools[i], object, &specs[i]);
+	for (size_t i = 0; !r && i < options->count; i++)
+		r = pool_init(&pools->pools[i], object, &options->specs[i]);
 	if (r < 0) {
 		kern_pools_free(pools);
 		return r;
@@ -179,8 +186,16 @@ static size_t count_missing(const struct kern_pool *pool)
 	return missing < pool->n_free ? missing : pool->n_free;
 }
 
-static int choose(struct kern_pool *pool, enum slot_state from, enum slot_state to, size_t count,
-		  struct batch *batch)
+static void raise_top(struct kern_pools *pools, struct kern_pool *pool, __u32 slot)
+{
+	if (slot < pool->top)
+		return;
+	pool->top = slot + 1;
+	pools->grown(pools->context, (size_t)(pool - pools->pools), pool->top);
+}
+
+static int choose(struct kern_pools *pools, struct kern_pool *pool, enum slot_state from,
+		  enum slot_state to, size_t count, struct batch *batch)
 {
 	batch->slots = reallocarray(NULL, count ? count : 1, sizeof(*batch->slots));
 	if (!batch->slots)
@@ -190,8 +205,7 @@ static int choose(struct kern_pool *pool, enum slot_state from, enum slot_state 
 		__u32 slot = batch->slots[i];
 
 		pool->state[slot] = (unsigned char)to;
-		if (slot >= pool->top)
-			pool->top = slot + 1;
+		raise_top(pools, pool, slot);
 	}
 	return 0;
 }
@@ -311,7 +325,7 @@ static int add_ready(struct kern_pool *pool, const struct batch *batch)
 static int fill_some(struct kern_pools *pools, struct kern_pool *pool, bool *ret_grace)
 {
 	cleanup(batch_done) struct batch batch = {};
-	int r = choose(pool, SLOT_FREE, SLOT_FILLING, count_missing(pool), &batch);
+	int r = choose(pools, pool, SLOT_FREE, SLOT_FILLING, count_missing(pool), &batch);
 
 	if (r < 0 || !batch.count)
 		return r;
@@ -385,7 +399,7 @@ static int round_of(struct kern_pools *pools)
 	for (size_t i = 0; !r && i < pools->count; i++) {
 		struct kern_pool *pool = &pools->pools[i];
 
-		r = choose(pool, SLOT_RETURNED, SLOT_SETTLING, pool->n_used, &settling[i]);
+		r = choose(pools, pool, SLOT_RETURNED, SLOT_SETTLING, SETTLE_AT_ONCE, &settling[i]);
 		any = any || settling[i].count;
 	}
 	for (size_t i = 0; !r && i < pools->count; i++) {
@@ -465,8 +479,7 @@ int kern_pool_claim(struct kern_pools *pools, size_t index, __u32 slot)
 	pool->state[slot] = SLOT_USED;
 	pool->n_free--;
 	pool->n_used++;
-	if (slot >= pool->top)
-		pool->top = slot + 1;
+	raise_top(pools, pool, slot);
 	return 0;
 }
 

@@ -24,9 +24,19 @@ struct kern_pool_spec {
 struct kern_pool;
 struct kern_pools;
 
-/* All pools of an object, and their worker. `specs` is copied. The worker starts with kern_pools_start(). */
-int kern_pools_new(const struct kern_object *object, const struct kern_pool_spec *specs,
-		   size_t count, struct kern_pools **ret_pools);
+/* Told before a slot is written that is higher than any before: no slot of the pool from `top` on was ever written. */
+typedef void (*kern_pool_grown_fn)(void *context, size_t pool, __u32 top);
+
+struct kern_pools_options {
+	const struct kern_pool_spec *specs; /* copied */
+	size_t count;
+	kern_pool_grown_fn grown;
+	void *context;
+};
+
+/* All pools of an object, and their worker, which starts with kern_pools_start(). */
+int kern_pools_new(const struct kern_object *object, const struct kern_pools_options *options,
+		   struct kern_pools **ret_pools);
 int kern_pools_start(struct kern_pools *pools);
 void kern_pools_free(struct kern_pools *pools);
 
