@@ -3,6 +3,7 @@
  * loop, the end that leaves everything in force. */
 #include <errno.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -164,6 +165,8 @@ static int open_kernel(struct daemon *daemon, struct error *err)
 	/* Without it each look takes its time. */
 	if (!r && members_probe_new(&daemon->probe) < 0)
 		log_warning("this kernel does not let us walk open files: every attach is weak");
+	/* libbpf has read the kernel's BTF once more for the probe. */
+	(void)malloc_trim(0);
 	return r ? r : daemon_adopt(daemon, err);
 }
 
