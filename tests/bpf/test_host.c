@@ -276,6 +276,41 @@ static void slots_come_back(void **state)
 	end_host(&host);
 }
 
+static size_t used_of(const struct host *host, const char *name)
+{
+	struct kern_usage usage[8];
+	size_t n = kern_host_usage(host->kern, usage, 8);
+
+	for (size_t i = 0; i < n; i++) {
+		if (strcmp(usage[i].name, name) == 0)
+			return usage[i].used;
+	}
+	return 0;
+}
+
+static void what_is_closed_denies_holds_no_slots_and_can_get_a_policy_again(void **state)
+{
+	struct host host = start_host(*state);
+	struct one one = attach(&host);
+	struct error err = {{0}};
+
+	change(&host, &one, PST_VERDICT_ALLOW, 0);
+	assert_int_equal(used_of(&host, "state"), 1);
+	assert_int_equal(kern_attachment_close(one.at), 0);
+	assert_int_equal(connect_inside(one.cgroup, OUTSIDE), EPERM);
+	check(kern_attachment_refresh(one.at, kern_host_next_generation(host.kern), &err));
+	assert_int_equal(connect_inside(one.cgroup, OUTSIDE), EPERM);
+	/* The worker takes them back after a grace period. */
+	for (int left = 5000; left && used_of(&host, "hits") + used_of(&host, "state"); left--)
+		(void)usleep(1000);
+	assert_int_equal(used_of(&host, "hits"), 0);
+	assert_int_equal(used_of(&host, "state"), 0);
+	change(&host, &one, PST_VERDICT_ALLOW, 1);
+	assert_int_not_equal(connect_inside(one.cgroup, OUTSIDE), EPERM);
+	detach(&host, &one);
+	end_host(&host);
+}
+
 static void the_reserved_slots_wait_for_one_grace_period(void **state)
 {
 	struct host host = start_host(*state);
@@ -327,6 +362,7 @@ int main(void)
 		cmocka_unit_test(a_new_daemon_finds_what_the_old_one_left),
 		cmocka_unit_test(missing_pins_are_found_again_by_id),
 		cmocka_unit_test(slots_come_back),
+		cmocka_unit_test(what_is_closed_denies_holds_no_slots_and_can_get_a_policy_again),
 		cmocka_unit_test(the_reserved_slots_wait_for_one_grace_period),
 		cmocka_unit_test(a_policy_larger_than_a_ready_slot_fits),
 		cmocka_unit_test(a_removed_cgroup_is_told),

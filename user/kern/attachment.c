@@ -285,11 +285,29 @@ int kern_attachment_refresh(struct kern_attachment *attachment, uint64_t generat
 	return 0;
 }
 
+/* No record names them any more. */
+static void give_back(struct kern_attachment *attachment)
+{
+	struct pst_sandbox *record = &attachment->record;
+
+	give_slots(attachment->host, record, &zero_record);
+	if (attachment->policy)
+		kern_policy_put(attachment->policy);
+	attachment->policy = NULL;
+	record->policy_slot = record->hits_slot = record->names_slot = record->state_slot = 0;
+	/* A refresh is not to put in force again what was closed. */
+	record->generation = record->keep_since = 0;
+}
+
 int kern_attachment_close(struct kern_attachment *attachment)
 {
 	int r = write_record(attachment->host, attachment->record.cgroup_id, &zero_record);
 
-	return r == -ENOENT ? 0 : r;
+	if (r < 0 && r != -ENOENT)
+		return r;
+	kern_attachment_unstage(attachment);
+	give_back(attachment);
+	return 0;
 }
 
 void kern_attachment_detach(struct kern_attachment *attachment)
@@ -303,12 +321,7 @@ void kern_attachment_detach(struct kern_attachment *attachment)
 	remove_pins(attachment);
 	/* Attached-cgroup storage survives the detach and would come back with the next attach. */
 	(void)kern_attachment_close(attachment);
-	give_slots(host, &attachment->record, &zero_record);
-	if (attachment->policy)
-		kern_policy_put(attachment->policy);
-	attachment->policy = NULL;
-	attachment->record.hits_slot = attachment->record.names_slot = 0;
-	attachment->record.state_slot = 0;
+	give_back(attachment);
 }
 
 /* ---- what is known of it ---- */
