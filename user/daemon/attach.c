@@ -228,6 +228,16 @@ static int attach(struct making *making, struct error *err)
 	return r ? r : kern_attachment_new(making->daemon->kern, &attach, &making->at, err);
 }
 
+/* They are bounded as what lives is: a socket that was passed on keeps its cgroup's links. */
+static size_t count_all(const struct daemon *daemon)
+{
+	size_t n = daemon->registry.count;
+
+	for (const struct ending *e = daemon->endings; e; e = e->next)
+		n++;
+	return n;
+}
+
 /* Its pins have the name still, and are needed. */
 static bool is_ending(const struct daemon *daemon, const char *id)
 {
@@ -263,10 +273,11 @@ static enum api_status name_it(struct making *making, struct error *err)
 				id);
 		return API_CONFLICT;
 	}
-	if (daemon->registry.count >= daemon->config.max_sandboxes) {
-		(void)error_set(err, -ENOSPC,
-				"there are %zu sandboxes already, limits.sandboxes is %u",
-				daemon->registry.count, daemon->config.max_sandboxes);
+	if (count_all(daemon) >= daemon->config.max_sandboxes) {
+		(void)error_set(
+			err, -ENOSPC,
+			"there are %zu sandboxes already (with those that end), limits.sandboxes is %u",
+			count_all(daemon), daemon->config.max_sandboxes);
 		return API_FULL;
 	}
 	return API_OK;
