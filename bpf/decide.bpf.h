@@ -278,8 +278,12 @@ static __always_inline int pst_judge_dns(const struct pst_sandbox *sandbox,
 }
 
 /* Step 5: the sandbox's own host. */
-static __always_inline struct pst_decision pst_judge_loopback(const struct pst_sandbox *sandbox)
+static __always_inline struct pst_decision pst_judge_loopback(const struct pst_sandbox *sandbox,
+							      const struct pst_query *query)
 {
+	/* Who changes policies is not to be reached by those whom they are for. */
+	if (query->protocol == PST_TCP && query->port && query->port == sandbox->daemon_port)
+		return pst_answer(PST_VERDICT_DENY, PST_STEP_LOOPBACK, PST_REASON_LOOPBACK, 0);
 	if (sandbox->loopback == PST_LOOPBACK_HOST)
 		return pst_answer(PST_VERDICT_ALLOW, PST_STEP_LOOPBACK, PST_REASON_LOOPBACK_HOST,
 				  0);
@@ -355,7 +359,7 @@ PST_FUNCTION __u64 pst_judge_steps(const struct pst_sandbox *sandbox, const stru
 		return pst_pack(pst_failed());
 	resolver = pst_is_dns(query) && pst_is_resolver(sandbox, cidr, query->addr);
 	if (!resolver && (always->kind == PST_ALWAYS_HOST || pst_is_loopback(query->addr)))
-		return pst_pack(pst_judge_loopback(sandbox));
+		return pst_pack(pst_judge_loopback(sandbox, query));
 	if (resolver && pst_judge_dns(sandbox, query, &d))
 		return pst_pack(d);
 	return pst_pack(pst_judge_address(sandbox, query, always, cidr, resolver));

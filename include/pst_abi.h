@@ -117,10 +117,10 @@ struct pst_sandbox {
 	__u32 lease_max_s; /* ... nor after this, whatever the TTL */
 	__u8 learn;	   /* enum pst_learn */
 	__u8 unix_sockets; /* enum pst_unix */
-	__u8 pad[2];
-	__u32 hits_slot;  /* in pst_rules */
-	__u64 keep_since; /* flows judged under this generation or a later one live on; 0: none */
-	__u32 names_slot; /* in pst_questions, pst_leases, pst_learned */
+	__u16 daemon_port; /* TCP, of this host: denied whatever `loopback` says; 0: none */
+	__u32 hits_slot;   /* in pst_rules */
+	__u64 keep_since;  /* flows judged under this generation or a later one live on; 0: none */
+	__u32 names_slot;  /* in pst_questions, pst_leases, pst_learned */
 	__u8 pad2[4];
 	__u64 change; /* generation that its policy came with; that of the host may have moved on since */
 	__u8 reserve[24];

@@ -343,6 +343,7 @@ void agree_generate(struct agree_case *c, uint64_t seed)
 	random_cidrs(&d, c, c->except, &c->always.except);
 	random_addrs(&d, c, c->resolvers, &c->policy.resolvers);
 	random_addrs(&d, c, c->host_resolvers, &c->env.resolvers);
+	c->env.daemon_port = chance(&d, 50) ? random_port(&d) : 0;
 	random_addrs(&d, c, c->host, &c->always.host);
 	for (size_t i = 0; i < AGREE_BATCH; i++)
 		random_query(&d, c, &c->queries[i]);
@@ -416,6 +417,7 @@ void agree_print(const struct agree_case *c, const struct pst_query *query)
 	print_cidrs("always denied, except", &c->always.except);
 	print_addrs("resolver", &p->resolvers);
 	print_addrs("resolver of the host", &c->env.resolvers);
+	printf("port of the daemon: %u\n", c->env.daemon_port);
 	print_addrs("host address", &c->always.host);
 	memcpy(a.bytes, query->addr, sizeof(a.bytes));
 	printf("  query %s protocol %u port %u broken %u inbound %u dns %u live '%s'\n",

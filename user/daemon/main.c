@@ -106,6 +106,7 @@ static int make_e2b_env(struct daemon *daemon, struct error *err)
 	if (from->count)
 		memcpy(to->items, from->items, from->count * sizeof(*to->items));
 	to->count = from->count;
+	daemon->host.env.daemon_port = daemon->e2b_env.daemon_port = daemon->config.listen_port;
 	return addr_parse("8.8.8.8", &to->items[to->count++], err);
 }
 

@@ -198,6 +198,7 @@ static void take_fields(struct pst_sandbox *next, const struct pst_sandbox *fiel
 	next->dns = fields->dns;
 	next->learn = fields->learn;
 	next->unix_sockets = fields->unix_sockets;
+	next->daemon_port = fields->daemon_port;
 	next->lease_min_s = fields->lease_min_s;
 	next->lease_max_s = fields->lease_max_s;
 }

@@ -116,6 +116,7 @@ static int compile_all(struct table *table, struct table_ports *ports, const str
 	table->dns = dns_of(policy);
 	table->learn = learn_of(policy);
 	table->unix_sockets = unix_of(policy);
+	table->daemon_port = env ? env->daemon_port : 0;
 	table->keep = policy->existing == POLICY_EXISTING_KEEP;
 	table->lease_min_s = policy->dns_min_ttl_s;
 	table->lease_max_s = policy->dns_max_ttl_s;
@@ -150,6 +151,7 @@ void table_fill_record(const struct table *table, struct pst_sandbox *record)
 	record->dns = table->dns;
 	record->learn = table->learn;
 	record->unix_sockets = table->unix_sockets;
+	record->daemon_port = table->daemon_port;
 	record->lease_min_s = table->lease_min_s;
 	record->lease_max_s = table->lease_max_s;
 }

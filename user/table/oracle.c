@@ -159,9 +159,13 @@ uint32_t explain_name_rule(const struct policy *policy, const char *name,
 }
 
 /* Step 5. */
-static struct pst_decision judge_loopback(const struct policy *policy)
+static struct pst_decision judge_loopback(const struct policy *policy, const struct table_env *env,
+					  const struct pst_query *query)
 {
-	switch ((enum pst_loopback)policy->loopback) {
+	bool daemons = env && env->daemon_port && query->port == env->daemon_port &&
+		       query->protocol == PST_TCP;
+
+	switch ((enum pst_loopback)(daemons ? PST_LOOPBACK_DENY : policy->loopback)) {
 	case PST_LOOPBACK_HOST:
 		return answer(PST_VERDICT_ALLOW, PST_STEP_LOOPBACK, PST_REASON_LOOPBACK_HOST, 0);
 	case PST_LOOPBACK_OWN:
@@ -344,7 +348,7 @@ struct pst_decision explain_query(const struct explain_input *in, const struct p
 	trusted = dns && (explain_is_trusted(in, &r.addr[0]) ||
 			  (r.count > 1 && explain_is_trusted(in, &r.addr[1])));
 	if (!trusted && (is_loopback(&a) || is_host(in, &a)))
-		return judge_loopback(in->policy);
+		return judge_loopback(in->policy, in->env, query);
 	if (trusted && judge_resolver(in->policy, query, &d))
 		return soften(in->policy, d);
 	return soften(in->policy, judge_readings(in, query, &r, dns && !trusted));

@@ -62,13 +62,15 @@ struct table {
 	uint8_t dns;
 	uint8_t learn;
 	uint8_t unix_sockets; /* enum pst_unix */
-	bool keep;	      /* existing: keep */
+	uint16_t daemon_port;
+	bool keep; /* existing: keep */
 	uint32_t lease_min_s, lease_max_s;
 };
 
 /* What a host adds to every policy. */
 struct table_env {
 	struct addr_list resolvers; /* trusted by the host; the policy's own come on top */
+	uint16_t daemon_port; /* TCP, of this host: denied whatever `loopback` says; 0: none */
 };
 
 /* -EINVAL with err ("allowOut[17]: more than 16 port ranges meet at 10.0.0.0/24"), -ENOMEM. */
