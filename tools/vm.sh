@@ -176,6 +176,7 @@ pack()
 	mkdir -p "$root/bin" "$root/sys" "$root/usr/bin"
 	cp "$(command -v busybox)" "$root/bin/busybox"
 	[ ! -e "$B/postern" ] || place "$root" usr/bin "$B/postern"
+	[ ! -e "$B/posternd" ] || place "$root" usr/bin "$B/posternd"
 	place "$root" tests/bpf "$B"/tests/bpf/*
 	[ ! -e "$B/tests/agree/agree" ] || place "$root" tests/agree "$B/tests/agree/agree"
 	[ ! -e "$B/tests/agree/dns/agree" ] || place "$root" tests/agree/dns "$B/tests/agree/dns/agree"
