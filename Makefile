@@ -225,6 +225,7 @@ bench:
 	@$(MAKE) --no-print-directory all $(BENCH) $(BENCH_BPF) $(RACE) $(addprefix \
 		$(B)/tests/tools/,race fastdns)
 	@tests/bench/run.sh
+	@tests/bench/daemon.py
 kernels: all $(TOOLS) $(BPF_PROGRAMS) $(AGREE)
 	@tools/deps.sh kernels
 	@tools/vm.sh all
