@@ -69,6 +69,8 @@ class Changer:
         self.version = 0
         self.possible = {box.id: set() for box in boxes}
         self.acknowledged = self.unanswered = 0
+        self.made, self.unsure, self.removed = {}, {}, set()  # other sandboxes: id -> version; unsure: being removed
+        self.asked_for = set()  # versions that some creation was given
         self.lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -100,13 +102,53 @@ class Changer:
         for box in boxes:
             self.possible[box.id] = {self.version}
 
+    def churn(self):
+        """One sandbox more, or one less."""
+        self.version += 1
+        made = min(self.made) if len(self.made) > 3 else None
+        if made:
+            self.unsure[made] = self.made.pop(made)
+        else:
+            self.asked_for.add(self.version)
+        try:
+            if made:
+                reply = self.daemon.request("DELETE", f"/sandboxes/{made}", timeout=10)
+            else:
+                fields = {"templateID": "base", "network": policy_of(self.version)}
+                reply = self.daemon.request("POST", "/sandboxes", fields, timeout=10)
+        except (OSError, http.client.HTTPException):
+            return
+        # 404: an earlier request to remove it was not answered.
+        assert reply.status in (201, 204, 404), reply
+        if made:
+            self.unsure.pop(made)
+            self.removed.add(made)
+        else:
+            self.made[reply.json["sandboxID"]] = self.version
+
+    def check_others(self):
+        """Who was acknowledged is there with that policy, who was removed is not; the rest was asked for."""
+        there = {box["id"]: box for box in self.daemon.boxes()}
+        assert not self.removed & set(there), "removed, and back again"
+        assert not {name for name in self.removed if (self.daemon.cgroups / name).exists()}
+        for name, version in self.made.items():
+            assert name in there and there[name]["state"] == "running", f"{name} was made, and it is {there.get(name)}"
+            assert version_in(Box(self.daemon, name).show()["policy"]) == version
+        for name in set(there) - set(self.made) - set(self.possible):
+            assert version_in(Box(self.daemon, name).show()["policy"]) in self.asked_for, there[name]
+        for path in self.daemon.cgroups.iterdir():
+            assert not path.is_dir() or path.name in there, f"nobody knows the cgroup {path}"
+
     def _run(self):
         due = time.monotonic()
         try:
             while not self._stop.is_set():
                 with self.lock:
-                    count = 3 if self.rng.random() < 0.1 else 1
-                    self.change(self.rng.sample(self.boxes, count))
+                    what = self.rng.random()
+                    if what < 0.1:
+                        self.churn()
+                    else:
+                        self.change(self.rng.sample(self.boxes, 3 if what < 0.2 else 1))
                 due = max(due + 1 / CHANGES_PER_S, time.monotonic() - 1)
                 self._stop.wait(max(0.0, due - time.monotonic()))
         except Exception as error:  # pylint: disable=broad-except
@@ -205,13 +247,15 @@ def test_kills_at_random_times(far, seed, capsys):
                         except AssertionError as error:
                             raise AssertionError(f"after crash {crash}: {error}\n{daemon.log()[-4000:]}") from None
                         changer.possible[box.id] = {version}
+                    changer.check_others()
                     flood.check()
                 flood.await_arrivals(back)
         changer.check()
         flood.check()
         assert not [line for line in daemon.log_lines() if "damaged" in str(line)], daemon.log()
     with capsys.disabled():
-        print(f"\n  {CRASHES} crashes, {changer.acknowledged} changes acknowledged, {changer.unanswered} interrupted; "
+        print(f"\n  {CRASHES} crashes, {changer.acknowledged} changes acknowledged, {changer.unanswered} interrupted, "
+              f"{len(changer.removed)} sandboxes removed and {len(changer.made)} left; "
               f"ready after {percentiles(times)}")
 
 
