@@ -59,7 +59,7 @@ struct folder; /* folder.c */
 struct counts {
 	uint64_t changes, refused, failed; /* of policies */
 	uint64_t ended;			   /* connections, by changes */
-	uint64_t change_ns_sum;		   /* from a request's document to its enforcement */
+	uint64_t change_ns_sum;		   /* from what is compiled to its enforcement */
 };
 
 struct daemon {
@@ -140,8 +140,6 @@ void daemon_dry_run(struct daemon *daemon, const struct changing *changing,
 		    struct api_result *result);
 /* The always-denied set or the resolvers are others: everything is judged again. */
 void daemon_refresh(struct daemon *daemon);
-/* SIGHUP: /etc/resolv.conf may name others now. */
-void daemon_reload_resolvers(struct daemon *daemon);
 /* A change for many that this sandbox was under is no longer its own. */
 void daemon_leave_change(struct daemon *daemon, uint64_t generation);
 int daemon_join_change(struct daemon *daemon, uint64_t generation);
@@ -181,6 +179,12 @@ int daemon_stream_start(struct daemon *daemon, struct error *err);
 void daemon_stream_end(struct daemon *daemon);
 /* metrics.c */
 int daemon_metrics(struct daemon *daemon, struct buf *text);
+/* environment.c: what this host adds to every policy. */
+int daemon_load_environment(struct daemon *daemon, struct error *err);
+/* SIGHUP: /etc/resolv.conf may name others now. */
+void daemon_reload_environment(struct daemon *daemon);
+/* Policies that were compiled under another environment, before this start, are compiled again. */
+void daemon_compare_environment(struct daemon *daemon);
 /* folder.c: sandboxDir. `found` documents are attached, changed and detached as they come, change and go. */
 int daemon_folder_start(struct daemon *daemon, struct error *err);
 void daemon_folder_reload(struct daemon *daemon);

@@ -94,48 +94,6 @@ static int set_always(struct daemon *daemon, struct error *err)
 	return kern_host_set_always(daemon->kern, rows, count, err);
 }
 
-/* The host's, and the one that E2B's templates have built in. */
-static int make_e2b_env(struct daemon *daemon, struct error *err)
-{
-	const struct addr_list *from = &daemon->host.env.resolvers;
-	struct addr_list *to = &daemon->e2b_env.resolvers;
-
-	to->items = calloc(from->count + 1, sizeof(*to->items));
-	if (!to->items)
-		return error_set(err, -ENOMEM, "out of memory");
-	if (from->count)
-		memcpy(to->items, from->items, from->count * sizeof(*to->items));
-	to->count = from->count;
-	daemon->host.env.daemon_port = daemon->e2b_env.daemon_port = daemon->config.listen_port;
-	return addr_parse("8.8.8.8", &to->items[to->count++], err);
-}
-
-static int take_resolvers(struct daemon *daemon, struct error *err)
-{
-	struct addr_list *list = &daemon->host.env.resolvers;
-
-	if (daemon->config.has_resolvers) {
-		free(list->items);
-		*list = daemon->config.resolvers;
-		daemon->config.resolvers = (struct addr_list){0};
-	}
-	if (!list->count)
-		log_warning("no resolver is trusted: names are never learned; set `resolvers`");
-	return make_e2b_env(daemon, err);
-}
-
-static int load_host(struct daemon *daemon, struct error *err)
-{
-	int r = host_load(&daemon->host, err);
-
-	if (r < 0)
-		return r;
-	daemon->host.always.add = daemon->config.always_add;
-	daemon->host.always.except = daemon->config.always_except;
-	daemon->config.always_add = daemon->config.always_except = (struct cidr_list){0};
-	return take_resolvers(daemon, err);
-}
-
 static int on_host_change(void *context, int fd)
 {
 	struct daemon *daemon = context;
@@ -168,7 +126,12 @@ static int open_kernel(struct daemon *daemon, struct error *err)
 		log_warning("this kernel does not let us walk open files: every attach is weak");
 	/* libbpf has read the kernel's BTF once more for the probe. */
 	(void)malloc_trim(0);
-	return r ? r : daemon_adopt(daemon, err);
+	if (!r)
+		r = daemon_adopt(daemon, err);
+	/* The host may have other addresses than when the last daemon looked. */
+	if (!r)
+		daemon_refresh(daemon);
+	return r;
 }
 
 struct sockets {
@@ -223,7 +186,7 @@ static int start(struct daemon *daemon, struct sockets *sockets, struct error *e
 	if (!r)
 		r = pin_find_bpffs(&bpffs, err);
 	if (!r)
-		r = load_host(daemon, err);
+		r = daemon_load_environment(daemon, err);
 	if (r < 0)
 		return r;
 	r = privileges_drop(kept, sizeof(kept), err);
@@ -245,7 +208,7 @@ static int start(struct daemon *daemon, struct sockets *sockets, struct error *e
 static void reload(struct daemon *daemon)
 {
 	(void)notify_send("RELOADING=1");
-	daemon_reload_resolvers(daemon);
+	daemon_reload_environment(daemon);
 	daemon_folder_reload(daemon);
 	(void)notify_send("READY=1\nSTATUS=%zu sandboxes", daemon->registry.count);
 }
@@ -320,6 +283,8 @@ static int run(struct daemon *daemon, struct sockets *sockets, struct error *err
 		return error_set(err, r, "cannot watch this host: %s", strerror(-r));
 	daemon->ready = true;
 	(void)notify_send("READY=1\nSTATUS=%zu sandboxes", daemon->registry.count);
+	/* Not before: it may take its time, and what is in force is no worse than it was. */
+	daemon_compare_environment(daemon);
 	log_info("ready: %zu sandboxes, %s", daemon->registry.count, daemon->config.socket);
 	r = loop_run(daemon->loop);
 	(void)notify_send("STOPPING=1");
