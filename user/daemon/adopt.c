@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "daemon/daemon.h"
 #include "kern/cgroup.h"
+#include "kern/dir.h"
 #include "kern/netns.h"
 
 /* Ids, for what has to wait until everything is adopted. */
@@ -330,6 +331,30 @@ static void enforce_lost(struct adopting *adopting)
 	}
 }
 
+/* As attach.c draws them: E2B's and Brimble's. */
+static bool is_drawn(const char *name)
+{
+	size_t length = strlen(name);
+	const char *digits = length == 20 && name[0] == 'i' ? name + 1 : name;
+
+	return (length == 20 || length == 24) && !digits[strspn(digits, "0123456789abcdef")];
+}
+
+/* A daemon died between making them and attaching to them: nobody was told of them, and nobody is in them. */
+static void remove_unused_cgroups(const struct daemon *daemon)
+{
+	cleanup_dir DIR *dir = dir_open(daemon->root_fd, daemon->config.cgroup_parent);
+	const struct dirent *entry;
+
+	while (dir && (entry = readdir(dir))) {
+		if (!is_drawn(entry->d_name) || registry_find(&daemon->registry, entry->d_name))
+			continue;
+		if (!unlinkat(dirfd(dir), entry->d_name, AT_REMOVEDIR))
+			log_info("%s: its creation was interrupted: its cgroup is removed",
+				 entry->d_name);
+	}
+}
+
 int daemon_adopt(struct daemon *daemon, struct error *err)
 {
 	cleanup(adopting_done) struct adopting adopting = {.daemon = daemon, .err = err};
@@ -351,5 +376,6 @@ int daemon_adopt(struct daemon *daemon, struct error *err)
 		return r;
 	finish_removals(&adopting);
 	enforce_lost(&adopting);
+	remove_unused_cgroups(daemon);
 	return 0;
 }

@@ -430,20 +430,27 @@ void daemon_create(struct daemon *daemon, const struct api_caller *caller,
 
 /* ---- remove ---- */
 
-static bool kill_members(const struct daemon *daemon, const struct sandbox *sandbox)
+/* -EBUSY: all are killed, and not gone yet. */
+static int kill_members(const struct daemon *daemon, const struct sandbox *sandbox)
 {
 	cleanup_close int fd = -1;
 	bool populated = true;
+	int r = sandbox_open_cgroup(daemon, sandbox, &fd);
 
-	if (sandbox_open_cgroup(daemon, sandbox, &fd) < 0)
-		return true;
+	if (r == -ENOENT || r == -ESTALE)
+		return 0;
+	if (!r)
+		r = cgroup_kill(fd);
+	if (r < 0)
+		return r;
 	/* What is frozen dies as well, but is not reaped before it is thawed on some kernels. */
-	(void)cgroup_kill(fd);
 	if (sandbox->stored.paused)
 		(void)members_freeze(fd, false, 0);
 	(void)cgroup_wait_empty(fd, KILL_WAIT_MS);
-	return !cgroup_is_populated(fd, &populated) && !populated &&
-	       !cgroup_remove_tree(daemon->root_fd, sandbox->stored.cgroup + 1);
+	if (cgroup_is_populated(fd, &populated) || populated ||
+	    cgroup_remove_tree(daemon->root_fd, sandbox->stored.cgroup + 1))
+		return -EBUSY;
+	return 0;
 }
 
 /* Its links stay until its last socket is gone: what is left in a socket's queue is judged too. */
@@ -469,13 +476,22 @@ void daemon_remove(struct daemon *daemon, struct sandbox *sandbox, struct api_re
 	bool owned = sandbox->stored.owned;
 	uint64_t generation = sandbox->stored.in_change ? sandbox->stored.generation : 0;
 	struct pst_quota quota;
+	int r = 0;
 
 	if (sandbox->at && owned && kern_attachment_close(sandbox->at) < 0) {
 		daemon_refuse(result, API_FAILED, "cannot deny what is left of %s",
 			      sandbox->stored.id);
 		return;
 	}
-	if (owned && !sandbox->gone && !kill_members(daemon, sandbox))
+	if (owned && !sandbox->gone)
+		r = kill_members(daemon, sandbox);
+	if (r < 0 && r != -EBUSY) {
+		daemon_refuse(result, API_FAILED,
+			      "cannot kill what is inside %s: %s; it is denied everything",
+			      sandbox->stored.id, strerror(-r));
+		return;
+	}
+	if (r < 0)
 		log_warning("%s: what is inside is killed, denied everything, and not gone yet",
 			    sandbox->stored.id);
 	/* A crash from here on finds a record of zero, and finishes this. */

@@ -291,7 +291,9 @@ int stream_take_quota(struct daemon *daemon, struct sandbox *sandbox, struct pst
 	if (r < 0)
 		return r;
 	lost = growth(quota.lost, sandbox->seen.lost);
-	add_growth(&daemon->stream->counts.totals, &quota, &sandbox->seen);
+	/* A removal that the start finishes comes before the stream. */
+	if (daemon->stream)
+		add_growth(&daemon->stream->counts.totals, &quota, &sandbox->seen);
 	sandbox->seen = quota;
 	if (lost && daemon->server)
 		api_server_lost(daemon->server, sandbox->stored.id, lost);
