@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Flips between two policies while two processes inside send as fast as they can: every packet is judged by one of them
- * as a whole. What a mix of their tables would show is Z and T:OUT, which both deny, and W and T:IN, which both allow, each
- * for another reason. PST_LONG=1: 100,000 flips.
+ * Flips between two policies while two processes inside send as fast as they can: every packet is judged by one of
+ * them as a whole. What a mix of their tables would show is Z and T:OUT, which both deny, and W and T:IN, which both
+ * allow, each for another reason. PST_LONG=1: 100,000 flips.
  */
 #define _GNU_SOURCE
 #include "kern_fixture.h"

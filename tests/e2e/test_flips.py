@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """
-Two policies that share no destination, in turn, over HTTP, under traffic to both: what a mix of them would let out never
-leaves, what both allow never fails. tests/bpf/test_flip.c does it 100,000 times. PST_LONG=1: 5,000 times.
+Two policies that share no destination, in turn, over HTTP, under traffic to both: what a mix of them would let out
+never leaves, what both allow never fails. tests/bpf/test_flip.c does it 100,000 times. PST_LONG=1: 5,000 times.
 """
 
 import itertools
@@ -14,7 +14,7 @@ from far import LONG, Far, Streams, now_ns
 FLIPS = 5000 if LONG else 300
 SETTLED_EVERY = 25
 X, Y, Z, W = "93.184.216.1", "93.184.216.2", "93.184.216.3", "93.184.216.4"
-# Z: denied by a rule of one and by the default of the other; W: allowed by the default of one and by a rule of the other.
+# Z: denied by a rule of one and by the default of the other; W: allowed by the default of one, by a rule of the other.
 POLICY_X, POLICY_Y = {"denyOut": [Y, Z]}, {**DENY_ALL, "allowOut": [Y, W]}
 KINDS = ("tcp", "udp", "connected")
 

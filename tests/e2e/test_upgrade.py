@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """
-Another build of posternd, whose programs are other ones, takes over under traffic, and the first one again: the links stay and
-get the programs of who runs, nothing leaks, nothing breaks, nothing is forgotten. PST_LONG=1: 50 times.
+Another build of posternd, whose programs are other ones, takes over under traffic, and the first one again: the links
+stay and get the programs of who runs, nothing leaks, nothing breaks, nothing is forgotten. PST_LONG=1: 50 times.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """
-A network for floods: a host and, one veth away, everything else, with a sniffer in C that keeps up (tools/far.c). And what
-floods: many flows of one sandbox at once (tools/streams.c).
+A network for floods: a host and, one veth away, everything else, with a sniffer in C that keeps up (tools/far.c). And
+what floods: many flows of one sandbox at once (tools/streams.c).
 
     host namespace  up0 192.0.2.2  <->  192.0.2.1 in0  far namespace: owns every address
 """

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Included before bpf/postern.bpf.c for $(B)/salted/posternd: programs that do the same by other instructions, as those of
- * another release are. Only a call is rewritten, not the helper's own declaration.
+ * Included before bpf/postern.bpf.c for $(B)/salted/posternd: programs that do the same by other instructions, as
+ * those of another release are. Only a call is rewritten, not the helper's own declaration.
  */
 #ifndef TESTS_SALT_BPF_H
 #define TESTS_SALT_BPF_H

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The far side of a busy network, and its oracle: far DEVICE PORT. Takes what comes to TCP and UDP PORT at every address, and
- * notes each flow's frames as the device got them, with the kernel's time. On standard input, "dump SINCE_NS" is answered by
- * "seen PROTOCOL ADDRESS PORT SOURCE_PORT FRAMES WITH_PAYLOAD LAST_NS LAST_PAYLOAD_NS" for what was seen since, and "end DROPS".
+ * The far side of a busy network, and its oracle: far DEVICE PORT. Takes what comes to TCP and UDP PORT at every
+ * address, and notes each flow's frames as the device got them, with the kernel's time. On standard input, "dump
+ * SINCE_NS" is answered by "seen PROTOCOL ADDRESS PORT SOURCE_PORT FRAMES WITH_PAYLOAD LAST_NS LAST_PAYLOAD_NS" for what
+ * was seen since, and "end DROPS".
  */
 #include "tool.h"
 
