@@ -78,8 +78,9 @@ class Daemon:
         self.pins = Path("/sys/fs/bpf") / self.name
         self.folder = self.directory / "sandboxes.d"
         self.folder.mkdir(exist_ok=True)
-        self.cgroups = cgroup2_mount() / self.name
-        self.port = port or 20000 + os.getpid() % 2000 * 10 + self.number % 10
+        self.cgroups = Path(cgroup2_mount()) / self.name
+        # Below the ports that the namespace gives to clients: one that waits (TIME_WAIT) would be in its way.
+        self.port = port or 10000 + self.number % 9000
         self.wrapper = list(wrapper)
         self.config = {"socket": str(self.socket), "listen": f"127.0.0.1:{self.port}", "apiKeys": keys(),
                        "stateDir": str(self.state), "bpffsDir": str(self.pins), "sandboxDir": str(self.folder),
