@@ -631,12 +631,10 @@ static void refuses_lists_that_nobody_meant(void **state)
 		{"GET", "/v2/sandboxes?order=up", NULL, 400,
 		 ERROR(400, PARSING "order: expected asc or desc, found 'up'")},
 		{"GET", "/v2/sandboxes?startedAfter=yesterday", NULL, 400,
-		 ERROR(400,
-		       PARSING
+		 ERROR(400, PARSING
 		       "startedAfter: expected a time such as 2026-01-31T12:00:00Z, found 'yesterday'")},
 		{"GET", "/v2/sandboxes?startedAfter=2026-01-01T12:00:00", NULL, 400,
-		 ERROR(400,
-		       PARSING
+		 ERROR(400, PARSING
 		       "startedAfter: expected a time such as 2026-01-31T12:00:00Z, found '2026-01-01T12:00:00'")},
 		{"GET", "/v2/sandboxes?nextToken=x", NULL, 400, ERROR(400, "Invalid next token")},
 		{"GET", "/v2/sandboxes?nextToken=1_" X64 "x", NULL, 400,
