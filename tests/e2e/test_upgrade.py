@@ -9,6 +9,8 @@ import functools
 import itertools
 import json
 import os
+import random
+import time
 
 import pytest
 
@@ -19,6 +21,7 @@ from postern import BUILD, ROOT
 
 SALTED = os.environ.get("POSTERND_SALTED", str((ROOT / BUILD / "salted/posternd").resolve()))
 SWAPS = 50 if LONG else 6
+MIDWAY_S = 0.3
 FLOWS = [("tcp", KEPT), ("udp", KEPT), ("connected", KEPT), ("tcp", NEVER), ("udp*8", NEVER), ("connected*8", NEVER)]
 POLICIES = ({"denyOut": [NEVER]}, {**DENY_ALL, "allowOut": [KEPT]}, {"denyOut": [NEVER, "2606:4700::/32"]},
             {**DENY_ALL, "allowOut": [f"{KEPT}:7000", "example.com"]})
@@ -62,15 +65,23 @@ def packets_of(box):
     return {rule["rule"]: rule["packets"] for rule in reply.json["rules"]}
 
 
-def swap(daemon, boxes, program, *, crash):
-    """The daemon is replaced by `program`; returns the links before and after."""
+def swap(daemon, boxes, program, *, how="stop", rng=None):
+    """
+    The daemon is replaced by `program`; returns the links before and after. how: "stop", "crash", or "midway": it
+    crashes, too, before it has brought up everything.
+    """
     before = [links(box) for box in boxes]
     states = [state_of(box) for box in boxes]
     counts = [packets_of(box) for box in boxes]
-    if crash:
-        daemon.kill()
-    else:
+    if how == "stop":
         daemon.stop()
+    else:
+        daemon.kill()
+    if how == "midway":
+        for _ in range(3):
+            daemon.start(program=program, wait=False)
+            time.sleep(rng.uniform(0, MIDWAY_S))
+            daemon.kill()
     daemon.start(program=program)
     after = [links(box) for box in boxes]
     for box, old, new, state, count in zip(boxes, before, after, states, counts):
@@ -83,6 +94,10 @@ def swap(daemon, boxes, program, *, crash):
 
 def test_another_build_takes_over_and_the_first_again(far):
     programs = itertools.cycle((SALTED, POSTERND))
+    ways = itertools.cycle(("stop", "stop", "crash", "midway", "midway", "crash"))
+    seed = int(os.environ.get("PST_SEED", random.randrange(1 << 32)))
+    print(f"PST_SEED={seed}")
+    rng = random.Random(seed)
     with Daemon(far) as daemon, contextlib.ExitStack() as stack:
         boxes = [daemon.create({}) for _ in POLICIES]
         streams = [stack.enter_context(Streams(box, FLOWS)) for box in boxes]
@@ -94,10 +109,10 @@ def test_another_build_takes_over_and_the_first_again(far):
         far.fence()
         since = now_ns()
 
-        before, after = swap(daemon, boxes, POSTERND, crash=False)
+        before, after = swap(daemon, boxes, POSTERND)
         assert before == after, "the control: the same build again leaves the programs alone"
-        for n, program in zip(range(SWAPS), programs):
-            before, after = swap(daemon, boxes, program, crash=n % 4 >= 2)
+        for n, program, how in zip(range(SWAPS), programs, ways):
+            before, after = swap(daemon, boxes, program, how=how, rng=rng)
             for old, new in zip(before, after):
                 assert not set(of(old, 1).values()) & set(of(new, 1).values()), "a program of the other build is left"
                 assert all(old[hook][2] != new[hook][2] for hook in old), "the builds' programs do not differ"
