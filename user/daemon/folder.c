@@ -19,25 +19,16 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "daemon/daemon.h"
+#include "kern/cgroup.h"
 
 #define SUFFIX	  ".json"
 #define NAMES_MAX 10000u
-
-/* Which id a file of that name was the document of. */
-struct entry {
-	struct entry *next;
-	char *file;
-	char id[API_ID_MAX + 1];
-	bool seen;
-};
-
-struct folder {
-	int fd; /* inotify */
-	struct entry *entries;
-	size_t count;
-	bool detached; /* something, in this round: its cgroup may be wanted by another document */
-	bool broken;   /* of some file nobody knows which sandbox it is about */
-};
+/* Many files that come at once are one look. */
+#define LOOK_MS 20
+/* A file that is gone may be on its way back: editors rename the old one away before they write the new one. Detaching
+ * in between would open the sandbox. */
+#define GONE_MS 500
+#define GONE_NS (GONE_MS * 1000000ull)
 
 struct document {
 	char id[API_ID_MAX + 1];
@@ -45,11 +36,31 @@ struct document {
 	bool allow_weak;
 };
 
+/* A file, and which id it is or, while it cannot be read, was the document of. */
+struct entry {
+	struct entry *next;
+	char *file;
+	char id[API_ID_MAX + 1];
+	char before[API_ID_MAX + 1]; /* it named this one until now */
+	struct document document;    /* as read in this look */
+	bool is_read;
+	bool seen;
+	uint64_t gone_ns; /* since then it is not there; 0: it is */
+};
+
+struct folder {
+	int fd;	      /* inotify */
+	int timer_fd; /* looks again */
+	struct entry *entries;
+	size_t count;
+};
+
 static void document_done(struct document *document)
 {
 	free(document->cgroup);
 	free(document->netdev);
 	free(document->policy);
+	*document = (struct document){0};
 }
 
 static int copy_member(const struct json *json, const char *key, char **ret_text, struct error *err)
@@ -194,6 +205,27 @@ static void change_present(struct daemon *daemon, const char *path, struct sandb
 	api_result_done(&result);
 }
 
+/* One that moves would be open for a moment, or for longer where the new place cannot be had. */
+static bool is_elsewhere(const struct daemon *daemon, const char *path,
+			 const struct sandbox *sandbox, const struct document *document)
+{
+	cleanup_free char *relative = NULL;
+	struct error err = {0};
+
+	if (document->cgroup &&
+	    cgroup_relative(daemon->root_path, document->cgroup, &relative, &err) < 0) {
+		relative = NULL;
+		log_error("%s: %s; what it was before stays in force", path, err.text);
+		return true;
+	}
+	if (relative && sandbox->stored.cgroup && !strcmp(sandbox->stored.cgroup + 1, relative))
+		return false;
+	log_error("%s: sandbox '%s' stays on %s with the policy it has: take its document away "
+		  "before it names another place",
+		  path, document->id, sandbox->stored.cgroup ? sandbox->stored.cgroup : "it");
+	return true;
+}
+
 /* A sandbox whose cgroup is gone is attached again only here: its document names the path, and somebody wrote it down
  * or asked for it just now. */
 static void follow_document(struct daemon *daemon, const char *path,
@@ -207,8 +239,9 @@ static void follow_document(struct daemon *daemon, const char *path,
 			  document->id);
 		return;
 	}
-	if (sandbox && sandbox->at && sandbox_has_cgroup(daemon, sandbox)) {
-		change_present(daemon, path, sandbox, document);
+	if (sandbox && sandbox->at && kern_attachment_is_alive(sandbox->at)) {
+		if (!is_elsewhere(daemon, path, sandbox, document))
+			change_present(daemon, path, sandbox, document);
 		return;
 	}
 	if (sandbox) {
@@ -218,6 +251,8 @@ static void follow_document(struct daemon *daemon, const char *path,
 	}
 	attach_new(daemon, path, document);
 }
+
+/* ---- files ---- */
 
 static struct entry *entry_of(struct folder *folder, const char *file)
 {
@@ -241,15 +276,6 @@ static struct entry *entry_of(struct folder *folder, const char *file)
 	return entry;
 }
 
-static bool has_document(const struct folder *folder, const char *id)
-{
-	for (const struct entry *e = folder->entries; e; e = e->next) {
-		if (strcmp(e->id, id) == 0)
-			return true;
-	}
-	return false;
-}
-
 static void detach_id(struct daemon *daemon, const char *id)
 {
 	struct sandbox *sandbox = registry_find(&daemon->registry, id);
@@ -257,7 +283,6 @@ static void detach_id(struct daemon *daemon, const char *id)
 
 	if (!sandbox || !sandbox->stored.from_dir)
 		return;
-	daemon->folder->detached = true;
 	daemon_remove(daemon, sandbox, &result);
 	say(id, &result);
 	api_result_done(&result);
@@ -271,48 +296,89 @@ static bool is_document(const char *name)
 	       strcmp(name + length - strlen(SUFFIX), SUFFIX) == 0;
 }
 
-static void follow_file(struct daemon *daemon, const char *file)
+static void read_file(struct daemon *daemon, const char *file)
 {
-	cleanup(document_done) struct document document = {0};
 	struct entry *entry = entry_of(daemon->folder, file);
 	cleanup_free char *path = NULL;
-	char before[API_ID_MAX + 1];
 	struct error err = {0};
 
 	if (!entry) {
-		daemon->folder->broken = true;
 		log_error("%s: more than %u files: '%s' is left out", daemon->config.sandbox_dir,
 			  NAMES_MAX, file);
 		return;
 	}
 	entry->seen = true;
+	entry->gone_ns = 0;
 	if (asprintf(&path, "%s/%s", daemon->config.sandbox_dir, file) < 0) {
 		path = NULL;
 		return;
 	}
-	if (read_document(path, &document, &err) < 0) {
+	if (read_document(path, &entry->document, &err) < 0) {
 		log_error("%s; what it was before stays in force", err.text);
 		return;
 	}
-	memcpy(before, entry->id, sizeof(before));
-	(void)snprintf(entry->id, sizeof(entry->id), "%s", document.id);
-	/* A file that names another sandbox now: the one before has no document any more. */
-	if (before[0] && !has_document(daemon->folder, before))
-		detach_id(daemon, before);
-	follow_document(daemon, path, &document);
+	entry->is_read = true;
+	if (strcmp(entry->id, entry->document.id) != 0)
+		memcpy(entry->before, entry->id, sizeof(entry->before));
+	memcpy(entry->id, entry->document.id, sizeof(entry->id));
 }
 
-static void forget_file(struct daemon *daemon, struct entry **at)
+static const struct entry *find_document(const struct folder *folder, const char *id)
 {
-	struct entry *entry = *at;
+	const struct entry *first = NULL;
 
-	*at = entry->next;
-	daemon->folder->count--;
-	/* A file that was renamed is there by another name. */
-	if (entry->id[0] && !has_document(daemon->folder, entry->id))
-		detach_id(daemon, entry->id);
+	for (const struct entry *e = folder->entries; e; e = e->next) {
+		if (!strcmp(e->id, id) && (!first || strcmp(e->file, first->file) < 0))
+			first = e;
+	}
+	return first;
+}
+
+/* Of two files with one id the first by name counts, readable or not: the policy does not go to and fro. */
+static void follow_entry(struct daemon *daemon, const struct entry *entry)
+{
+	const struct entry *first = find_document(daemon->folder, entry->id);
+	cleanup_free char *path = NULL;
+
+	if (asprintf(&path, "%s/%s", daemon->config.sandbox_dir, entry->file) < 0) {
+		path = NULL;
+		return;
+	}
+	if (first == entry)
+		follow_document(daemon, path, &entry->document);
+	else
+		log_error("%s: left out, as %s is the document of '%s'", path, first->file,
+			  entry->id);
+}
+
+static void detach_unnamed(struct daemon *daemon, const char *id)
+{
+	if (id[0] && !find_document(daemon->folder, id))
+		detach_id(daemon, id);
+}
+
+static void entry_free(struct entry *entry)
+{
+	document_done(&entry->document);
 	free(entry->file);
 	free(entry);
+}
+
+/* True: it is looked for again. */
+static bool forget_if_gone(struct daemon *daemon, struct entry **at)
+{
+	struct entry *entry = *at;
+	uint64_t now_ns = loop_boot_ns();
+
+	if (!entry->gone_ns)
+		entry->gone_ns = now_ns;
+	if (now_ns - entry->gone_ns < GONE_NS)
+		return true;
+	*at = entry->next;
+	daemon->folder->count--;
+	detach_unnamed(daemon, entry->id);
+	entry_free(entry);
+	return false;
 }
 
 /* Documents that went while no daemon looked. */
@@ -320,32 +386,59 @@ static void detach_orphans(struct daemon *daemon)
 {
 	for (struct sandbox *s = daemon->registry.first, *next; s; s = next) {
 		next = s->next;
-		if (s->stored.from_dir && !has_document(daemon->folder, s->stored.id))
-			detach_id(daemon, s->stored.id);
+		if (s->stored.from_dir)
+			detach_unnamed(daemon, s->stored.id);
 	}
 }
 
-static void follow_all(struct daemon *daemon, struct dirent *const *names, int count)
+static void look_again(struct daemon *daemon, uint64_t in_ms)
 {
-	for (int i = 0; i < count; i++) {
-		if (is_document(names[i]->d_name))
-			follow_file(daemon, names[i]->d_name);
-	}
+	const struct loop_period period = {.first_ms = in_ms};
+
+	if (loop_timer_set(daemon->folder->timer_fd, &period) < 0)
+		log_error("%s: changes are not seen before SIGHUP", daemon->config.sandbox_dir);
 }
 
-static void forget_unseen(struct daemon *daemon)
+/* First the ids that no file has any more, as another may want their place; then what the files say. */
+static void follow_all(struct daemon *daemon)
 {
 	struct folder *folder = daemon->folder;
+	bool broken = false, waits = false;
 
 	for (struct entry **at = &folder->entries; *at;) {
-		folder->broken = folder->broken || ((*at)->seen && !(*at)->id[0]);
-		if ((*at)->seen)
-			at = &(*at)->next;
-		else
-			forget_file(daemon, at);
+		struct entry *entry = *at;
+
+		broken = broken || (entry->seen && !entry->id[0]);
+		if (!entry->seen && !forget_if_gone(daemon, at))
+			continue;
+		waits = waits || !entry->seen;
+		at = &entry->next;
 	}
-	if (!folder->broken)
+	for (struct entry *e = folder->entries; e; e = e->next) {
+		detach_unnamed(daemon, e->before);
+		e->before[0] = '\0';
+	}
+	/* Of a file that cannot be read nobody knows which sandbox it is about. */
+	if (!broken)
 		detach_orphans(daemon);
+	for (struct entry *e = folder->entries; e; e = e->next) {
+		if (e->is_read)
+			follow_entry(daemon, e);
+		document_done(&e->document);
+		e->is_read = false;
+	}
+	if (waits)
+		look_again(daemon, GONE_MS);
+}
+
+/* The same directory again is no second watch; one that was not there before is followed from now on. */
+static int watch(const struct daemon *daemon)
+{
+	if (inotify_add_watch(daemon->folder->fd, daemon->config.sandbox_dir,
+			      IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE |
+				      IN_ONLYDIR) < 0)
+		return -errno;
+	return 0;
 }
 
 void daemon_folder_reload(struct daemon *daemon)
@@ -356,6 +449,7 @@ void daemon_folder_reload(struct daemon *daemon)
 
 	if (!folder)
 		return;
+	(void)watch(daemon);
 	n = scandir(daemon->config.sandbox_dir, &names, NULL, alphasort);
 	if (n < 0) {
 		if (errno != ENOENT)
@@ -363,16 +457,22 @@ void daemon_folder_reload(struct daemon *daemon)
 				  strerror(errno));
 		return;
 	}
-	folder->detached = folder->broken = false;
 	for (struct entry *e = folder->entries; e; e = e->next)
 		e->seen = false;
-	follow_all(daemon, names, n);
-	forget_unseen(daemon);
-	if (folder->detached)
-		follow_all(daemon, names, n);
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < n; i++) {
+		if (is_document(names[i]->d_name))
+			read_file(daemon, names[i]->d_name);
 		free(names[i]);
+	}
 	free(names);
+	follow_all(daemon);
+}
+
+static int on_timer(void *context, int fd)
+{
+	(void)fd;
+	daemon_folder_reload(context);
+	return 0;
 }
 
 static int on_inotify(void *context, int fd)
@@ -382,12 +482,13 @@ static int on_inotify(void *context, int fd)
 	/* What it was is asked of the directory: an editor's way of saving is a row of events. */
 	while (read(fd, events, sizeof(events)) > 0)
 		continue;
-	daemon_folder_reload(context);
+	look_again(context, LOOK_MS);
 	return 0;
 }
 
 int daemon_folder_start(struct daemon *daemon, struct error *err)
 {
+	const struct loop_period off = {.off = true};
 	const char *dir = daemon->config.sandbox_dir;
 	struct folder *folder = calloc(1, sizeof(*folder));
 	int r;
@@ -395,18 +496,19 @@ int daemon_folder_start(struct daemon *daemon, struct error *err)
 	if (!folder)
 		return error_set(err, -ENOMEM, "out of memory");
 	daemon->folder = folder;
+	folder->timer_fd = -1;
 	folder->fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-	if (folder->fd < 0)
-		return error_set(err, -errno, "cannot follow %s: %s", dir, strerror(errno));
-	if (inotify_add_watch(folder->fd, dir,
-			      IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE |
-				      IN_ONLYDIR) < 0) {
-		if (errno != ENOENT)
-			return error_set(err, -errno, "cannot follow %s: %s", dir, strerror(errno));
+	r = folder->fd < 0 ? -errno : 0;
+	if (!r)
+		r = loop_timer(daemon->loop, &off, on_timer, daemon, &folder->timer_fd);
+	if (!r)
+		r = loop_watch(daemon->loop, folder->fd, on_inotify, daemon);
+	if (!r)
+		r = watch(daemon);
+	if (r == -ENOENT) {
 		log_info("%s is not there: no sandbox comes from it; SIGHUP looks again", dir);
 		return 0;
 	}
-	r = loop_watch(daemon->loop, folder->fd, on_inotify, daemon);
 	if (r < 0)
 		return error_set(err, r, "cannot follow %s: %s", dir, strerror(-r));
 	daemon_folder_reload(daemon);
@@ -422,10 +524,10 @@ void daemon_folder_end(struct daemon *daemon)
 	while (folder->entries) {
 		struct entry *next = folder->entries->next;
 
-		free(folder->entries->file);
-		free(folder->entries);
+		entry_free(folder->entries);
 		folder->entries = next;
 	}
+	loop_timer_end(daemon->loop, folder->timer_fd);
 	cleanup_close_(&folder->fd);
 	free(folder);
 	daemon->folder = NULL;
