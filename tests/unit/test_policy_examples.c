@@ -41,7 +41,8 @@ static void every_example_is_right(void **state)
 	(void)state;
 	assert_non_null(directory);
 	while ((entry = readdir(directory))) {
-		if (entry->d_name[0] == '.')
+		/* Below it are those of posternd, which a test of its own runs. */
+		if (entry->d_name[0] == '.' || entry->d_type == DT_DIR)
 			continue;
 		snprintf(path, sizeof(path), "%s/%s", EXAMPLES, entry->d_name);
 		check_example(path);

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: MIT
+"""The documents of posternd say what is there: routes, holes, metrics, keys, and scripts that run."""
+
+import json
+import os
+import re
+import subprocess
+
+import pytest
+
+from daemon import POSTERND, TENANT_KEY, Daemon
+from postern import ROOT, execute
+
+DOCS = ROOT / "docs"
+EXAMPLES = DOCS / "examples" / "posternd"
+
+
+def text(*parts):
+    return ROOT.joinpath(*parts).read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def daemon(net):
+    with Daemon(net) as running:
+        yield running
+
+
+def lines_of_json(output):
+    return [json.loads(line) for line in output.splitlines() if line.startswith(("{", "["))]
+
+
+def test_every_route_is_documented_and_no_other():
+    table = re.findall(r'(?:E2B|BRIMBLE|NATIVE)?[({]"([A-Z]+)", "(/[^"]*)"', text("user", "api", "routes.c"))
+    assert len(table) >= 30
+    documented = re.findall(r"`(GET|PUT|POST|DELETE) (/[^`?]*)[^`]*`", text("docs", "API.md"))
+    assert set(documented) == set(table)
+
+
+def test_every_hole_has_its_name_in_the_documents():
+    names = re.findall(r'\[MEMBERS_[A-Z_]+\] = "([a-z-]+)"', text("user", "kern", "members_holes.c"))
+    assert len(names) == 6
+    holes = text("docs", "OPERATING.md").split("### Holes")[1].split("###")[0]
+    assert set(re.findall(r"^\| `([a-z-]+)` \|", holes, re.M)) == {*names, "unknown"}
+
+
+def test_every_metric_that_is_documented_is_there(daemon):
+    daemon.create({"denyOut": ["0.0.0.0/0"]})
+    there = set(re.findall(r"^# TYPE (\w+)", daemon.get("/metrics").body.decode(), re.M))
+    for name, rest in re.findall(r"\bpostern_(\w*)(\{[a-z,]+\}_\w+)?", text("docs", "OPERATING.md")):
+        wanted = [f"postern_{name}"]
+        if rest:
+            inner, tail = rest[1:].split("}")
+            wanted = [f"postern_{name}{word}{tail}" for word in inner.split(",")]
+        assert set(wanted) <= there, wanted
+
+
+def test_every_key_of_the_configuration_is_in_its_manual():
+    keys = set(re.findall(r'\{"(\w+)", \w+, (?:true|false)\}', text("user", "daemon", "config.c")))
+    keys |= set(re.findall(r'\{"(\w+)", \d+, \w+, ', text("user", "daemon", "config.c")))
+    assert len(keys) > 15
+    manual = text("docs", "man", "posternd.8")
+    assert not [key for key in keys if not re.search(rf"\.(It )?Sy {key}\b", manual)]
+
+
+def test_the_configuration_of_the_examples_is_right():
+    done = subprocess.run([POSTERND, "-n", "-c", EXAMPLES / "posternd.json"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stdout.endswith(": ok\n"), done
+
+
+def test_the_document_of_the_examples_is_taken(daemon):
+    document = json.loads((EXAMPLES / "sandboxes.d" / "builds.json").read_text("utf-8"))
+    cgroup = daemon.cgroup("builds")
+    reply = daemon.request("POST", "/v1/sandboxes", {**document, "cgroup": str(cgroup), "allowWeak": True})
+    assert reply.status == 201 and reply.json["policy"]["allowOut"] == document["policy"]["allowOut"], reply
+
+
+def test_the_script_of_e2bs_calls_runs(daemon):
+    done = execute(daemon.net, [EXAMPLES / "e2b.sh", f"http://127.0.0.1:{daemon.port}"],
+                   env={**os.environ, "KEY": TENANT_KEY, "no_proxy": "*"})
+    assert done.code == 0, done
+    created, shown, connected, page = lines_of_json(done.out)
+    assert shown["network"]["allowOut"] == ["api.example.org", "93.184.216.0/24"]
+    assert created["sandboxID"] == shown["sandboxID"] == connected["sandboxID"] == page[0]["sandboxID"]
+    assert daemon.boxes() == []
+
+
+def test_the_script_of_native_calls_runs(daemon):
+    cgroup = daemon.cgroup("native")
+    done = execute(daemon.net, [EXAMPLES / "native.sh", f"{daemon.name}/{cgroup.name}", daemon.socket],
+                   env={**os.environ, "no_proxy": "*"})
+    assert done.code == 0, done
+    created, tried, changed, explained, rules, shown = lines_of_json(done.out)
+    assert tried["dryRun"] and tried["rules"] == ["allowOut[1] *.example.org: added"]
+    assert changed["changed"] and shown["generation"] == changed["generation"] > created["generation"]
+    assert explained["verdict"] == "deny" and len(rules["rules"]) == 3
+    assert daemon.boxes() == [] and cgroup.exists()
+
+
+def test_no_link_is_dead():
+    dead = []
+    for page in [ROOT / "README.md", ROOT / "tests" / "README.md", *DOCS.glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:\s]+)\)", page.read_text(encoding="utf-8")):
+            if not (page.parent / target).exists():
+                dead.append((page.name, target))
+    assert not dead
