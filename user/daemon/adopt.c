@@ -140,7 +140,8 @@ static int identify(struct daemon *daemon, const struct sandbox *sandbox, struct
 	if (r < 0)
 		return error_set(err, r, "its cgroup is gone");
 	attach.cgroup_fd = fd;
-	r = netns_cookie(&attach.netns_cookie, err);
+	attach.netns_cookie = sandbox->stored.netns_cookie;
+	r = attach.netns_cookie ? 0 : netns_cookie(&attach.netns_cookie, err);
 	return r ? r : kern_attachment_identify(sandbox->at, &attach, err);
 }
 
@@ -157,6 +158,19 @@ static int attach_denying(struct adopting *adopting, struct sandbox *sandbox, bo
 		return 0;
 	}
 	return remember(&adopting->lost, sandbox->stored.id);
+}
+
+/* A daemon died between the freezer and the file: the freezer is the truth. */
+static void follow_freezer(const struct daemon *daemon, struct sandbox *sandbox)
+{
+	cleanup_close int fd = -1;
+	bool frozen = sandbox->stored.paused;
+
+	if (sandbox_open_cgroup(daemon, sandbox, &fd) < 0 || members_is_frozen(fd, &frozen) < 0 ||
+	    frozen == sandbox->stored.paused)
+		return;
+	sandbox->stored.paused = frozen;
+	log_info("%s: it was being %s", sandbox->stored.id, frozen ? "paused" : "resumed");
 }
 
 static int attach_found(struct adopting *adopting, struct sandbox *sandbox)
@@ -183,8 +197,14 @@ static int attach_found(struct adopting *adopting, struct sandbox *sandbox)
 	}
 	if (!kern_attachment_record(sandbox->at)->generation)
 		return attach_denying(adopting, sandbox, there);
+	if (kern_attachment_was_open(sandbox->at))
+		log_error(
+			"%s: its pins were removed, so nothing was enforced; its policy is in force again",
+			stored->id);
 	if (!known)
 		call_damaged(sandbox, "its state file is of another change than the kernel's");
+	else
+		follow_freezer(adopting->daemon, sandbox);
 	return 0;
 }
 

@@ -17,7 +17,9 @@
 
 /* How long a reply waits for what was killed to be gone. It is denied everything before, so the rest has time. */
 #define KILL_WAIT_MS   200
-#define FREEZE_WAIT_MS 2000
+#define FREEZE_WAIT_MS 300
+/* Until a removal that failed is tried again. */
+#define AGAIN_MS 10000
 /* Whether its cgroup is there is looked up in one tick of so many. */
 #define LOOK_EVERY 16
 /* Of a tick, for those whose time has run out: requests are answered, and the watchdog is, when it is many at once. */
@@ -225,6 +227,7 @@ static int attach(struct making *making, struct error *err)
 	if (!r && attach.cgroup_level > PST_MAX_CGROUP_LEVEL)
 		r = error_set(err, -EINVAL, "'%s' is more than %d levels deep", making->path,
 			      PST_MAX_CGROUP_LEVEL);
+	making->stored.netns_cookie = attach.netns_cookie;
 	return r ? r : kern_attachment_new(making->daemon->kern, &attach, &making->at, err);
 }
 
@@ -246,6 +249,27 @@ static bool is_ending(const struct daemon *daemon, const char *id)
 			return true;
 	}
 	return false;
+}
+
+static size_t count_of(const struct daemon *daemon, const char *owner)
+{
+	size_t n = 0;
+
+	for (const struct sandbox *s = daemon->registry.first; s; s = s->next)
+		n += !strcmp(s->stored.owner, owner);
+	return n;
+}
+
+/* One tenant is not to take the room of all. */
+static enum api_status refuse_too_many(const struct daemon *daemon, const char *owner,
+				       struct error *err)
+{
+	uint32_t max = daemon->config.max_per_owner;
+
+	if (!max || !owner[0] || count_of(daemon, owner) < max)
+		return API_OK;
+	(void)error_set(err, -ENOSPC, "there are %u sandboxes of this owner already", max);
+	return API_FULL;
 }
 
 static enum api_status name_it(struct making *making, struct error *err)
@@ -397,6 +421,8 @@ static void make(struct making *making, const struct api_caller *caller, char *r
 	result->status =
 		daemon_compile(making->daemon, create->dialect, document,
 			       create->document ? create->document_size : 2, &compiled, err);
+	if (result->status == API_OK)
+		result->status = refuse_too_many(making->daemon, caller->owner, err);
 	if (result->status == API_OK)
 		result->status = name_it(making, err);
 	if (result->status == API_OK)
@@ -615,8 +641,11 @@ static void look_after(struct daemon *daemon, struct sandbox *sandbox, uint64_t 
 		return;
 	log_info("%s: its time has run out", sandbox->stored.id);
 	daemon_remove(daemon, sandbox, &result);
-	if (result.status != API_OK)
-		log_error("%s: %s", sandbox->stored.id, result.err.text);
+	if (result.status != API_OK) {
+		log_error("%s: %s; it is tried again in %d s", sandbox->stored.id, result.err.text,
+			  AGAIN_MS / 1000);
+		sandbox->stored.ends_ms = now_ms + AGAIN_MS;
+	}
 	api_result_done(&result);
 }
 

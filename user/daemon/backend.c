@@ -90,12 +90,21 @@ static void on_change_many(void *context, const struct api_caller *caller, const
 	daemon_change_many(context, ids, count, change, result);
 }
 
+/* Its state file cannot be read, and may be worth keeping: only a policy or a removal replaces it. */
+static bool refuse_damaged(const struct sandbox *sandbox, struct api_result *result)
+{
+	if (sandbox->damaged)
+		daemon_refuse(result, API_CONFLICT, "%s is damaged: %s", sandbox->stored.id,
+			      sandbox->advice ? sandbox->advice : "PUT its policy again");
+	return sandbox->damaged;
+}
+
 static void pause_or_resume(struct daemon *daemon, const struct api_caller *caller, const char *id,
 			    bool paused, struct api_result *result)
 {
 	struct sandbox *sandbox = take_attached(daemon, caller, id, result);
 
-	if (!sandbox)
+	if (!sandbox || refuse_damaged(sandbox, result))
 		return;
 	if (sandbox->stored.paused == paused) {
 		daemon_refuse(result, API_CONFLICT, "%s is %s", id,
@@ -125,7 +134,7 @@ static void on_set_timeout(void *context, const struct api_caller *caller, const
 	struct sandbox *sandbox = take(daemon, caller, id, result);
 	uint64_t before;
 
-	if (!sandbox)
+	if (!sandbox || refuse_damaged(sandbox, result))
 		return;
 	before = sandbox->stored.ends_ms;
 	sandbox->stored.ends_ms = timeout_ms ? daemon_now_ms() + timeout_ms : 0;

@@ -72,6 +72,10 @@ static void end_denied(struct daemon *daemon, struct sandbox *sandbox)
 		daemon->counts.ended += ended;
 	}
 	members_netns_done(&list);
+	if (r >= 0 && list.truncated)
+		log_warning(
+			"%s: not all of its members were looked at: connections that the policy denies may hang instead of failing",
+			sandbox->stored.id);
 	if (r < 0 && r != -ENOENT)
 		log_warning(
 			"%s: connections that the policy denies now hang instead of failing: %s",

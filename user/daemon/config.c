@@ -247,6 +247,7 @@ struct limit {
 
 static const struct limit limits[] = {
 	{"sandboxes", 1, JSON_MAX_ENTRIES, offsetof(struct config, max_sandboxes)},
+	{"sandboxesPerOwner", 1, JSON_MAX_ENTRIES, offsetof(struct config, max_per_owner)},
 	{"leases", 1, PST_MAX_LEASES, offsetof(struct config, max_leases)},
 	{"connections", 1, 65536, offsetof(struct config, max_connections)},
 	{"streams", 1, 65536, offsetof(struct config, max_streams)},

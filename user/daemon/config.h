@@ -23,9 +23,10 @@ struct config {
 	struct addr_list resolvers;
 	bool has_resolvers; /* false: /etc/resolv.conf's */
 	struct cidr_list always_add, always_except;
-	unsigned char existing;	  /* enum policy_existing, for policies that do not say */
-	uint32_t max_sandboxes;	  /* limits.sandboxes, 10,000 */
-	uint32_t max_leases;	  /* limits.leases, 2,048 */
+	unsigned char existing; /* enum policy_existing, for policies that do not say */
+	uint32_t max_sandboxes; /* limits.sandboxes, 10,000 */
+	uint32_t max_per_owner; /* limits.sandboxesPerOwner; 0: no other limit than max_sandboxes */
+	uint32_t max_leases;	/* limits.leases, 2,048 */
 	uint32_t max_connections; /* limits.connections, 2,048 */
 	uint32_t max_streams;	  /* limits.streams, 64 */
 	uint32_t max_labelled;	  /* limits.metrics: sandboxes with series of their own, 1,000 */

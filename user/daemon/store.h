@@ -32,6 +32,7 @@ struct stored {
 	bool from_dir; /* by a document in sandboxDir */
 	char *cgroup;  /* absolute below the cgroup2 root, with a leading '/' */
 	uint64_t cgroup_id;
+	uint64_t netns_cookie; /* chosen at the attach; unique while the host is up */
 	char *netdev;
 	char *document; /* the policy, as given: has secrets */
 	char *extra;	/* JSON object */

@@ -40,6 +40,7 @@ static const struct field fields[] = {
 	FIELD("fromDir", KIND_BOOL, from_dir),
 	FIELD("cgroup", KIND_TEXT, cgroup),
 	FIELD("cgroupId", KIND_NUMBER, cgroup_id),
+	FIELD("netnsCookie", KIND_NUMBER, netns_cookie),
 	FIELD("netdev", KIND_TEXT, netdev),
 	FIELD("document", KIND_SECRET, document),
 	FIELD("extra", KIND_SECRET, extra),

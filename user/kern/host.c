@@ -221,6 +221,20 @@ static size_t links_max(void)
 	return limit.rlim_cur > 2 * SPARE_FILES ? limit.rlim_cur - SPARE_FILES : limit.rlim_cur / 2;
 }
 
+/* An adopted map has the size of then. */
+static int take_walked(struct kern_host *host, struct error *err)
+{
+	uint32_t entries = 0;
+	int r = map_entries(host->object.map_fd[KERN_MAP_WALKED], &entries);
+
+	if (!r && entries < 2)
+		r = -EINVAL;
+	if (r < 0)
+		return error_set(err, r, "cannot read the socket walk's map: %s", strerror(-r));
+	host->walked = entries - 1;
+	return 0;
+}
+
 int kern_host_open(const struct kern_host_options *options, struct kern_host **ret_host,
 		   struct error *err)
 {
@@ -238,6 +252,8 @@ int kern_host_open(const struct kern_host_options *options, struct kern_host **r
 	r = make_dirs(host->dir, err);
 	if (!r)
 		r = load(host, options, err);
+	if (!r)
+		r = take_walked(host, err);
 	if (!r)
 		r = prepare(host, options, err);
 	if (r < 0)

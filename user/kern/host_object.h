@@ -46,6 +46,7 @@ struct kern_host {
 	char *dir;
 	int root_fd;
 	uint32_t slots;
+	uint32_t walked;	      /* sandboxes that one socket walk may be about */
 	uint64_t generation;	      /* the last one given */
 	size_t links_held, links_max; /* descriptors of links that stay open, and may */
 	struct pst_quota tag;	      /* slot 0 of pst_quotas */
@@ -63,6 +64,7 @@ struct kern_attachment {
 	int link_fd[KERN_MAX_HOOKS]; /* as object.hooks; -1: only pinned */
 	size_t links_kept;	     /* of host->links_held */
 	bool lsm_held;		     /* the LSM programs know of it */
+	bool was_open;		     /* it was found without the link that judges packets */
 	struct pst_sandbox
 		record; /* in force; generation 0: none yet. What is fixed is filled in anyway */
 	struct kern_policy *policy;

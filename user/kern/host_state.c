@@ -25,6 +25,24 @@ static int end_at_level(const struct kern_host *host, const struct pst_sandbox *
 	return r < 0 ? r : (int)ended;
 }
 
+/* In parts of what the walk's map has room for. */
+static int end_all_at_level(const struct kern_host *host, const struct pst_sandbox **records,
+			    size_t count, int netns_fd, struct error *err)
+{
+	int ended = 0;
+
+	for (size_t done = 0; done < count;) {
+		size_t n = count - done < host->walked ? count - done : host->walked;
+		int r = end_at_level(host, records + done, n, netns_fd, err);
+
+		if (r < 0)
+			return r;
+		ended += r;
+		done += n;
+	}
+	return ended;
+}
+
 int kern_host_end_denied(const struct kern_host *host, struct kern_attachment *const *attachments,
 			 size_t count, int netns_fd, size_t *ret_ended, struct error *err)
 {
@@ -42,7 +60,7 @@ int kern_host_end_denied(const struct kern_host *host, struct kern_attachment *c
 			if (attachments[i]->record.cgroup_level == level)
 				records[n++] = &attachments[i]->record;
 		}
-		r = end_at_level(host, records, n, netns_fd, err);
+		r = end_all_at_level(host, records, n, netns_fd, err);
 		if (r < 0)
 			return r;
 		ended += (size_t)r;
