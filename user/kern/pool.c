@@ -40,7 +40,7 @@ struct kern_pool {
 	struct ready_slot *ready; /* a stack */
 	size_t n_ready, room;
 	size_t wanted; /* by kern_pool_reserve() */
-	size_t n_free, n_used;
+	size_t n_free, n_filling, n_used;
 	__u32 top;		     /* no slot from here on was ever anything but free */
 	int empty[KERN_POOL_OUTERS]; /* what free slots hold */
 };
@@ -330,6 +330,7 @@ static int fill_some(struct kern_pools *pools, struct kern_pool *pool, bool *ret
 	if (r < 0 || !batch.count)
 		return r;
 	pool->n_free -= batch.count;
+	pool->n_filling = batch.count;
 	(void)pthread_mutex_unlock(&pools->lock);
 	r = make_all(pools, pool, &batch);
 	if (!r) {
@@ -337,6 +338,7 @@ static int fill_some(struct kern_pools *pools, struct kern_pool *pool, bool *ret
 		*ret_grace = !r;
 	}
 	(void)pthread_mutex_lock(&pools->lock);
+	pool->n_filling = 0;
 	if (!r)
 		r = add_ready(pool, &batch);
 	if (!r) {
@@ -489,7 +491,7 @@ static int reserve(struct kern_pools *pools, struct kern_pool *pool, size_t coun
 
 	pool->wanted = count;
 	while (!r && pool->n_ready < count) {
-		if (pool->n_ready + pool->n_free + pool->n_used < count)
+		if (pool->n_ready + pool->n_filling + pool->n_free + pool->n_used < count)
 			r = -ENOSPC;
 		(void)pthread_cond_signal(&pools->work);
 		pools->failed = 0;
