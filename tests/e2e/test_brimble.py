@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """
-Brimble's calls as its SDK sends them (header of the key, source, envelope), by TCP to posternd, and after each of them real
-traffic out of the sandbox: at once, where Brimble asks for a few seconds.
+Brimble's calls as its SDK sends them (header of the key, source, envelope), by TCP to posternd, and after each of them
+real traffic out of the sandbox: at once, where Brimble asks for a few seconds.
 """
 
 import http.client

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """
-E2B's own JavaScript SDK against posternd, and after each of its calls real traffic out of the sandbox. It is given nothing
-but the address of the API and a tenant's key.
+E2B's own JavaScript SDK against posternd, and after each of its calls real traffic out of the sandbox. It is given
+nothing but the address of the API and a tenant's key.
 """
 
 import subprocess
@@ -179,7 +179,8 @@ def test_get_info_tells_the_network_as_it_was_given(sdk, daemon):
     assert info["metadata"] == {"user": "ann"}
     assert info["network"] == {"allowOut": [ALLOWED4, "api.example.com"], "denyOut": ["0.0.0.0/0"],
                                "allowPublicTraffic": False, "maskRequestHost": "localhost:${PORT}"}
-    started, ends = (datetime.fromisoformat(info[key].replace("Z", "+00:00")).timestamp() for key in ("startedAt", "endAt"))
+    started, ends = (datetime.fromisoformat(info[key].replace("Z", "+00:00")).timestamp()
+                     for key in ("startedAt", "endAt"))
     assert before <= started and 595 <= ends - started <= 605
     sdk.run(f"await my.box.updateNetwork({{ denyOut: ['{DENIED4_NET}'], allowInternetAccess: true }})")
     info = sdk.run("return await Sandbox.getInfo(my.box.sandboxId)")
@@ -203,10 +204,11 @@ return { ids, pages }
 
 def test_lists_are_in_pages_and_by_state_and_metadata(sdk, daemon):
     boxes = [create(sdk, daemon, f"{{ metadata: {{ n: '{n}', tag: {TAG!r} }} }}", f"box{n}").id for n in range(5)]
-    with Sdk(daemon, OTHER_KEY) as other:
-        assert other.run(LIST % "") == {"ids": [], "pages": [0]}
-        foreign = create(other, daemon).id
-        assert other.run(LIST % "")["ids"] == [foreign]
+    sdk.use(OTHER_KEY)
+    assert sdk.run(LIST % "") == {"ids": [], "pages": [0]}
+    foreign = create(sdk, daemon, name="foreign").id
+    assert sdk.run(LIST % "")["ids"] == [foreign]
+    sdk.use(TENANT_KEY)
     newest_first = list(reversed(boxes))
     assert sdk.run(LIST % "")["ids"] == newest_first
     assert sdk.run(LIST % "{ order: 'asc' }")["ids"] == boxes
@@ -285,8 +287,8 @@ def test_errors_are_of_the_classes_and_words_of_e2b(sdk, daemon):
     box = create(sdk, daemon, f"{{ network: {ONLY_ALLOWED} }}")
     for call, classes, message in (
             ("await my.box.updateNetwork({ allowOut: ['example.com'] })", "SandboxError",
-             "400: When specifying allowed domains in allow out, you must include 'ALL_TRAFFIC' in deny out to block all "
-             "other traffic."),
+             "400: When specifying allowed domains in allow out, you must include 'ALL_TRAFFIC' in deny out to block "
+             "all other traffic."),
             ("await my.box.updateNetwork({ denyOut: ['example.com'] })", "SandboxError",
              "400: invalid denied CIDR example.com"),
             ("await my.box.updateNetwork({ denyOut: ['::/0'] })", "SandboxError", "400: invalid denied CIDR ::/0"),
@@ -322,15 +324,16 @@ def test_errors_are_of_the_classes_and_words_of_e2b(sdk, daemon):
 
 def test_nobody_elses_sandbox_is_there_for_the_sdk(sdk, daemon):
     box = create(sdk, daemon, f"{{ network: {ONLY_ALLOWED} }}")
-    with Sdk(daemon, OTHER_KEY) as other, Sdk(daemon, "e2b_nobody") as nobody:
-        for call in ("getInfo(ID)", "updateNetwork(ID, {})", "pause(ID)", "connect(ID)", "setTimeout(ID, 1000)"):
-            call = f"await Sandbox.{call.replace('ID', repr(box.id))}"
-            assert other.error(call).classes[0] == "SandboxNotFoundError", call
-            assert nobody.error(call).classes[0] == "AuthenticationError", call
-        assert other.run(f"return await Sandbox.kill('{box.id}')") is False
-        assert nobody.error(f"await Sandbox.kill('{box.id}')").classes[0] == "AuthenticationError"
-        assert nobody.error("await Sandbox.create()").classes[0] == "AuthenticationError"
-        assert nobody.error("await Sandbox.list().nextItems()").classes[0] == "AuthenticationError"
+    calls = [f"await Sandbox.{call.replace('ID', repr(box.id))}" for call in
+             ("getInfo(ID)", "updateNetwork(ID, {})", "pause(ID)", "connect(ID)", "setTimeout(ID, 1000)")]
+    sdk.use(OTHER_KEY)
+    for call in calls:
+        assert sdk.error(call).classes[0] == "SandboxNotFoundError", call
+    assert sdk.run(f"return await Sandbox.kill('{box.id}')") is False
+    sdk.use("e2b_nobody")
+    for call in [*calls, f"await Sandbox.kill('{box.id}')", "await Sandbox.create()",
+                 "await Sandbox.list().nextItems()"]:
+        assert sdk.error(call).classes[0] == "AuthenticationError", call
     assert reached(box) == {"allowed"}
-    with Sdk(daemon, TENANT_KEY) as again:
-        assert again.run(f"return await Sandbox.kill('{box.id}')") is True
+    sdk.use(TENANT_KEY)
+    assert sdk.run(f"return await Sandbox.kill('{box.id}')") is True

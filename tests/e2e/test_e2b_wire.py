@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """
-E2B's API on the wire, where its SDK does not go: the order of its checks, its sentences word for word, broken bodies, both
-framings of a body, older paths. What is refused changes nothing.
+E2B's API on the wire, where its SDK does not go: the order of its checks, its sentences word for word, broken bodies,
+both framings of a body, older paths. What is refused changes nothing.
 """
 
 import itertools
@@ -15,8 +15,8 @@ from reach import reaches
 
 ONE = {**DENY_ALL, "allowOut": [ALLOWED4]}
 NO_SUCH = 'Sandbox "nosuch" doesn\'t exist or you don\'t have access to it'
-NEEDS_DENY = ("When specifying allowed domains in allow out, you must include 'ALL_TRAFFIC' in deny out to block all other "
-              "traffic.")
+NEEDS_DENY = ("When specifying allowed domains in allow out, you must include 'ALL_TRAFFIC' in deny out to block all "
+              "other traffic.")
 NO_PROXY = "Egress proxy (egressProxy) is not enabled for this team."
 NO_RULES = "Network transform rules are not available for your team."
 PARSING = "Error when parsing request: "
@@ -128,9 +128,9 @@ def test_bodies_that_are_no_network_are_refused(daemon):
             assert reply.json["message"] == PARSING + message
     assert reaches(box) and not reaches(box, DENIED4)
     # What allows all allows over what denies all.
-    assert daemon.request_tcp("PUT", f"/sandboxes/{box.id}/network", {**DENY_ALL, "allowOut": ["0.0.0.0/0"]}).status == 204
+    assert box.network({**DENY_ALL, "allowOut": ["0.0.0.0/0"]}).status == 204
     assert reaches(box, DENIED4)
-    assert daemon.request_tcp("PUT", f"/sandboxes/{box.id}/network", ONE).status == 204
+    assert box.network(ONE).status == 204
     assert not reaches(box, DENIED4)
     # null is as good as left out.
     reply = daemon.request_tcp("PUT", f"/sandboxes/{box.id}/network",

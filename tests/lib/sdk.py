@@ -50,6 +50,10 @@ class Sdk(Running):
             raise SdkError(reply["error"])
         return reply["value"]
 
+    def use(self, key):
+        """What is called from now on is called with this key; instances keep the one that they were made with."""
+        self.run(f"process.env.E2B_API_KEY = {json.dumps(key)}")
+
     def error(self, body):
         """The SdkError that the body must end with."""
         with pytest.raises(SdkError) as caught:
