@@ -102,9 +102,13 @@ static void note_activity(struct api_server *server)
 		count = epoll_wait(server->activity_fd, events, 64, 0);
 		for (int i = 0; i < count; i++) {
 			struct conn *c = events[i].data.ptr;
+			bool ends = events[i].events & (EPOLLRDHUP | EPOLLHUP);
 
-			if (c->state == CONN_IDLE && !(events[i].events & (EPOLLRDHUP | EPOLLHUP)))
+			if (c->state == CONN_IDLE && !ends)
 				conn_set(c, CONN_READING);
+			/* Of TCP, "I have said all" looks like "I am gone": writing tells. */
+			if (c->state == CONN_STREAMING && ends)
+				stream_hung_up(c, events[i].events & EPOLLHUP);
 		}
 	} while (count == 64);
 }

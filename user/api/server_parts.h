@@ -84,6 +84,8 @@ void exchange_completed(void *cls, struct MHD_Connection *connection, void **con
 struct MHD_Response *stream_response(struct exchange *x, const struct api_reply *reply);
 /* Lets those that wait go on for the last time: nothing may be suspended when MHD is stopped. */
 void streams_end(struct api_server *server);
+/* Its peer will send no more; is_gone: nor read. */
+void stream_hung_up(struct conn *conn, bool is_gone);
 /* So that dead peers are noticed; ends the streams that have read nothing for idle_s. */
 int streams_heartbeat(void *context, int fd);
 

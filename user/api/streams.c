@@ -175,6 +175,11 @@ void api_server_lost(struct api_server *server, const char *sandbox, uint64_t co
 	}
 }
 
+static void beat(struct stream *s)
+{
+	(void)queue_add(&s->queue, s->filter.sse ? ":\n\n" : "\n", s->filter.sse ? 3 : 1);
+}
+
 int streams_heartbeat(void *context, int fd)
 {
 	struct api_server *server = context;
@@ -183,8 +188,7 @@ int streams_heartbeat(void *context, int fd)
 	(void)fd;
 	for (struct stream *s = server->streams; s; s = s->next) {
 		if (s->is_suspended) {
-			(void)queue_add(&s->queue, s->filter.sse ? ":\n\n" : "\n",
-					s->filter.sse ? 3 : 1);
+			beat(s);
 			wake(s);
 		} else if (now_ns > s->taken_ns && now_ns - s->taken_ns > limit_ns) {
 			server->counts.refused++;
@@ -193,6 +197,22 @@ int streams_heartbeat(void *context, int fd)
 		}
 	}
 	return 0;
+}
+
+/* A suspended one is not looked at by MHD: without this it would hold its place until the next heartbeat. */
+void stream_hung_up(struct conn *conn, bool is_gone)
+{
+	struct stream *s = conn->listener->server->streams;
+
+	while (s && s->conn != conn)
+		s = s->next;
+	if (!s)
+		return;
+	if (is_gone)
+		s->has_ended = true;
+	else if (s->is_suspended)
+		beat(s);
+	wake(s);
 }
 
 void streams_end(struct api_server *server)
