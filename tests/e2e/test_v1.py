@@ -29,7 +29,8 @@ def daemon(net):
 
 def test_the_reply_to_an_attach_has_the_warnings_of_its_policy(daemon):
     for policy, count in ((DENY_ALL, 0), ({**DENY_ALL, "allowOut": ["1.1.1.1", "10.0.0.1", "192.168.0.0/16"]}, 2)):
-        body = {"id": f"box{count}", "cgroup": str(daemon.cgroup(f"warned{count}")), "policy": policy, "allowWeak": True}
+        body = {"id": f"box{count}", "cgroup": str(daemon.cgroup(f"warned{count}")), "policy": policy,
+                "allowWeak": True}
         reply = daemon.request("POST", "/v1/sandboxes", body)
         assert reply.status == 201 and len(reply.json["warnings"]) == count, reply
         assert all(warning in reply.headers["x-postern-warnings"] for warning in reply.json["warnings"])
