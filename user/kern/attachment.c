@@ -349,6 +349,11 @@ bool kern_attachment_is_alive(const struct kern_attachment *attachment)
 	return !cgroup_open_id(attachment->host->root_fd, attachment->record.cgroup_id, &fd);
 }
 
+bool kern_attachment_was_open(const struct kern_attachment *attachment)
+{
+	return attachment->was_open;
+}
+
 bool kern_attachment_is_linked(const struct kern_attachment *attachment)
 {
 	const struct kern_host *host = attachment->host;
@@ -496,6 +501,8 @@ int kern_attachment_adopt(struct kern_host *host, const char *name, uint64_t cgr
 		remove_pins(found);
 	if (r < 0)
 		return error_set(err, r == -ESTALE ? -ENOENT : r, "its cgroup is gone");
+	/* Egress is the first: it alone holds the policy. */
+	found->was_open = found->link_fd[0] < 0;
 	r = adopt(found, cgroup, cgroup_fd, hash, err);
 	if (r < 0)
 		return r;

@@ -124,6 +124,8 @@ int kern_attachment_refresh(struct kern_attachment *attachment, uint64_t generat
 			    struct error *err);
 /* Denies everything from now on, as if no policy had been there yet. */
 int kern_attachment_close(struct kern_attachment *attachment);
+/* When it was adopted its packets were not judged: root had removed its pins while no daemon ran. They are now. */
+bool kern_attachment_was_open(const struct kern_attachment *attachment);
 /* The kernel judges by its links still: its cgroup is there, or sockets of it outlive it. */
 bool kern_attachment_is_linked(const struct kern_attachment *attachment);
 /* Detaches (egress last), unpins, gives the slots back. */

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: MIT
+"""
+What posternd keeps is damaged, full, removed or gone after a boot: what the kernel enforces stays as it is as far as
+the kernel lets it, the report says what to do, and what it says works.
+"""
+
+import contextlib
+import os
+import random
+import shutil
+
+import pytest
+
+from daemon import DENY_ALL, Box, Daemon
+from internet import ALLOWED4, DENIED4, PORT, canary
+from netns import shell
+from postern import flow
+from wait import until
+
+OTHER4 = "93.184.216.77"
+OLD = {**DENY_ALL, "allowOut": [ALLOWED4]}
+NEW = {**DENY_ALL, "allowOut": [OTHER4]}
+BATCH = 40
+ROUNDS = 50 if os.environ.get("PST_LONG") else 5  # of BATCH files
+
+
+@pytest.fixture
+def daemon(net):
+    with Daemon(net) as running:
+        yield running
+
+
+def reaches(box, address=ALLOWED4):
+    """Does a TCP connection from inside arrive? Both sides' word for it."""
+    token, since = canary(), box.daemon.net.mark()
+    done = box.run(flow("tcp", address, PORT, token))
+    arrived = bool(box.daemon.net.seen(token=token, since=since))
+    assert arrived == (done.code == 0), done
+    return arrived
+
+
+def is_old(box):
+    return reaches(box, ALLOWED4) and not reaches(box, DENIED4)
+
+
+def is_new(box):
+    return reaches(box, OTHER4) and not reaches(box, ALLOWED4)
+
+
+def listed(daemon):
+    return {box["id"]: box["state"] for box in daemon.boxes()}
+
+
+def said(daemon, *words):
+    return [line["msg"] for line in daemon.log_lines() if all(word in line["msg"] for word in words)]
+
+
+def spoil(path, rng):
+    """A byte flipped, or cut off."""
+    data = bytearray(path.read_bytes())
+    at = rng.randrange(len(data))
+    if rng.random() < 0.5:
+        del data[at:]
+        how = f"cut off at {at}"
+    else:
+        data[at] ^= 1 << rng.randrange(8)
+        how = f"bit of byte {at}"
+    path.write_bytes(data)
+    return how
+
+
+def test_a_state_file_with_damage_leaves_what_is_enforced_and_heals_by_put(daemon):
+    number = int(os.environ.get("PST_SEED", random.randrange(1 << 32)))
+    print(f"PST_SEED={number}")
+    rng = random.Random(number)
+    boxes = [daemon.create(OLD) for _ in range(BATCH)]
+    for _ in range(ROUNDS):
+        daemon.stop()
+        how = {box.id: spoil(daemon.state / "sandboxes" / f"{box.id}.json", rng) for box in boxes}
+        daemon.logs.clear()
+        daemon.start()
+        states = listed(daemon)
+        assert all(states.get(box.id) == "damaged" for box in boxes), \
+            [(how[box.id], states.get(box.id)) for box in boxes if states.get(box.id) != "damaged"]
+        for box in boxes:
+            assert said(daemon, f"{box.id}: damaged", "unchanged", "PUT", "DELETE"), daemon.log()
+        for box in rng.sample(boxes, 2):
+            assert is_old(box), how[box.id]
+        for box in boxes[1:]:
+            box.put(OLD)
+        assert all(listed(daemon)[box.id] == "running" for box in boxes[1:])
+        healed = rng.choice(boxes[1:])
+        assert is_old(healed), how[healed.id]
+        cgroup = boxes[0].cgroup
+        boxes[0].delete()
+        until(lambda c=cgroup: not c.exists(), "DELETE of a damaged one removes its cgroup")
+        assert boxes[0].id not in listed(daemon)
+        boxes[0] = daemon.create(OLD)
+    daemon.restart()
+    assert all(state == "running" for state in listed(daemon).values())
+
+
+@contextlib.contextmanager
+def tmpfs(path, size):
+    path.mkdir(mode=0o700)
+    shell("mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "pst-state", str(path))
+    try:
+        yield path
+    finally:
+        shell("umount", "-l", str(path))
+
+
+def test_a_full_disk_refuses_a_change_and_the_old_policy_stands(net):
+    with Daemon(net, start=False) as daemon, tmpfs(daemon.directory / "state", "256k"):
+        daemon.start()
+        box = daemon.create(OLD)
+        ballast = daemon.state / "ballast"
+        with contextlib.suppress(OSError), open(ballast, "wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        for reply in (box.network(NEW), daemon.request("PUT", f"/v1/sandboxes/{box.id}/policy", NEW),
+                      daemon.request("POST", "/sandboxes", {"templateID": "base", "network": OLD}),
+                      daemon.request("PUT", "/v1/policies", {"ids": [box.id], "policy": NEW})):
+            assert reply.status >= 500, reply
+            assert "No space left on device" in reply.json["message"], reply
+        assert is_old(box)
+        assert listed(daemon) == {box.id: "running"}
+        assert [path.name for path in daemon.cgroups.iterdir() if path.is_dir()] == [box.id]
+        daemon.kill()
+        daemon.start()
+        assert listed(daemon) == {box.id: "running"}
+        assert is_old(box)
+        ballast.unlink()
+        assert box.network(NEW).status == 204
+        assert is_new(box)
+        daemon.restart()
+        assert is_new(box)
+
+
+def remove_pins(daemon, what, box):
+    path = {"sandbox": box.pins(), "maps": daemon.pins / "maps", "progs": daemon.pins / "progs",
+            "all": daemon.pins}[what]
+    shutil.rmtree(path)
+
+
+@pytest.mark.parametrize("what", ["sandbox", "maps", "progs", "all"])
+def test_pins_removed_while_it_lives_change_nothing(daemon, what):
+    box = daemon.create(OLD)
+    remove_pins(daemon, what, box)
+    assert is_old(box)
+    assert box.network(NEW).status == 204
+    assert is_new(box)
+    daemon.restart()
+    assert listed(daemon) == {box.id: "running"}
+    assert is_new(box)
+    assert box.pins().exists()
+    daemon.kill()
+    assert is_new(box)
+    daemon.start()
+    assert box.network(OLD).status == 204
+    assert is_old(box)
+
+
+@pytest.mark.parametrize("what", ["sandbox", "maps", "progs", "all"])
+def test_pins_removed_while_it_is_dead_are_made_again_by_the_next_start(daemon, what):
+    box = daemon.create(OLD)
+    daemon.kill()
+    remove_pins(daemon, what, box)
+    links_are_gone = what in ("sandbox", "all")
+    assert reaches(box, DENIED4) == links_are_gone  # root has ended them: the kernel knows no more
+    daemon.logs.clear()
+    daemon.start()
+    assert listed(daemon) == {box.id: "running"}
+    assert is_old(box)
+    assert bool(said(daemon, box.id, "in force again")) == links_are_gone, daemon.log()
+    assert box.network(NEW).status == 204
+    assert is_new(box)
+    daemon.kill()
+    assert is_new(box)
+
+
+def test_a_bpffs_that_is_unmounted_changes_nothing_while_it_lives_and_stops_the_next_start(net):
+    with Daemon(net, start=False) as daemon:
+        mount = daemon.directory / "bpf"
+        mount.mkdir()
+        shell("mount", "-t", "bpf", "-o", "mode=0700", "pst-bpf", str(mount))
+        daemon.pins = mount / "postern"
+        daemon.config["bpffsDir"] = str(daemon.pins)
+        try:
+            daemon.start()
+            box = daemon.create(OLD)
+            assert is_old(box)
+        finally:
+            shell("umount", "-l", str(mount))
+        assert is_old(box)
+        assert box.network(NEW).status == 204
+        assert is_new(box)
+        daemon.kill()
+        daemon.logs.clear()
+        daemon.start(wait=False)
+        assert daemon.process.wait() == 1
+        assert said(daemon, str(mount)), daemon.log()
+        shell("mount", "-t", "bpf", "-o", "mode=0700", "pst-bpf", str(mount))
+        try:
+            daemon.start()
+            assert listed(daemon) == {box.id: "running"}
+            assert said(daemon, box.id, "in force again"), daemon.log()
+            assert is_new(box)
+            daemon.stop()
+        finally:
+            shell("umount", "-l", str(mount))
+
+
+def test_after_a_boot_all_are_gone_and_nothing_is_attached_by_name(daemon):
+    own, attached = daemon.create(OLD), daemon.attach("kept", daemon.cgroup("kept"), OLD)
+    daemon.stop()
+    shutil.rmtree(daemon.pins)
+    for box in (own, attached):
+        box.cgroup.rmdir()
+        box.cgroup.mkdir()
+    daemon.logs.clear()
+    daemon.start()
+    assert listed(daemon) == {own.id: "gone", "kept": "gone"}
+    for box in (own, attached):
+        assert said(daemon, f"{box.id}: gone", "DELETE", "nothing is attached by name"), daemon.log()
+        assert reaches(box, DENIED4)  # another cgroup of that name is nobody's
+        reply = daemon.request("PUT", f"/v1/sandboxes/{box.id}/policy", NEW)
+        assert reply.status == 409, reply
+        box.delete()
+    assert listed(daemon) == {}
+    assert Box(daemon, own.id).cgroup.exists()
+    own.cgroup.rmdir()
+    assert is_old(daemon.attach("kept", attached.cgroup, OLD))
