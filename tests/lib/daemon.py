@@ -107,7 +107,7 @@ class Daemon:
 
     def await_ready(self, deadline_s=START_S):
         def ready():
-            assert self.process.process.poll() is None, f"posternd ended:\n{self.log()}"
+            assert self.process.process.poll() is None, f"posternd ended with {self.process.process.poll()}:\n{self.log()[-3000:]}"
             with contextlib.suppress(OSError, http.client.HTTPException):
                 return self.get("/readyz").status == 200
             return False
