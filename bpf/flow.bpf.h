@@ -39,7 +39,8 @@ static __always_inline int pst_flow_matches(const struct pst_flow *flow,
 	       flow->port == query->port && pst_same_addr(flow->addr, query->addr);
 }
 
-/* existing: keep. Lives on what was allowed under this generation? Not what a record that is not ours yet let through. */
+/* existing: keep. Lives on what was allowed under this generation? Not what a record that is not ours yet let
+ * through. */
 static __always_inline int pst_is_kept_since(const struct pst_sandbox *sandbox, __u64 generation)
 {
 	return sandbox->keep_since && generation >= sandbox->keep_since &&
@@ -47,8 +48,9 @@ static __always_inline int pst_is_kept_since(const struct pst_sandbox *sandbox, 
 }
 
 /*
- * existing: keep. Of the denials, the policy's own spare what it allowed before. The gate's are not among them, where it
- * is in force nothing on port 53 is kept; nor the host's. Nor, for UDP, loopback: what was allowed there is not remembered.
+ * existing: keep. Of the denials, the policy's own spare what it allowed before. The gate's are not among them,
+ * where it is in force nothing on port 53 is kept; nor the host's. Nor, for UDP, loopback: what was allowed there
+ * is not remembered.
  */
 static __always_inline int pst_may_keep(const struct pst_sandbox *sandbox,
 					const struct pst_query *query, struct pst_decision d)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What no cgroup hook sees: sockets of other families, and sockets that a sandbox did not make itself: those that a process
- * had before it was put inside, and those that were handed in. An object of its own, and optional: kernels without BPF in
- * their list of LSMs run none of it. Attached once a host, to everybody; who is inside of a sandbox is in pst_members.
+ * What no cgroup hook sees: sockets of other families, and sockets that a sandbox did not make itself: those that a
+ * process had before it was put inside, and those that were handed in. An object of its own, and optional: kernels
+ * without BPF in their list of LSMs run none of it. Attached once a host, to everybody; who is inside of a sandbox
+ * is in pst_members.
  */
 #include "maps.bpf.h"
 #include "kernel.bpf.h"

@@ -2,7 +2,8 @@
 /*
  * Requests to posternd one after the other on one connection that is kept: requests SOCKET <LIST. A line of the list
  * is "NAME METHOD PATH BODY": BODY is a file, or "-". Prints "NAME MILLISECONDS", from the first byte sent to the last
- * one read. Any status but 2xx ends it. A sandbox's reply says that its policy is enforced, so this is what a caller waits.
+ * one read. Any status but 2xx ends it. A sandbox's reply says that its policy is enforced, so this is what a
+ * caller waits.
  */
 #define _GNU_SOURCE
 #include <errno.h>

@@ -111,8 +111,7 @@ static void stage(struct host *host, struct one *one, uint8_t verdict, uint8_t s
 	struct kern_policy *policy = load(host, verdict, salt, 3);
 	struct error err = {{0}};
 
-	check(kern_attachment_stage(one->at, policy, kern_host_next_generation(host->kern),
-				    &err));
+	check(kern_attachment_stage(one->at, policy, kern_host_next_generation(host->kern), &err));
 	kern_policy_put(policy);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The LSM programs: sockets that a sandbox may not make, and sockets that it did not make. Skipped where the kernel does
- * not let us have them. Without cgroup hooks: what is refused here, nobody else refuses.
+ * The LSM programs: sockets that a sandbox may not make, and sockets that it did not make. Skipped where the kernel
+ * does not let us have them. Without cgroup hooks: what is refused here, nobody else refuses.
  */
 #define _GNU_SOURCE
 #include "kern_fixture.h"

@@ -193,9 +193,9 @@ static int fill_stored(struct making *making, const struct api_caller *caller, s
 }
 
 /*
- * Where the resolvers' replies arrive: where its members are; nobody is in it yet: where we are. Of several namespaces one
- * may have been made inside, for replies of its own: none is trusted then, unless one is ours, which nobody inside can
- * have made.
+ * Where the resolvers' replies arrive: where its members are; nobody is in it yet: where we are. Of several
+ * namespaces one may have been made inside, for replies of its own: none is trusted then, unless one is ours, which
+ * nobody inside can have made.
  */
 static int find_netns(const struct making *making, uint64_t *ret_cookie, struct error *err)
 {

@@ -101,8 +101,8 @@ bool sandbox_has_cgroup(const struct daemon *daemon, const struct sandbox *sandb
 /* The sandbox if `caller` may see it; NULL: not there, for this caller. */
 struct sandbox *sandbox_for(const struct daemon *daemon, const struct api_caller *caller,
 			    const char *id);
-/* The parsed document; NULL with err. It lives until the loop goes on: a parsed rule takes 320 bytes, so that only what is
- * asked for all the time is kept. */
+/* The parsed document; NULL with err. It lives until the loop goes on: a parsed rule takes 320 bytes, so that only
+ * what is asked for all the time is kept. */
 const struct policy *sandbox_policy(struct sandbox *sandbox, struct error *err);
 void sandbox_forget_policy(struct sandbox *sandbox);
 const struct table_env *sandbox_env(const struct daemon *daemon, enum api_dialect dialect);

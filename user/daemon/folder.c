@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * sandboxDir: one native document a sandbox, {"id", "cgroup"|"netdev", "policy", "allowWeak"}, as the operator wrote it
- * down: attached when the file comes, changed when it changes, detached when it goes. A document that cannot be read, or
- * whose change fails, leaves the sandbox as it is.
+ * down: attached when the file comes, changed when it changes, detached when it goes. A document that cannot be
+ * read, or whose change fails, leaves the sandbox as it is.
  */
 #define _GNU_SOURCE
 #include <dirent.h>

@@ -73,7 +73,7 @@ int listen_unix(const char *path, int *ret_fd, struct error *err)
 				 path, sizeof(at.sun_path) - 1);
 	if (fd < 0)
 		return error_set(err, -errno, "cannot make a socket: %s", strerror(errno));
-	strcpy(at.sun_path, path);
+	memcpy(at.sun_path, path, strlen(path));
 	r = make_directory(path, err);
 	if (!r)
 		r = remove_old(path, err);

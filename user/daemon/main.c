@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* posternd: options, start in the order in which nothing is ever open, the
- * loop, the end that leaves everything in force. */
+/* posternd: options; the start, in an order in which nothing is ever open; the loop; an end that leaves all in force. */
 #include <errno.h>
 #include <getopt.h>
 #include <malloc.h>

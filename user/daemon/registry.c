@@ -36,7 +36,7 @@ struct sandbox *registry_find(const struct registry *registry, const char *id)
 
 	if (strlen(id) >= sizeof(like.stored.id))
 		return NULL;
-	strcpy(like.stored.id, id);
+	memcpy(like.stored.id, id, strlen(id));
 	return find(&registry->by_id, &like, by_id);
 }
 

@@ -21,7 +21,8 @@
 #include "kern/leases.h"
 #include "kern/lsm.h"
 
-/* Besides the sandboxes: slots that are ready, or on their way back. A change for all sandboxes at once needs twice as many. */
+/* Besides the sandboxes: slots that are ready, or on their way back. A change for all sandboxes at once needs twice
+ * as many. */
 #define SPARE_SLOTS 1024u
 /* Descriptors for everything but links. */
 #define SPARE_FILES 8192u
@@ -117,7 +118,8 @@ static int load(struct kern_host *host, const struct kern_host_options *options,
 	return r;
 }
 
-/* Slot 0 of pst_quotas is nobody's: `next_ns` tells whose maps these are, `replies` how far each pool was ever written. */
+/* Slot 0 of pst_quotas is nobody's: `next_ns` tells whose maps these are, `replies` how far each pool was ever
+ * written. */
 static int take_tag(struct kern_host *host)
 {
 	int fd = host->object.map_fd[KERN_MAP_QUOTAS];
@@ -267,8 +269,8 @@ int kern_host_open(const struct kern_host_options *options, struct kern_host **r
 }
 
 /*
- * What an earlier daemon filled and no record names: given back, so that it is emptied. Not looked up: on Linux 6.1 each
- * look into an outer map waits for a grace period.
+ * What an earlier daemon filled and no record names: given back, so that it is emptied. Not looked up: on Linux 6.1
+ * each look into an outer map waits for a grace period.
  */
 static void give_stale(struct kern_host *host)
 {

@@ -94,10 +94,10 @@ struct kern_attach {
 int kern_attachment_new(struct kern_host *host, const struct kern_attach *attach,
 			struct kern_attachment **ret_attachment, struct error *err);
 /*
- * Finds what `name` left in the kernel: by its pinned links, else (pins removed) by a link on `cgroup_id` (0: not known).
- * Links get this build's programs, missing ones are made and pinned again. The slots of its record are taken; `hash` is the one of
- * its policy (NULL: not known, then the policy is shared with nobody). -ENOENT: nothing is there any more (the cgroup is gone):
- * its pins are removed.
+ * Finds what `name` left in the kernel: by its pinned links, else (pins removed) by a link on `cgroup_id` (0: not
+ * known). Links get this build's programs, missing ones are made and pinned again. The slots of its record are
+ * taken; `hash` is the one of its policy (NULL: not known, then the policy is shared with nobody). -ENOENT: nothing
+ * is there any more (the cgroup is gone): its pins are removed.
  */
 int kern_attachment_adopt(struct kern_host *host, const char *name, uint64_t cgroup_id,
 			  const uint8_t *hash, struct kern_attachment **ret_attachment,
@@ -108,7 +108,8 @@ int kern_attachment_identify(struct kern_attachment *attachment, const struct ke
 /* The record in force, as it is in the kernel; -ENOENT when its cgroup is gone. Used before adopting, too: by name. */
 int kern_host_peek(const struct kern_host *host, const char *name, uint64_t cgroup_id,
 		   struct pst_sandbox *ret_record);
-/* Every attachment that will be is adopted: what no record names is free again. To be called before anything is attached. */
+/* Every attachment that will be is adopted: what no record names is free again. To be called before anything is
+ * attached. */
 int kern_host_adopted(struct kern_host *host);
 
 /* Takes what the flip needs. Replaces an earlier stage. */

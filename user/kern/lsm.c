@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Below `dir` each build has a directory of its own, lsm-HASH: its links and its members. It is filled under another name
- * and renamed when it is whole, so what has the right name is.
+ * Below `dir` each build has a directory of its own, lsm-HASH: its links and its members. It is filled under
+ * another name and renamed when it is whole, so what has the right name is.
  */
 #define _GNU_SOURCE
 #include <dirent.h>

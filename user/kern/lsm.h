@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The LSM programs: sockets of other families, sockets that a sandbox did not make. Attached once for a host, pinned, so
- * that they outlive the daemon; optional, because many kernels run no BPF LSM.
+ * The LSM programs: sockets of other families, sockets that a sandbox did not make. Attached once for a host,
+ * pinned, so that they outlive the daemon; optional, because many kernels run no BPF LSM.
  */
 #ifndef KERN_LSM_H
 #define KERN_LSM_H
@@ -15,9 +15,10 @@ struct kern_object;
 struct kern_lsm;
 
 /*
- * Adopts what this build pinned below `dir` (which is there, on a bpffs), else loads, attaches and pins, and then removes
- * what another build left there, whose members are taken over. Shares the object's maps. Fails where the programs are
- * refused, or load but are not asked (-EOPNOTSUPP): then nothing is left behind. Single-threaded while it asks.
+ * Adopts what this build pinned below `dir` (which is there, on a bpffs), else loads, attaches and pins, and then
+ * removes what another build left there, whose members are taken over. Shares the object's maps. Fails where the
+ * programs are refused, or load but are not asked (-EOPNOTSUPP): then nothing is left behind. Single-threaded while
+ * it asks.
  */
 int kern_lsm_attach(const struct kern_object *object, const char *dir, struct kern_lsm **ret_lsm,
 		    struct error *err);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Free -> filling -> ready -> used -> returned -> settling -> free. The worker alone writes outer arrays, in one batch for
- * each: a batch waits for one grace period, however long it is.
+ * Free -> filling -> ready -> used -> returned -> settling -> free. The worker alone writes outer arrays, in one
+ * batch for each: a batch waits for one grace period, however long it is.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -17,7 +17,8 @@
 
 /* Slots of one batch: that many descriptors of each outer's new maps are open at a time. */
 #define FILL_AT_ONCE 4096u
-/* Linux 6.1 waits a grace period for each slot of a batch: who wants a ready slot is not to wait for all that came back. */
+/* Linux 6.1 waits a grace period for each slot of a batch: who wants a ready slot is not to wait for all that came
+ * back. */
 #define SETTLE_AT_ONCE 128u
 
 enum slot_state {

@@ -41,16 +41,17 @@ int kern_pools_start(struct kern_pools *pools);
 void kern_pools_free(struct kern_pools *pools);
 
 /* Before the worker starts: a record names this slot. -EEXIST: another one does too; -ERANGE. */
-int kern_pool_claim(struct kern_pools *pools, size_t pool, __u32 slot);
+int kern_pool_claim(struct kern_pools *pools, size_t index, __u32 slot);
 /* Waits until `count` slots are ready. -ENOSPC: there will never be as many; -errno of what failed. */
-int kern_pool_reserve(struct kern_pools *pools, size_t pool, size_t count);
-/* A ready slot and its empty inner maps (the caller closes them; -1 if not `filled`), in the order of the pool's outers. */
-int kern_pool_take(struct kern_pools *pools, size_t pool, __u32 *ret_slot,
+int kern_pool_reserve(struct kern_pools *pools, size_t index, size_t count);
+/* A ready slot and its empty inner maps (the caller closes them; -1 if not `filled`), in the order of the pool's
+ * outers. */
+int kern_pool_take(struct kern_pools *pools, size_t index, __u32 *ret_slot,
 		   int ret_fds[KERN_POOL_OUTERS]);
 /* The record that named it has been replaced. */
-void kern_pool_give(struct kern_pools *pools, size_t pool, __u32 slot);
+void kern_pool_give(struct kern_pools *pools, size_t index, __u32 slot);
 /* In use, or on their way back. */
-size_t kern_pool_used(struct kern_pools *pools, size_t pool);
+size_t kern_pool_used(struct kern_pools *pools, size_t index);
 
 /* Replaces one inner map of a slot that no record names yet; blocks for a grace period. */
 int kern_pool_replace(const struct kern_object *object, int outer, __u32 slot, int fd);
