@@ -48,7 +48,7 @@ CLI = $(filter-out user/cli/main.c,$(call room,cli))
 API_CLIENT = $(wildcard user/api/client.c)
 API = $(filter-out $(API_CLIENT),$(call room,api))
 # What speaks HTTP; its tests bring routes of their own.
-API_SERVER = $(addprefix user/api/,server.c exchange.c streams.c queue.c query.c caller.c)
+API_SERVER = $(addprefix user/api/,server.c exchange.c streams.c queue.c query.c caller.c share.c)
 DAEMON = $(filter-out user/daemon/main.c,$(call room,daemon))
 POSTERN = $(call room,$(PURE) kern cli) $(API_CLIENT)
 POSTERND = $(call room,$(PURE) kern) $(API) $(DAEMON) $(wildcard user/daemon/main.c)

@@ -2,11 +2,18 @@
 /* Who asks; see caller.h. */
 #include "api/caller.h"
 
+#include <errno.h>
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
+#include <poll.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
+#include <unistd.h>
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
 
 void caller_by_key(const struct api_key *keys, size_t n_keys, const char *key,
 		   struct api_caller *ret_caller)
@@ -36,6 +43,28 @@ pid_t caller_peer_pid(int fd)
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
 		return 0;
 	return peer.pid;
+}
+
+/* Linux 6.5; before, a number that is in use again cannot be told. */
+static bool peer_has_ended(int fd)
+{
+	int pidfd = -1;
+	socklen_t size = sizeof(pidfd);
+	struct pollfd ended = {.events = POLLIN};
+	bool has_ended;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &size) < 0)
+		return errno != ENOPROTOOPT;
+	ended.fd = pidfd;
+	has_ended = poll(&ended, 1, 0) != 0;
+	(void)close(pidfd);
+	return has_ended;
+}
+
+bool caller_is_inside(const struct api_backend *backend, int fd, pid_t pid)
+{
+	/* In this order: while it lives, nobody else has its number. */
+	return !pid || backend->is_inside(backend->context, pid) || peer_has_ended(fd);
 }
 
 bool caller_host_is_loopback(const char *host)

@@ -16,6 +16,9 @@
 
 /* All bodies together, in bodies of the largest size. */
 #define BODIES_AT_ONCE 8u
+/* Those of tenants, and those of one. */
+#define TENANTS_BODIES 6u
+#define TENANT_BODIES  2u
 /* A header's value; longer ones (warnings) are cut: request and reply share one small pool in MHD. */
 #define HEADER_VALUE_MAX 2048u
 
@@ -53,6 +56,8 @@ void *exchange_new(void *cls, const char *target, struct MHD_Connection *connect
 static void drop_body(struct exchange *x)
 {
 	x->conn->listener->server->held -= x->body.size;
+	if (x->share)
+		x->share->held -= x->body.size;
 	buf_done(&x->body);
 	x->body = (struct buf){0};
 }
@@ -125,6 +130,9 @@ static enum MHD_Result send_refusal(struct exchange *x)
 	response = MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_COPY);
 	if (response)
 		(void)MHD_add_response_header(response, "Content-Type", "application/json");
+	(void)snprintf(text, sizeof(text), "%u", x->wait_s);
+	if (response && x->wait_s)
+		(void)MHD_add_response_header(response, "Retry-After", text);
 	return send_response(x, x->refusal, response);
 }
 
@@ -166,7 +174,7 @@ static void identify_peer(struct exchange *x)
 	x->caller = (struct api_caller){.role = API_ROLE_OPERATOR};
 	/* Asked each time: it may have been moved into a sandbox since. */
 	if (!x->conn->was_inside)
-		x->conn->was_inside = backend->is_inside(backend->context, x->conn->pid);
+		x->conn->was_inside = caller_is_inside(backend, x->conn->fd, x->conn->pid);
 	if (x->conn->was_inside) {
 		x->caller.role = API_ROLE_NONE;
 		refuse(x, 403, "the caller is inside a sandbox");
@@ -183,6 +191,28 @@ static void identify_key(struct exchange *x)
 	else if (o->check_host && !caller_host_is_loopback(host))
 		refuse(x, 403, "this Host is not served here");
 	caller_by_key(o->keys, o->n_keys, key ? key : find_header(x, "x-brimble-key"), &x->caller);
+	x->share = share_find(x->conn->listener->server->shares, o, &x->caller);
+}
+
+/* One tenant's long requests must not hold up the others. */
+static void refuse_spent(struct exchange *x)
+{
+	unsigned wait_s;
+
+	if (!x->share || x->refusal || !share_is_spent(x->share, loop_boot_ns(), &wait_s))
+		return;
+	x->wait_s = wait_s;
+	refuse(x, 429, "your requests took too much time: try again later");
+}
+
+static bool is_crowded(const struct exchange *x, size_t more)
+{
+	const struct api_server *server = x->conn->listener->server;
+	size_t max = server->options.max_body, held = server->held + more;
+
+	if (!x->share)
+		return held > BODIES_AT_ONCE * max;
+	return held > TENANTS_BODIES * max || x->share->held + more > TENANT_BODIES * max;
 }
 
 /* A body that is announced too large for us even to read and drop. */
@@ -205,6 +235,7 @@ static enum MHD_Result begin(struct exchange *x)
 		identify_peer(x);
 	else
 		identify_key(x);
+	refuse_spent(x);
 	if (x->is_query_bad)
 		refuse(x, 400, "malformed query");
 	if (is_far_too_large(x)) {
@@ -212,6 +243,13 @@ static enum MHD_Result begin(struct exchange *x)
 		return send_refusal(x);
 	}
 	return MHD_YES;
+}
+
+static void hold_body(struct exchange *x, size_t size)
+{
+	x->conn->listener->server->held += size;
+	if (x->share)
+		x->share->held += size;
 }
 
 static enum MHD_Result take(struct exchange *x, const char *bytes, size_t size)
@@ -227,7 +265,7 @@ static enum MHD_Result take(struct exchange *x, const char *bytes, size_t size)
 	/* Who has no key is told so whatever the body is. */
 	if (x->refusal || x->caller.role == API_ROLE_NONE)
 		return MHD_YES;
-	if (server->held + size > BODIES_AT_ONCE * max) {
+	if (is_crowded(x, size)) {
 		refuse(x, 503, "too many requests at once");
 		return MHD_YES;
 	}
@@ -235,7 +273,7 @@ static enum MHD_Result take(struct exchange *x, const char *bytes, size_t size)
 	if (buf_status(&x->body) < 0)
 		refuse(x, 503, "out of memory");
 	else
-		server->held += size;
+		hold_body(x, size);
 	return MHD_YES;
 }
 
@@ -296,11 +334,16 @@ static enum MHD_Result finish(struct exchange *x, const char *method)
 		.query = find_parameter,
 		.context = x,
 	};
+	uint64_t start_ns = loop_boot_ns();
 	enum MHD_Result r;
 
+	/* Asked again: others of its requests may have been done since this one began. */
+	refuse_spent(x);
 	if (x->refusal)
 		return send_refusal(x);
 	api_route(server->options.backend, &request, &reply);
+	if (x->share)
+		share_charge(x->share, start_ns, loop_boot_ns());
 	drop_body(x);
 	if (reply.is_stream && server->counts.streams >= server->options.max_streams) {
 		refuse(x, 503, "too many streams");

@@ -55,7 +55,7 @@ static void conn_new(struct listener *l, struct MHD_Connection *connection, void
 	conn_set(c, CONN_IDLE);
 	if (l->is_unix) {
 		c->pid = caller_peer_pid(c->fd);
-		c->was_inside = !c->pid || backend->is_inside(backend->context, c->pid);
+		c->was_inside = caller_is_inside(backend, c->fd, c->pid);
 	}
 	c->next = l->server->conns;
 	c->link = &l->server->conns;
@@ -330,12 +330,14 @@ int api_server_new(const struct api_server_options *options, struct api_server *
 		return error_set(err, -ENOMEM, "cannot start the HTTP server");
 	server->options = *options;
 	set_defaults(&server->options);
+	server->shares = shares_new(options->n_keys);
 	server->activity_fd = server->sweep_fd = server->heartbeat_fd = -1;
 	server->unix_listener = (struct listener){
 		.server = server, .is_unix = true, .fd = -1, .daemon_fd = -1, .again_fd = -1};
 	server->tcp_listener =
 		(struct listener){.server = server, .fd = -1, .daemon_fd = -1, .again_fd = -1};
-	r = start_timers(server, err);
+	r = server->shares ? start_timers(server, err)
+			   : error_set(err, -ENOMEM, "cannot start the HTTP server");
 	if (r == 0 && options->unix_fd >= 0)
 		r = start(&server->unix_listener, options->unix_fd, err);
 	if (r == 0 && options->tcp_fd >= 0)
@@ -359,6 +361,7 @@ void api_server_free(struct api_server *server)
 	loop_timer_end(server->options.loop, server->heartbeat_fd);
 	if (server->activity_fd >= 0)
 		close(server->activity_fd);
+	free(server->shares);
 	free(server);
 }
 

@@ -9,6 +9,7 @@
 #include "api/query.h"
 #include "api/routes.h"
 #include "api/server.h"
+#include "api/share.h"
 
 struct listener {
 	struct api_server *server;
@@ -49,7 +50,8 @@ struct api_server {
 	struct stream *streams;
 	int activity_fd; /* epoll, edges of all connections: tells when a request begins */
 	int sweep_fd, heartbeat_fd;
-	size_t held; /* bytes of all bodies in memory */
+	size_t held;	      /* bytes of all bodies in memory */
+	struct share *shares; /* one for each key */
 	struct api_server_counts counts;
 };
 
@@ -59,11 +61,13 @@ struct exchange {
 	struct MHD_Connection *connection;
 	struct query query;
 	struct api_caller caller;
+	struct share *share; /* NULL: the caller is not counted */
 	struct buf body;
 	size_t received; /* of the body, kept or not */
 	bool started;
 	bool is_query_bad;
 	unsigned refusal; /* HTTP status; 0: none */
+	unsigned wait_s;  /* for a refusal: 0, or when to come again */
 	const char *refusal_text;
 };
 
