@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Socket options that make packets which no packet hook sees (multicast joins), that every packet hook would
- * refuse anyway (IP options, extension headers: an error at the option is kinder than a silent connection), or
- * that make connections nobody opened (TCP_REPAIR: an accepted socket could turn to another peer without a SYN).
+ * refuse anyway (IP options, extension headers: an error at the option is kinder than a silent connection), that hold
+ * packets back behind the verdict, or that make connections nobody opened (TCP_REPAIR: an accepted socket could turn
+ * to another peer without a SYN).
  */
 #ifndef PST_SOCKOPT_BPF_H
 #define PST_SOCKOPT_BPF_H
@@ -12,6 +13,12 @@
 #define PST_IP_FREEBIND	  15
 #define PST_IPV6_FREEBIND 78
 #define PST_TCP_REPAIR	  19 /* linux/tcp.h has bitfields of the host's byte order */
+#define PST_TCP_TX_DELAY  37
+
+/* asm-generic/socket.h's: x86, arm64, riscv, s390, powerpc. */
+#define PST_SOL_SOCKET	       1
+#define PST_SO_MAX_PACING_RATE 47
+#define PST_SO_TXTIME	       61
 
 static __always_inline int pst_opt_is_join(__u32 option)
 {
@@ -57,6 +64,19 @@ static __always_inline int pst_opt_is_freebind(const struct bpf_sockopt *ctx)
 	       (ctx->level == IPPROTO_IPV6 && ctx->optname == PST_IPV6_FREEBIND);
 }
 
+/* Packets that are judged now, and wait behind the judge: the fq and etf disciplines hold them back for as long as the
+ * socket says. A change of the policy would come too late for them. (TCP has two such packets at a time, for a second.) */
+static __always_inline int pst_opt_is_delay(const struct bpf_sockopt *ctx)
+{
+	if (ctx->level == IPPROTO_TCP)
+		return ctx->optname == PST_TCP_TX_DELAY;
+	if (ctx->level != PST_SOL_SOCKET)
+		return 0;
+	if (ctx->optname == PST_SO_MAX_PACING_RATE)
+		return !ctx->sk || ctx->sk->protocol != IPPROTO_TCP;
+	return ctx->optname == PST_SO_TXTIME;
+}
+
 static __always_inline int pst_set_option(struct bpf_sockopt *ctx)
 {
 	const struct pst_sandbox *sandbox = bpf_get_local_storage(&pst_sandbox, 0);
@@ -69,7 +89,7 @@ static __always_inline int pst_set_option(struct bpf_sockopt *ctx)
 		reason = pst_refuse_option6((__u32)ctx->optname);
 	else if (ctx->level == IPPROTO_TCP && ctx->optname == PST_TCP_REPAIR)
 		reason = PST_REASON_SOCKET_OPTION;
-	if (pst_opt_is_freebind(ctx))
+	if (pst_opt_is_freebind(ctx) || pst_opt_is_delay(ctx))
 		reason = PST_REASON_SOCKET_OPTION;
 	if (reason)
 		return pst_refuse(sandbox, reason, &query, PST_HOOK_SOCKOPT, 0);

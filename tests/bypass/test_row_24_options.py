@@ -3,11 +3,16 @@
 
 import pytest
 
+from captive import Captive
 from internet import ALLOWED4, DENIED4, PORT, canary
 from postern import ROOT, assert_allowed, assert_denied, execute, fill, flow
 from rows import POLICY
 
 WAYS = [("tcp", "connect"), ("udp", "sendto")]
+SO_MAX_PACING_RATE, SO_TXTIME, TCP_TX_DELAY = 47, 61, 37
+TXTIME_BY_MONOTONIC = "\1\0\0\0\0\0\0\0"
+DELAYS = {"txtime": ("udp", 1, SO_TXTIME, TXTIME_BY_MONOTONIC), "tcp-txtime": ("tcp", 1, SO_TXTIME, TXTIME_BY_MONOTONIC),
+          "pacing": ("udp", 1, SO_MAX_PACING_RATE, 400), "tx-delay": ("tcp", 6, TCP_TX_DELAY, 1000000)}
 PRIVILEGED = ["--keep-privs", *POLICY]
 
 
@@ -72,3 +77,12 @@ def test_repair_mode_is_refused(net, policy):
 def test_repaired_by_packets_alone(net, packet_only):
     """TCP tells nobody that its packets are dropped: that none arrives is what counts."""
     assert_denied(net, repaired(DENIED4), DENIED4, PORT, box=packet_only, op="send", errno="ok")
+
+
+@pytest.mark.parametrize("kind,level,name,value", DELAYS.values(), ids=DELAYS)
+def test_what_holds_packets_back_behind_the_verdict_is_refused(net, free, kind, level, name, value):
+    """The fq discipline lets them go when the socket says: after a change of the policy."""
+    assert free.open_socket(kind=kind, options=[[level, name, value]]) == "ok"
+    with Captive(net, ["--keep-privs", *POLICY]) as box:
+        assert box.open_socket(kind=kind, options=[[level, name, value]]) == "EPERM"
+        assert box.open_socket(kind="tcp", options=[[1, SO_MAX_PACING_RATE, 1000000]]) == "ok"
