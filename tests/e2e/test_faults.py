@@ -111,7 +111,9 @@ class Scene:
         self.daemon.process.wait()
         assert code > 0, f"it crashed: {code}\n{self.daemon.log()}"
         errors = [line for line in self.daemon.log_lines() if line["level"] == "error"]
-        assert errors or "posternd: " in self.daemon.log(), f"it ended with {code} and did not say why:\n{self.daemon.log()}"
+        # Before the configuration is read, the log is text.
+        told = errors or "posternd: " in self.daemon.log()
+        assert told, f"it ended with {code} and did not say why:\n{self.daemon.log()}"
 
     def recover(self):
         """A clean start finds all that was acknowledged; a further change works."""
@@ -362,7 +364,7 @@ def chosen(scene, names, count, rng, kill=False):
 
 def test_a_request_whose_system_call_fails_changes_all_or_nothing(scene):
     rng = seed()
-    try_all(scene, chosen(scene, PHASES, 8, rng), try_phase)
+    try_all(scene, chosen(scene, PHASES, 5, rng), try_phase)
     assert scene.hits > scene.tried // 2, "too few of the calls were reached: this proves little"
 
 
@@ -383,7 +385,7 @@ def try_kill(scene, name, point):
 
 def test_a_daemon_that_dies_in_a_request_finishes_or_forgets_it_at_its_next_start(scene):
     rng = seed()
-    try_all(scene, chosen(scene, PHASES, 6, rng, kill=True), try_kill)
+    try_all(scene, chosen(scene, PHASES, 4, rng, kill=True), try_kill)
     assert scene.hits > scene.tried // 2, "too few of the calls were reached: this proves little"
 
 
@@ -426,7 +428,7 @@ def test_a_start_whose_system_call_fails_leaves_what_is_enforced(scene):
     rng = seed()
     found = scene.points_of_start(rng)
     scene.daemon.start()
-    try_all(scene, [("start", point) for point in sample(found, 20, rng)], try_start)
+    try_all(scene, [("start", point) for point in sample(found, 10, rng)], try_start)
     assert scene.hits > scene.tried // 2, "too few of the calls were reached: this proves little"
 
 
@@ -434,5 +436,5 @@ def test_a_daemon_that_dies_while_it_starts_leaves_what_is_enforced(scene):
     rng = seed()
     found = scene.points_of_start(rng, kill=True)
     scene.daemon.start()
-    try_all(scene, [("start", point) for point in sample(found, 8, rng)], try_start)
+    try_all(scene, [("start", point) for point in sample(found, 5, rng)], try_start)
     assert scene.hits > scene.tried // 2, "too few of the calls were reached: this proves little"
