@@ -207,7 +207,7 @@ static __always_inline int pst_released(struct bpf_sock *ctx)
 static __always_inline int pst_worth_caching(const struct pst_sandbox *sandbox, struct bpf_sock *sk,
 					     const struct pst_packet *p, struct pst_decision d)
 {
-	int at_once = d.step == PST_STEP_NAME || sandbox->keep_since;
+	int at_once = d.step == PST_STEP_NAME || pst_keep_since(sandbox);
 	struct bpf_tcp_sock *tcp;
 
 	if (d.verdict != PST_VERDICT_ALLOW || d.step == PST_STEP_INBOUND)
@@ -326,7 +326,7 @@ static __always_inline int pst_is_aged_peer(const struct pst_sandbox *sandbox,
 					    const struct bpf_sock *sk, __u32 known,
 					    struct pst_decision d)
 {
-	return sandbox->keep_since && known & PST_PEER_OUT && known & PST_PEER_OLD &&
+	return pst_keep_since(sandbox) && known & PST_PEER_OUT && known & PST_PEER_OLD &&
 	       sk->state == PST_STATE_CLOSE && pst_peer_generation(sandbox, d);
 }
 
@@ -442,7 +442,7 @@ __noinline int pst_judge_packet(struct __sk_buff *skb, const struct pst_sandbox 
 	if (sandbox->dns != PST_DNS_RULES && !pst_passes(d) && !p->query.broken &&
 	    pst_knows_more(skb, sandbox, p))
 		d = pst_unpack(pst_judge(sandbox, &p->query));
-	if (sandbox->keep_since && d.verdict != PST_VERDICT_ALLOW &&
+	if (pst_keep_since(sandbox) && d.verdict != PST_VERDICT_ALLOW &&
 	    pst_keeps(skb, sandbox, p, flow, known | (__u32)d.step << 8))
 		return 1;
 	asks = d.step == PST_STEP_RESOLVER && sandbox->learn && p->query.protocol == PST_UDP;

@@ -39,11 +39,20 @@ static __always_inline int pst_flow_matches(const struct pst_flow *flow,
 	       flow->port == query->port && pst_same_addr(flow->addr, query->addr);
 }
 
+/* Set before the object is loaded: there is one policy for good, so nothing is ever kept, and the verifier leaves
+ * out what would. */
+const volatile __u8 pst_one_policy SEC(".rodata.options");
+
+static __always_inline __u64 pst_keep_since(const struct pst_sandbox *sandbox)
+{
+	return pst_one_policy ? 0 : sandbox->keep_since;
+}
+
 /* existing: keep. Lives on what was allowed under this generation? Not what a record that is not ours yet let
  * through. */
 static __always_inline int pst_is_kept_since(const struct pst_sandbox *sandbox, __u64 generation)
 {
-	return sandbox->keep_since && generation >= sandbox->keep_since &&
+	return pst_keep_since(sandbox) && generation >= pst_keep_since(sandbox) &&
 	       generation <= sandbox->generation;
 }
 
@@ -55,7 +64,7 @@ static __always_inline int pst_is_kept_since(const struct pst_sandbox *sandbox, 
 static __always_inline int pst_may_keep(const struct pst_sandbox *sandbox,
 					const struct pst_query *query, struct pst_decision d)
 {
-	if (!sandbox->keep_since || query->broken ||
+	if (!pst_keep_since(sandbox) || query->broken ||
 	    (sandbox->dns == PST_DNS_GATED && pst_is_dns(query)))
 		return 0;
 	if (d.step == PST_STEP_LOOPBACK)
@@ -110,7 +119,7 @@ static __always_inline int pst_flow_hit(const struct pst_sandbox *sandbox, struc
 	/* Still? A writer takes the generation away first, and counts: what was compared was of one piece. */
 	if (pst_flow_generation(flow) != sandbox->generation || pst_flow_writes(flow) != writes)
 		return 0;
-	if ((flow->name || sandbox->keep_since) && p->query.protocol == PST_UDP &&
+	if ((flow->name || pst_keep_since(sandbox)) && p->query.protocol == PST_UDP &&
 	    !pst_flow_is_awake(flow))
 		return 0;
 	flow->bytes += p->length;

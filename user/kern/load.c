@@ -332,6 +332,14 @@ static int leave_walk_out(struct bpf_object *bpf)
 	return r;
 }
 
+static int set_one_policy(struct bpf_object *bpf)
+{
+	struct bpf_map *map = bpf_object__find_map_by_name(bpf, ".rodata.options");
+	const __u8 yes = 1;
+
+	return map ? bpf_map__set_initial_value(map, &yes, sizeof(yes)) : -ENOENT;
+}
+
 static int load_silently(struct kern_object *object, const struct kern_object_options *options,
 			 bool with_walk, struct error *err)
 {
@@ -360,6 +368,8 @@ static int load_silently(struct kern_object *object, const struct kern_object_op
 	r = with_walk ? 0 : leave_walk_out(bpf);
 	if (!r)
 		r = kern_unix_prepare(bpf, options->with_unix && !options->progs);
+	if (!r && options->one_policy)
+		r = set_one_policy(bpf);
 	if (!r && !options->progs)
 		r = bpf_object__load(bpf);
 	if (r < 0)

@@ -76,6 +76,7 @@ int kern_sandbox_load(const struct kern_sandbox_options *options, struct kern_sa
 	const struct kern_object_options load = {.with_walk = !options->one_policy,
 						 .with_unix = !options->one_policy ||
 							      options->unix_sockets,
+						 .one_policy = options->one_policy,
 						 .slots = KERN_SLOTS,
 						 .walked = 1};
 	uint64_t cgroup = 0;
