@@ -456,7 +456,6 @@ void daemon_create(struct daemon *daemon, const struct api_caller *caller,
 
 /* ---- remove ---- */
 
-/* -EBUSY: all are killed, and not gone yet. */
 static int kill_members(const struct daemon *daemon, const struct sandbox *sandbox)
 {
 	cleanup_close int fd = -1;
@@ -477,6 +476,30 @@ static int kill_members(const struct daemon *daemon, const struct sandbox *sandb
 	    cgroup_remove_tree(daemon->root_fd, sandbox->stored.cgroup + 1))
 		return -EBUSY;
 	return 0;
+}
+
+/* -EBUSY: all are killed, and not gone yet. What its dead leave in a socket's queue, for a peer that does not read,
+ * would keep its links for minutes: everything is denied by now, so every connection is ended. */
+static int kill_all(struct daemon *daemon, struct sandbox *sandbox)
+{
+	cleanup_close int fd = -1;
+	struct members_netns_list list = {0};
+	struct error err = {0};
+	size_t ended;
+	int r;
+
+	/* Before: a namespace is to be there still when its processes are not. */
+	if (!sandbox_open_cgroup(daemon, sandbox, &fd))
+		(void)members_netns(fd, &list, &err);
+	/* Nobody is in it: what the dead left is, as a rule, where we are. */
+	if (!list.count)
+		list.items[list.count++] = (struct members_netns){.fd = -1};
+	r = kill_members(daemon, sandbox);
+	for (size_t i = 0; sandbox->at && i < list.count; i++)
+		(void)kern_host_end_denied(daemon->kern, &sandbox->at, 1, list.items[i].fd, &ended,
+					   &err);
+	members_netns_done(&list);
+	return r;
 }
 
 /* Its links stay until its last socket is gone: what is left in a socket's queue is judged too. */
@@ -510,7 +533,7 @@ void daemon_remove(struct daemon *daemon, struct sandbox *sandbox, struct api_re
 		return;
 	}
 	if (owned && !sandbox->gone)
-		r = kill_members(daemon, sandbox);
+		r = kill_all(daemon, sandbox);
 	if (r < 0 && r != -EBUSY) {
 		daemon_refuse(result, API_FAILED,
 			      "cannot kill what is inside %s: %s; it is denied everything",
