@@ -313,6 +313,8 @@ static enum api_status status_of(int r)
 	case EINVAL:
 	case ENOENT:
 	case ENOTDIR:
+	case ENODEV: /* of a cgroup that went meanwhile */
+	case ENAMETOOLONG:
 	case ELOOP:
 	case EXDEV:
 	case EPERM:
