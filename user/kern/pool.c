@@ -217,6 +217,9 @@ static int make_all(const struct kern_pools *pools, const struct kern_pool *pool
 	batch->made = calloc(batch->count ? batch->count : 1, sizeof(*batch->made));
 	if (!batch->made)
 		return -ENOMEM;
+	/* What is not made is not closed: 0 is a descriptor. */
+	for (size_t i = 0; i < batch->count; i++)
+		memset(batch->made[i].fd, -1, sizeof(batch->made[i].fd));
 	for (size_t i = 0; i < batch->count; i++) {
 		int r = make_maps(pools->object, &pool->spec, false, batch->made[i].fd);
 
