@@ -157,6 +157,7 @@ static inline void put_many(uint64_t generation, const char *document, const cha
 /* What a read gave. */
 static struct {
 	uint64_t in_force;
+	int cannot_tell; /* -errno of in_force() */
 	struct stored found[4];
 	size_t n_found, n_damaged;
 	char damaged[API_ID_MAX + 1];
@@ -164,11 +165,12 @@ static struct {
 	bool count_only;
 } got;
 
-static inline uint64_t in_force(void *context, const char *id)
+static inline int in_force(void *context, const char *id, uint64_t *ret_generation)
 {
 	(void)context;
 	(void)id;
-	return got.in_force;
+	*ret_generation = got.in_force;
+	return got.cannot_tell;
 }
 
 static inline int found(void *context, struct stored *stored)
@@ -198,11 +200,11 @@ static inline void forget(void)
 	memset(&got, 0, sizeof(got));
 }
 
+static const struct store_reader reader = {
+	.in_force = in_force, .found = found, .damaged = damaged};
+
 static inline void read_back(uint64_t generation_in_force)
 {
-	static const struct store_reader reader = {
-		.in_force = in_force, .found = found, .damaged = damaged};
-
 	forget();
 	got.in_force = generation_in_force;
 	if (store_read(store, &reader, &err) < 0)

@@ -348,6 +348,20 @@ static void a_damaged_file_does_not_hide_the_next(void **state)
 	assert_string_equal(got.damaged, "a-b");
 }
 
+static void nothing_is_removed_while_what_is_in_force_cannot_be_told(void **state)
+{
+	(void)state;
+	put("a", 1, "old");
+	prepare("a", 2, "new");
+	forget();
+	got.cannot_tell = -EIO;
+	assert_int_equal(store_read(store, &reader, &err), -EIO);
+	assert_int_equal(got.n_found, 0);
+	assert_true(exists("sandboxes/a.2.tmp") && exists("sandboxes/a.json"));
+	read_back(2);
+	assert_found(2, "new");
+}
+
 static void a_damaged_tmp_in_force_is_told_and_kept(void **state)
 {
 	(void)state;
@@ -430,6 +444,7 @@ int main(void)
 		TEST(another_sandboxes_file_is_damaged),
 		TEST(every_truncated_or_flipped_file_is_damaged),
 		TEST(a_damaged_file_does_not_hide_the_next),
+		TEST(nothing_is_removed_while_what_is_in_force_cannot_be_told),
 		TEST(a_damaged_tmp_in_force_is_told_and_kept),
 		TEST(a_full_disk_leaves_the_old_file),
 		TEST(a_document_of_eight_mebibytes_comes_back),

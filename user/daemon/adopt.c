@@ -56,14 +56,16 @@ static void adopting_done(struct adopting *adopting)
 	ids_done(&adopting->lost);
 }
 
-static uint64_t in_force(void *context, const char *id)
+static int in_force(void *context, const char *id, uint64_t *ret_generation)
 {
 	const struct adopting *adopting = context;
-	struct pst_sandbox record;
+	struct pst_sandbox record = {0};
+	int r = kern_host_peek(adopting->daemon->kern, id, 0, &record);
 
-	if (kern_host_peek(adopting->daemon->kern, id, 0, &record) < 0)
-		return 0;
-	return record.change;
+	if (r < 0 && r != -ENOENT)
+		return r;
+	*ret_generation = r ? 0 : record.change;
+	return 0;
 }
 
 static int parse_hash(const char *text, uint8_t hash[KERN_HASH_SIZE])

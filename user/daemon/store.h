@@ -89,7 +89,8 @@ void store_forget_many(struct store *store, uint64_t generation);
  * damaged: `err` says which file and why; `stored` has the id alone. */
 struct store_reader {
 	void *context;
-	uint64_t (*in_force)(void *context, const char *id);
+	/* A failure ends the reading: what is in force might be taken for left over. */
+	int (*in_force)(void *context, const char *id, uint64_t *ret_generation);
 	/* May take the contents: copy the struct and zero the original. stored->generation is in_force's, or nothing
 	 * stored has that one. */
 	int (*found)(void *context, struct stored *stored);

@@ -206,7 +206,11 @@ static int read_one(struct reading *reading, struct candidates *c)
 	struct error err = {.text = ""};
 	int r;
 
-	c->in_force = reader->in_force(reader->context, c->id);
+	r = reader->in_force(reader->context, c->id, &c->in_force);
+	if (r < 0) {
+		log_error("%s: cannot read what is in force: %s", c->id, strerror(-r));
+		return r;
+	}
 	sort_out(reading, c);
 	if (!c->json && !c->tmp) {
 		remove_left_over(reading, c);

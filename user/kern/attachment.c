@@ -404,10 +404,16 @@ int kern_host_peek(const struct kern_host *host, const char *name, uint64_t cgro
 	cleanup_close int link = -1;
 	char path[PATH_MAX];
 	uint64_t cgroup = 0;
+	int r;
 
 	kern_link_path(host, name, host->object.hooks[0].name, path);
 	link = bpf_obj_get(path);
-	if (link < 0 || kern_link_cgroup(link, &cgroup) || !cgroup)
+	if (link < 0 && link != -ENOENT)
+		return link;
+	r = link < 0 ? 0 : kern_link_cgroup(link, &cgroup);
+	if (r < 0)
+		return r;
+	if (!cgroup)
 		cgroup = cgroup_id;
 	return cgroup ? read_record(host, cgroup, ret_record) : -ENOENT;
 }
