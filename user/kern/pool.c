@@ -13,13 +13,15 @@
 #include <bpf/bpf.h>
 
 #include "base/cleanup.h"
+#include "base/loop.h"
 #include "kern/pool.h"
 
 /* Slots of one batch: that many descriptors of each outer's new maps are open at a time. */
 #define FILL_AT_ONCE 4096u
-/* Linux 6.1 waits a grace period for each slot of a batch: who wants a ready slot is not to wait for all that came
- * back. */
-#define SETTLE_AT_ONCE 128u
+/* Linux 6.1 waits a grace period for each slot of a batch, newer ones for one in all: who wants a ready slot is not to
+ * wait for all that came back. Twice as many the next time while a batch takes less than this. */
+#define SETTLE_AT_LEAST 128u
+#define SETTLE_NS	100000000u
 
 enum slot_state {
 	SLOT_FREE = 0, /* its maps are the nearly empty ones */
@@ -56,6 +58,7 @@ struct kern_pools {
 	bool running, stop;
 	bool busy;  /* in a round */
 	int failed; /* -errno of the worker's last round */
+	__u32 settle_at_once;
 	size_t count;
 	struct kern_pool pools[];
 };
@@ -112,6 +115,7 @@ int kern_pools_new(const struct kern_object *object, const struct kern_pools_opt
 		return -ENOMEM;
 	pools->object = object;
 	pools->count = options->count;
+	pools->settle_at_once = SETTLE_AT_LEAST;
 	pools->grown = options->grown;
 	pools->context = options->context;
 	(void)pthread_mutex_init(&pools->lock, NULL);
@@ -368,6 +372,7 @@ static int wait_grace(const struct kern_pools *pools)
 
 static int empty_some(struct kern_pools *pools, struct kern_pool *pool, struct batch *settling)
 {
+	uint64_t start_ns = loop_monotonic_ns();
 	int r;
 
 	if (!settling->count)
@@ -375,6 +380,10 @@ static int empty_some(struct kern_pools *pools, struct kern_pool *pool, struct b
 	(void)pthread_mutex_unlock(&pools->lock);
 	r = write_all(pools, pool, settling);
 	(void)pthread_mutex_lock(&pools->lock);
+	if (loop_monotonic_ns() - start_ns > SETTLE_NS)
+		pools->settle_at_once = SETTLE_AT_LEAST;
+	else if (settling->count == pools->settle_at_once)
+		pools->settle_at_once *= 2;
 	/* What could not be emptied is tried again. */
 	set_states(pool, settling, r < 0 ? SLOT_RETURNED : SLOT_FREE);
 	if (!r) {
@@ -405,7 +414,8 @@ static int round_of(struct kern_pools *pools)
 	for (size_t i = 0; !r && i < pools->count; i++) {
 		struct kern_pool *pool = &pools->pools[i];
 
-		r = choose(pools, pool, SLOT_RETURNED, SLOT_SETTLING, SETTLE_AT_ONCE, &settling[i]);
+		r = choose(pools, pool, SLOT_RETURNED, SLOT_SETTLING, pools->settle_at_once,
+			   &settling[i]);
 		any = any || settling[i].count;
 	}
 	for (size_t i = 0; !r && i < pools->count; i++) {
