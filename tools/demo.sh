@@ -1,14 +1,19 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # `make run`: a real command under a policy, allowed here and denied there, in a little internet of two network
-# namespaces. Touches nothing of the host's network, cleans up, and fails when anything was not as promised.
+# namespaces; then posternd, a sandbox of its own, changed live and held while the daemon is dead. Touches nothing of the
+# host's network, cleans up, and fails when anything was not as promised.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 postern=$PWD/${B:-build}/postern
+posternd=$PWD/${B:-build}/posternd
 host=pst-$$-demo-host
 inet=pst-$$-demo-inet
 dir=
 server_pids=
+name=pst-$$-demo
+daemon_pid=
+cgroup=
 failures=0
 
 say()
@@ -24,11 +29,26 @@ die()
 
 clean_up()
 {
+	[ -z "$daemon_pid" ] || { kill "$daemon_pid" && wait "$daemon_pid"; } 2>/dev/null
+	remove_sandboxes 2>/dev/null
 	# shellcheck disable=SC2086 # words on purpose
 	[ -z "$server_pids" ] || { kill $server_pids && wait $server_pids; } 2>/dev/null
 	ip netns del "$host" 2>/dev/null
 	ip netns del "$inet" 2>/dev/null
 	[ -z "$dir" ] || rm -rf "$dir"
+}
+# What posternd's end leaves in force on purpose.
+remove_sandboxes()
+{
+	[ -z "$cgroup" ] || [ ! -d "${cgroup%/*}" ] || {
+		[ ! -d "$cgroup" ] || echo 1 >"$cgroup/cgroup.kill"
+		for ((tries = 0; tries < 100; tries++)); do
+			[ ! -d "$cgroup" ] || rmdir "$cgroup" || { read -r -t 0.01 <> <(:); continue; }
+			break
+		done
+		rmdir "${cgroup%/*}"
+	}
+	rm -rf "/sys/fs/bpf/$name"
 }
 trap clean_up EXIT
 trap 'exit 130' INT TERM
@@ -193,6 +213,128 @@ explain()
 	}
 }
 
+not_as_promised()
+{
+	echo "    NOT AS PROMISED: $*"
+	failures=$((failures + 1))
+}
+
+# ---- posternd ----
+
+write_daemon_config()
+{
+	cat >"$dir/posternd.json" <<-END
+		{
+		    "socket": "$dir/sock", "stateDir": "$dir/state", "sandboxDir": "$dir/sandboxes.d",
+		    "bpffsDir": "/sys/fs/bpf/$name", "cgroupParent": "$name", "log": "text"
+		}
+	END
+}
+
+# ask METHOD PATH [BODY]: by the unix socket; the answer, and its status on a line of its own.
+ask()
+{
+	curl -X "$1" --unix-socket "$dir/sock" -w '\n%{http_code}' ${3:+--json "$3"} "http://postern$2" 2>/dev/null
+}
+
+start_daemon()
+{
+	# In the background a function has a shell around it: this is on_host() with a process id of its own.
+	# shellcheck disable=SC2016 # expanded inside
+	nsenter --net="/run/netns/$host" -- unshare -m sh -c 'mount --bind "$0" /etc/resolv.conf && exec "$@"' \
+		"$dir/resolv.conf" "$posternd" -c "$dir/posternd.json" >>"$dir/posternd.log" 2>&1 &
+	daemon_pid=$!
+	for ((tries = 0; tries < 1000; tries++)); do
+		[ "$(ask GET /readyz)" = $'ready\n\n200' ] && return 0
+		kill -0 "$daemon_pid" 2>/dev/null || break
+		read -r -t 0.01 <> <(:)
+	done
+	cat "$dir/posternd.log" >&2
+	return 1
+}
+
+# show_call STATUS METHOD PATH [BODY]: what is typed, and what comes back; $answer has it.
+show_call()
+{
+	local expected=$1
+	shift
+	# shellcheck disable=SC2016 # no quotes of the shell's
+	echo "\$ curl -X $1${3:+ --json '$3'} --unix-socket .../postern.sock http://postern$2"
+	answer=$(ask "$@")
+	printf '%s\n' "$answer" | sed '/^$/d; s/^/    /'
+	[ "${answer##*$'\n'}" = "$expected" ] || not_as_promised "expected status $expected"
+}
+
+# inside EXPECTED-EXIT WORDS-IN-OUTPUT WHAT COMMAND...: in the sandbox's cgroup.
+inside()
+{
+	local expected=$1 words=$2 code out
+	say "$3"
+	shift 3
+	echo "\$ (in the sandbox) $*"
+	# shellcheck disable=SC2016 # expanded inside
+	out=$(cd "$dir" && on_host sh -c 'echo 0 >"$0/cgroup.procs" && exec "$@"' "$cgroup" "$@" 2>&1)
+	code=$?
+	printf '%s\n' "$out" | sed 's/^/    /'
+	[ "$code" -eq "$expected" ] || not_as_promised "exit $code, expected $expected"
+	grep -q -- "$words" <<<"$out" || not_as_promised "expected '$words'"
+}
+
+# A connection that is open while the policy changes: how it ends stands in open.txt.
+hold_connection()
+{
+	# shellcheck disable=SC2016 # expanded inside
+	nsenter --net="/run/netns/$host" -- bash -c 'echo 0 >"$0/cgroup.procs"; exec 3<>/dev/tcp/93.184.216.34/80; echo open; read -r -t 30 -u 3;
+		[ $? -gt 128 ] || echo ended' "$cgroup" >"$dir/open.txt" 2>/dev/null &
+	server_pids="$server_pids $!"
+	for ((tries = 0; tries < 500; tries++)); do
+		grep -q open "$dir/open.txt" && return
+		read -r -t 0.01 <> <(:)
+	done
+	not_as_promised "the connection did not open"
+}
+
+see_it_ended()
+{
+	for ((tries = 0; tries < 300; tries++)); do
+		grep -q ended "$dir/open.txt" && break
+		read -r -t 0.01 <> <(:)
+	done
+	grep -q ended "$dir/open.txt" || not_as_promised "the open connection is still there"
+	echo "    (the connection to 93.184.216.34 that was open has ended)"
+}
+
+show_daemon()
+{
+	local id
+	say "The same for a platform: posternd, and a sandbox by E2B's API. It is enforced when the answer comes:"
+	start_daemon || die "posternd does not start"
+	show_call 201 POST /sandboxes '{"network": {"denyOut": ["0.0.0.0/0"], "allowOut": ["example.com", "93.184.216.0/24"]}}'
+	id=${answer#*'"sandboxID":"'}
+	id=${id%%'"'*}
+	answer=$(ask GET "/v1/sandboxes/$id")
+	cgroup=${answer#*'"cgroup":"'}
+	cgroup=${cgroup%%'"'*}
+	[ -d "$cgroup" ] || die "the sandbox has no cgroup"
+	inside 0 'hello from 93.184.216.34:443' "Allowed" curl https://example.com/
+	inside 7 'curl: (7)' "Denied" curl http://1.1.1.1/
+	hold_connection
+	say "A new policy, while it runs:"
+	show_call 204 PUT "/sandboxes/$id/network" '{"denyOut": ["0.0.0.0/0"], "allowOut": ["1.1.1.0/24"]}'
+	see_it_ended
+	inside 7 'curl: (7)' "What was allowed is denied" curl http://93.184.216.34/
+	{ kill -9 "$daemon_pid" && wait "$daemon_pid"; } 2>/dev/null
+	daemon_pid=
+	inside 7 'curl: (7)' "posternd was killed (kill -9). Denied all the same" curl http://93.184.216.34/
+	inside 0 'hello from 1.1.1.1:80' "And allowed" curl http://1.1.1.1/
+	start_daemon || die "posternd does not start again"
+	say "posternd runs again, and has its sandbox:"
+	echo "\$ postern list"
+	"$postern" list --socket "$dir/sock" | tee "$dir/list.txt" | sed 's/^/    /'
+	grep -q "^$id *running" "$dir/list.txt" || not_as_promised "the sandbox is not there"
+	show_call 204 DELETE "/sandboxes/$id"
+}
+
 # The far side's own records: nothing that was denied has arrived there.
 check_servers()
 {
@@ -216,6 +358,7 @@ check_servers()
 [ "$(id -u)" -eq 0 ] || die "needs root (network namespaces, BPF): sudo make run"
 [ -e /etc/resolv.conf ] || die "needs a file at /etc/resolv.conf, to put its own over it"
 [ -x "$postern" ] || die "$postern is missing: run make"
+[ -x "$posternd" ] || die "$posternd is missing: run make"
 dir=$(mktemp -d /tmp/pst-demo-XXXXXX) || exit 1
 chmod 755 "$dir"
 make_internet || die "cannot make the network namespaces"
@@ -253,7 +396,10 @@ try 1 'untrusted-resolver' "Denied: UDP, here a DNS packet to a resolver of the 
 	bash -c 'echo secret > /dev/udp/1.1.1.1/53'
 explain files.example.com
 explain 169.254.169.254:80
-check_servers 3
+mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf || die "needs a bpf file system at /sys/fs/bpf"
+write_daemon_config
+show_daemon
+check_servers 5
 
 if [ "$failures" -gt 0 ]; then
 	say "$failures things were not as promised."

@@ -5,7 +5,8 @@ import os
 import shutil
 import subprocess
 
-from postern import POSTERN, ROOT, environment
+from daemon import POSTERND
+from postern import POSTERN, ROOT, cgroup2_mount, environment
 
 
 def demo(directory):
@@ -13,23 +14,31 @@ def demo(directory):
                           env=environment({"B": os.path.relpath(directory, ROOT)}), stdin=subprocess.DEVNULL)
 
 
+def put_programs(directory):
+    shutil.copy(POSTERN, directory / "postern")
+    shutil.copy(POSTERND, directory / "posternd")
+
+
 def namespaces():
     return {name for name in os.listdir("/run/netns") if "-demo-" in name} if os.path.isdir("/run/netns") else set()
 
 
 def test_the_demo_is_as_promised(tmp_path):
-    shutil.copy(POSTERN, tmp_path / "postern")
+    put_programs(tmp_path)
     done = demo(tmp_path)
     assert done.returncode == 0 and done.stdout.endswith("All as promised.\n"), done.stdout + done.stderr
     for words in ("hello from 93.184.216.34:443", "dns files.example.com (192.0.2.1)", "hello from 93.184.216.34:80",
                   'nearest rule "example.com" does not cover subdomains', "and 0 for files.example.com",
                   "hello from 10.9.0.5:5432", "default-deny", "always-denied", "[2606:4700::1111]:80/tcp",
-                  "1.1.1.1:53/udp"):
+                  "1.1.1.1:53/udp", '"sandboxID":"i', "that was open has ended", "posternd was killed (kill -9)",
+                  "  running  cgroup  "):
         assert words in done.stdout, done.stdout
 
 
 def test_the_demo_fails_when_nothing_is_denied(tmp_path):
+    put_programs(tmp_path)
     program = tmp_path / "postern"
+    program.unlink()
     program.write_text('#!/bin/bash\n[ "$1" = run ] || exit 0\nwhile [ "$1" != -- ]; do shift; done; shift; exec "$@"\n')
     program.chmod(0o755)
     done = demo(tmp_path)
@@ -37,8 +46,10 @@ def test_the_demo_fails_when_nothing_is_denied(tmp_path):
 
 
 def test_the_demo_cleans_up(tmp_path):
-    shutil.copy(POSTERN, tmp_path / "postern")
+    put_programs(tmp_path)
     process = subprocess.Popen([str(ROOT / "tools" / "demo.sh")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                env=environment({"B": os.path.relpath(tmp_path, ROOT)}), stdin=subprocess.DEVNULL)
     assert process.wait(60) == 0
     assert not [name for name in namespaces() if name.startswith(f"pst-{process.pid}-")]
+    assert not os.path.exists(f"/sys/fs/bpf/pst-{process.pid}-demo")
+    assert not os.path.exists(f"{cgroup2_mount()}/pst-{process.pid}-demo")
