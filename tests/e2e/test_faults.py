@@ -118,7 +118,9 @@ class Scene:
     def recover(self):
         """A clean start finds all that was acknowledged; a further change works."""
         if self.daemon.process.process.poll() is None:
-            self.daemon.stop()
+            self.daemon.process.process.send_signal(signal.SIGTERM)
+            code = self.daemon.process.wait()
+            assert code == 0, f"asked to end, it ended with {code}\n{self.daemon.log()}"
         self.daemon.wrapper = []
         self.daemon.logs.clear()
         self.daemon.start()
