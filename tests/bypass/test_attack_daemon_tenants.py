@@ -93,6 +93,16 @@ def test_bodies_that_do_not_end_take_no_room_from_others(daemon):
             assert reply.status == 204, reply
 
 
+@pytest.mark.parametrize("brimble", [False, True], ids=["e2b", "brimble"])
+def test_what_is_only_kept_is_little(daemon, brimble):
+    """It is in memory, on disk and in every list for as long as the sandbox lives."""
+    for size, status in ((60 << 10, 201), (64 << 10, 400), (8 << 20, 400)):
+        body = {"templateID": "base", "metadata": {"m": "x" * size}}
+        reply = daemon.request_tcp("POST", "/sandboxes", body, brimble=brimble)
+        assert reply.status == status, reply
+    assert len(daemon.boxes()) == 1
+
+
 FLOOD = """
 import time
 end, out = time.monotonic() + seconds, 0

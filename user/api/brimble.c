@@ -209,10 +209,8 @@ static void create(struct call *call, const struct json *json, const struct buf 
 				    .document_size = document->size};
 
 	put_extra(&extra, json);
-	if (buf_status(&extra) < 0) {
-		reply_no_memory(call);
+	if (!is_extra_kept(call, &extra))
 		return;
-	}
 	create.extra = extra.data;
 	call->backend->create(call->backend->context, &call->request->caller, &create, call->id,
 			      &result);

@@ -51,6 +51,10 @@ void put_texts(struct buf *out, const char *key, const struct api_texts *texts);
 void buf_wipe(struct buf *b);
 #define cleanup_wipe cleanup(buf_wipe)
 
+/* What a request's other fields may take, which every sandbox keeps in memory, on disk and in lists. False: answered. */
+#define API_MAX_EXTRA (64u * 1024)
+bool is_extra_kept(struct call *call, const struct buf *extra);
+
 /* The body as JSON, an object; false: it has been answered with 400. An empty body is {} where `optional`. */
 bool parse_body(struct call *call, bool optional, struct json *ret_json);
 /* A member that is there and not null. */

@@ -146,10 +146,8 @@ static void create(struct call *call, const struct json *json, const struct e2b_
 				    .timeout_ms = timeout_ms};
 
 	put_extra(&extra, json, given(json, json->nodes, "network"));
-	if (buf_status(&extra) < 0) {
-		reply_no_memory(call);
+	if (!is_extra_kept(call, &extra))
 		return;
-	}
 	create.extra = extra.data;
 	call->backend->create(call->backend->context, &call->request->caller, &create, call->id,
 			      &result);

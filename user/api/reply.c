@@ -38,6 +38,20 @@ void reply_no_memory(struct call *call)
 	reply_error(call, 500, "out of memory");
 }
 
+bool is_extra_kept(struct call *call, const struct buf *extra)
+{
+	if (buf_status(extra) < 0)
+		reply_no_memory(call);
+	else if (extra->size > API_MAX_EXTRA)
+		reply_error(
+			call, 400,
+			"metadata and the other fields that are only kept take %zu bytes, at most %u may be given",
+			extra->size, API_MAX_EXTRA);
+	else
+		return true;
+	return false;
+}
+
 void reply_json(struct call *call, unsigned status)
 {
 	call->reply->status = status;
