@@ -96,6 +96,12 @@ def test_the_script_of_native_calls_runs(daemon):
     assert daemon.boxes() == [] and cgroup.exists()
 
 
+def test_the_tests_that_hold_a_promise_are_there():
+    named = set(re.findall(r"`((?:e2e|unit|bpf|fuzz)/[\w.]+)`", text("docs", "SPECIFICATION.md")))
+    assert len(named) > 15
+    assert not [name for name in named if not (ROOT / "tests" / name).exists()]
+
+
 def test_no_link_is_dead():
     dead = []
     for page in [ROOT / "README.md", ROOT / "tests" / "README.md", *DOCS.glob("*.md")]:
