@@ -134,12 +134,16 @@ int json_reader_word(const struct json_reader *rd, const struct json_node *node,
 				  expected);
 }
 
-/* The path is the object's, the position the key's. */
-static int refuse_key(const struct json_reader *rd, const struct json_node *member)
+int json_reader_refuse_key(const struct json_reader *rd, const struct json_node *member,
+			   const char *guess)
 {
 	char path[256];
 
-	error_set(rd->err, -EINVAL, "unknown key '%.64s'", member->key);
+	if (guess)
+		error_set(rd->err, -EINVAL, "unknown key '%.64s', did you mean '%s'?", member->key,
+			  guess);
+	else
+		error_set(rd->err, -EINVAL, "unknown key '%.64s'", member->key);
 	json_path(&rd->json, &rd->json.nodes[member->parent], path, sizeof(path));
 	if (path[0])
 		error_prepend(rd->err, -EINVAL, "%s: ", path);
@@ -163,7 +167,7 @@ static int check_keys(const struct json_reader *rd, const struct json_node *node
 
 	for (m = json_first(&rd->json, node); m; m = json_next(&rd->json, m)) {
 		if (!is_known(keys, m->key))
-			return refuse_key(rd, m);
+			return json_reader_refuse_key(rd, m, NULL);
 	}
 	for (; keys->name; keys++) {
 		if (keys->required && !json_member(&rd->json, node, keys->name))

@@ -53,6 +53,9 @@ int json_reader_word(const struct json_reader *rd, const struct json_node *node,
 /* An object of these keys and no other, with all that are required; reads them in the order of the table. */
 int json_reader_object(const struct json_reader *rd, const struct json_node *node,
 		       const struct json_key *keys, void *context);
+/* An unknown key: the path is the object's, the position the key's. `guess`: what was meant; NULL: no idea. */
+int json_reader_refuse_key(const struct json_reader *rd, const struct json_node *member,
+			   const char *guess);
 /* A list, each element given to `read`. */
 int json_reader_list(const struct json_reader *rd, const struct json_node *node,
 		     int (*read)(const struct json_reader *rd, const struct json_node *node,

@@ -115,7 +115,7 @@ static int read_entry(struct reader *rd, const struct json_node *node, const str
 
 	if (r < 0)
 		return r;
-	r = list->parse(text, ret_dest, rd->err);
+	r = list->parse(text, ret_dest, rd->in.err);
 	return r < 0 && !list->vendor_text ? reader_fail(rd, node, r) : r;
 }
 
@@ -130,7 +130,7 @@ static int read_list(struct reader *rd, const struct json_node *node, const stru
 
 	if (r < 0)
 		return r;
-	for (item = json_first(&rd->json, node); item; item = json_next(&rd->json, item)) {
+	for (item = json_first(&rd->in.json, node); item; item = json_next(&rd->in.json, item)) {
 		r = read_entry(rd, item, list, &dest);
 		if (r == 0 && append)
 			r = policy_append(rd->policy, list->verdict, list->key, index, item->string,
@@ -144,7 +144,7 @@ static int read_list(struct reader *rd, const struct json_node *node, const stru
 
 static const struct json_node *given(struct reader *rd, const char *key)
 {
-	const struct json_node *node = json_member(&rd->json, rd->json.nodes, key);
+	const struct json_node *node = json_member(&rd->in.json, rd->in.json.nodes, key);
 
 	return node && node->type == JSON_NULL && rd->source == POLICY_FROM_E2B ? NULL : node;
 }
@@ -152,10 +152,10 @@ static const struct json_node *given(struct reader *rd, const char *key)
 static const struct json_node *nth(const struct reader *rd, const struct json_node *list,
 				   unsigned n)
 {
-	const struct json_node *item = json_first(&rd->json, list);
+	const struct json_node *item = json_first(&rd->in.json, list);
 
 	while (item && n-- > 0)
-		item = json_next(&rd->json, item);
+		item = json_next(&rd->in.json, item);
 	return item;
 }
 
@@ -176,7 +176,8 @@ static int read_file_lists(struct reader *rd, const struct json_node *allow,
 	if (!name || rd->policy->default_deny ||
 	    (access && access->type == JSON_BOOL && !access->boolean))
 		return 0;
-	return reader_refuse(rd, nth(rd, allow, name->index), "%s", POLICY_NAMES_NEED_DENY);
+	return json_reader_refuse(&rd->in, nth(rd, allow, name->index), "%s",
+				  POLICY_NAMES_NEED_DENY);
 }
 
 /* E2B's order of checks: the deny list, the allow list, then what joins them (where allow_internet_access does not
@@ -193,7 +194,7 @@ static int read_e2b_lists(struct reader *rd, const struct json_node *allow,
 	if (r == 0 && deny)
 		r = read_list(rd, deny, &deny_out, true);
 	if (r == 0 && rd->policy->has_names && !rd->policy->default_deny)
-		r = error_set(rd->err, -EINVAL, "%s", POLICY_NAMES_NEED_DENY);
+		r = error_set(rd->in.err, -EINVAL, "%s", POLICY_NAMES_NEED_DENY);
 	return r;
 }
 
@@ -216,8 +217,8 @@ static int read_brimble_allow(struct reader *rd, const struct json_node *node)
 	if (r < 0)
 		return r;
 	if (node->count < 1 || node->count > POLICY_BRIMBLE_MAX_ENTRIES)
-		return reader_refuse(rd, node, "expected 1..%u entries, found %u",
-				     POLICY_BRIMBLE_MAX_ENTRIES, node->count);
+		return json_reader_refuse(&rd->in, node, "expected 1..%u entries, found %u",
+					  POLICY_BRIMBLE_MAX_ENTRIES, node->count);
 	return read_list(rd, node, &allow, true);
 }
 
@@ -225,27 +226,27 @@ int read_brimble(struct reader *rd)
 {
 	static const struct reader_key keys[] = {
 		{"mode", KEY_BRIMBLE, NULL}, {"allow", KEY_BRIMBLE, NULL}, {NULL, 0, NULL}};
-	static const struct reader_word modes[] = {{"open", BRIMBLE_OPEN},
-						   {"restricted", BRIMBLE_RESTRICTED},
-						   {"deny_all", BRIMBLE_DENY_ALL},
-						   {NULL, 0}};
-	const struct json_node *root = rd->json.nodes, *mode_node, *allow;
+	static const struct json_word modes[] = {{"open", BRIMBLE_OPEN},
+						 {"restricted", BRIMBLE_RESTRICTED},
+						 {"deny_all", BRIMBLE_DENY_ALL},
+						 {NULL, 0}};
+	const struct json_node *root = rd->in.json.nodes, *mode_node, *allow;
 	unsigned char mode;
 	int r = reader_object(rd, root, keys, KEY_BRIMBLE);
 
 	if (r < 0)
 		return r;
-	mode_node = json_member(&rd->json, root, "mode");
-	allow = json_member(&rd->json, root, "allow");
+	mode_node = json_member(&rd->in.json, root, "mode");
+	allow = json_member(&rd->in.json, root, "allow");
 	if (!mode_node)
-		return reader_refuse(rd, root, "no key 'mode'");
+		return json_reader_refuse(&rd->in, root, "no key 'mode'");
 	r = reader_word(rd, mode_node, modes, &mode);
 	if (r < 0)
 		return r;
 	if (mode == BRIMBLE_RESTRICTED && !allow)
-		return reader_refuse(rd, root, "mode 'restricted' needs the key 'allow'");
+		return json_reader_refuse(&rd->in, root, "mode 'restricted' needs the key 'allow'");
 	if (mode != BRIMBLE_RESTRICTED && allow)
-		return reader_refuse(rd, allow, "only mode 'restricted' takes this key");
+		return json_reader_refuse(&rd->in, allow, "only mode 'restricted' takes this key");
 	rd->policy->brimble = true;
 	rd->policy->default_deny = mode != BRIMBLE_OPEN;
 	return allow ? read_brimble_allow(rd, allow) : 0;

@@ -25,17 +25,17 @@ static int read_audit(struct reader *rd, const struct json_node *node)
 
 static int read_loopback(struct reader *rd, const struct json_node *node)
 {
-	static const struct reader_word words[] = {{"own", PST_LOOPBACK_OWN},
-						   {"deny", PST_LOOPBACK_DENY},
-						   {"host", PST_LOOPBACK_HOST},
-						   {NULL, 0}};
+	static const struct json_word words[] = {{"own", PST_LOOPBACK_OWN},
+						 {"deny", PST_LOOPBACK_DENY},
+						 {"host", PST_LOOPBACK_HOST},
+						 {NULL, 0}};
 
 	return reader_word(rd, node, words, &rd->policy->loopback);
 }
 
 static int read_existing(struct reader *rd, const struct json_node *node)
 {
-	static const struct reader_word words[] = {
+	static const struct json_word words[] = {
 		{"recheck", POLICY_EXISTING_RECHECK}, {"keep", POLICY_EXISTING_KEEP}, {NULL, 0}};
 
 	rd->policy->has_existing = true;
@@ -44,7 +44,7 @@ static int read_existing(struct reader *rd, const struct json_node *node)
 
 static int read_host_check(struct reader *rd, const struct json_node *node)
 {
-	static const struct reader_word words[] = {
+	static const struct json_word words[] = {
 		{"off", POLICY_HOST_CHECK_OFF}, {"strict", POLICY_HOST_CHECK_STRICT}, {NULL, 0}};
 
 	return reader_word(rd, node, words, &rd->policy->host_check);
@@ -52,10 +52,10 @@ static int read_host_check(struct reader *rd, const struct json_node *node)
 
 static int read_unix(struct reader *rd, const struct json_node *node)
 {
-	static const struct reader_word words[] = {{"allow", POLICY_UNIX_ALLOW},
-						   {"pathname", POLICY_UNIX_PATHNAME},
-						   {"deny", POLICY_UNIX_DENY},
-						   {NULL, 0}};
+	static const struct json_word words[] = {{"allow", POLICY_UNIX_ALLOW},
+						 {"pathname", POLICY_UNIX_PATHNAME},
+						 {"deny", POLICY_UNIX_DENY},
+						 {NULL, 0}};
 
 	return reader_word(rd, node, words, &rd->policy->unix_sockets);
 }
@@ -70,11 +70,11 @@ static int read_strings(struct reader *rd, const struct json_node *node,
 
 	if (r < 0)
 		return r;
-	for (item = json_first(&rd->json, node); item; item = json_next(&rd->json, item)) {
+	for (item = json_first(&rd->in.json, node); item; item = json_next(&rd->in.json, item)) {
 		r = reader_string(rd, item, &text);
 		if (r < 0)
 			return r;
-		r = add(rd->policy, text, rd->err);
+		r = add(rd->policy, text, rd->in.err);
 		if (r < 0)
 			return reader_fail(rd, item, r);
 	}
@@ -101,15 +101,16 @@ static int add_inbound(struct policy *policy, const char *text, struct error *er
 
 static int read_inbound(struct reader *rd, const struct json_node *node)
 {
-	static const struct reader_word words[] = {
+	static const struct json_word words[] = {
 		{"allow", PST_INBOUND_ALLOW}, {"deny", PST_INBOUND_DENY}, {NULL, 0}};
 	int r;
 
 	if (node->type == JSON_STRING)
 		return reader_word(rd, node, words, &rd->policy->inbound);
 	if (node->type != JSON_LIST)
-		return reader_refuse(rd, node, "expected 'allow', 'deny' or a list, found %s",
-				     json_type_name(node->type));
+		return json_reader_refuse(&rd->in, node,
+					  "expected 'allow', 'deny' or a list, found %s",
+					  json_type_name(node->type));
 	r = read_strings(rd, node, add_inbound);
 	if (r == 0) /* a list of nobody admits nobody */
 		rd->policy->inbound =
@@ -142,8 +143,8 @@ static int read_dns(struct reader *rd, const struct json_node *node)
 	int r = reader_object(rd, node, keys, KEY_FILE);
 
 	if (r == 0 && rd->policy->dns_min_ttl_s > rd->policy->dns_max_ttl_s)
-		return reader_refuse(rd, node, "minTtl %u is above maxTtl %u",
-				     rd->policy->dns_min_ttl_s, rd->policy->dns_max_ttl_s);
+		return json_reader_refuse(&rd->in, node, "minTtl %u is above maxTtl %u",
+					  rd->policy->dns_min_ttl_s, rd->policy->dns_max_ttl_s);
 	return r;
 }
 
@@ -168,9 +169,9 @@ static int read_test_to(struct reader *rd, const struct json_node *node)
 
 	if (r < 0)
 		return r;
-	r = policy_dest_parse(text, true, &test->dest, rd->err);
+	r = policy_dest_parse(text, true, &test->dest, rd->in.err);
 	if (r == 0)
-		r = check_test_dest(&test->dest, text, rd->err);
+		r = check_test_dest(&test->dest, text, rd->in.err);
 	if (r < 0)
 		return reader_fail(rd, node, r);
 	test->to = strdup(text);
@@ -179,7 +180,7 @@ static int read_test_to(struct reader *rd, const struct json_node *node)
 
 static int read_test_expect(struct reader *rd, const struct json_node *node)
 {
-	static const struct reader_word words[] = {
+	static const struct json_word words[] = {
 		{"allow", PST_VERDICT_ALLOW}, {"deny", PST_VERDICT_DENY}, {NULL, 0}};
 
 	return reader_word(rd, node, words, &rd->policy->tests[rd->policy->n_tests - 1].expect);
@@ -194,8 +195,8 @@ static int read_test(struct reader *rd, const struct json_node *node)
 	int r = reader_keys(rd, node, keys, KEY_FILE);
 
 	for (const struct reader_key *key = keys; r == 0 && key->name; key++) {
-		if (!json_member(&rd->json, node, key->name))
-			r = reader_refuse(rd, node, "no key '%s'", key->name);
+		if (!json_member(&rd->in.json, node, key->name))
+			r = json_reader_refuse(&rd->in, node, "no key '%s'", key->name);
 	}
 	if (r < 0)
 		return r;
@@ -209,7 +210,8 @@ static int read_tests(struct reader *rd, const struct json_node *node)
 	const struct json_node *item;
 	int r = reader_want(rd, node, JSON_LIST);
 
-	for (item = json_first(&rd->json, node); r == 0 && item; item = json_next(&rd->json, item))
+	for (item = json_first(&rd->in.json, node); r == 0 && item;
+	     item = json_next(&rd->in.json, item))
 		r = read_test(rd, item);
 	return r;
 }
@@ -234,7 +236,7 @@ int read_native(struct reader *rd)
 		{NULL, 0, NULL},
 	};
 
-	const struct json_node *root = rd->json.nodes;
+	const struct json_node *root = rd->in.json.nodes;
 	int r = reader_keys(rd, root, keys, rd->source == POLICY_FROM_E2B ? KEY_E2B : KEY_FILE);
 
 	if (r == 0)

@@ -22,13 +22,13 @@ static int refuse_syntax(const char *name, enum policy_source source,
 static bool is_brimble(const struct reader *rd)
 {
 	if (rd->source == POLICY_FROM_FILE)
-		return json_member(&rd->json, rd->json.nodes, "mode") != NULL;
+		return json_member(&rd->in.json, rd->in.json.nodes, "mode") != NULL;
 	return rd->source == POLICY_FROM_BRIMBLE;
 }
 
 static int read_document(struct reader *rd)
 {
-	int r = reader_want(rd, rd->json.nodes, JSON_OBJECT);
+	int r = reader_want(rd, rd->in.json.nodes, JSON_OBJECT);
 
 	if (r < 0)
 		return r;
@@ -40,7 +40,7 @@ int policy_parse(const char *name, const char *text, size_t size, enum policy_so
 {
 	cleanup_policy struct policy *policy = NULL;
 	cleanup(json_done) struct json json = {0};
-	struct reader rd = {.name = name, .source = source, .err = err};
+	struct reader rd = {.in = {.name = name, .err = err}, .source = source};
 	struct json_place place;
 	int r = policy_new(&policy);
 
@@ -49,7 +49,7 @@ int policy_parse(const char *name, const char *text, size_t size, enum policy_so
 	r = json_parse(text, size, &json, &place, err);
 	if (r < 0)
 		return refuse_syntax(name, source, &place, r, err);
-	rd.json = json;
+	rd.in.json = json;
 	rd.policy = policy;
 	r = read_document(&rd);
 	if (r == 0)

@@ -115,7 +115,7 @@ static int refuse(struct reader *rd, const struct json_node *node, int code)
 	if (code == -ENOMEM)
 		return code;
 	if (rd->source == POLICY_FROM_E2B)
-		return error_prepend(rd->err, code, "Invalid egress proxy config: ");
+		return error_prepend(rd->in.err, code, "Invalid egress proxy config: ");
 	return reader_fail(rd, node, code);
 }
 
@@ -126,7 +126,7 @@ static int read_address(struct reader *rd, const struct json_node *node)
 
 	if (r < 0)
 		return r;
-	r = parse_address(text, rd->policy->proxy, rd->err);
+	r = parse_address(text, rd->policy->proxy, rd->in.err);
 	return r < 0 ? refuse(rd, node, r) : 0;
 }
 
@@ -139,7 +139,7 @@ static int read_credential(struct reader *rd, const struct json_node *node, cons
 	if (r < 0 || !*text) /* empty is the same as none */
 		return r;
 	if (strlen(text) > CREDENTIAL_MAX) {
-		error_set(rd->err, -EINVAL, "egress proxy %s must not exceed %d bytes", what,
+		error_set(rd->in.err, -EINVAL, "egress proxy %s must not exceed %d bytes", what,
 			  CREDENTIAL_MAX);
 		return refuse(rd, node, -EINVAL);
 	}
@@ -158,7 +158,8 @@ static int read_password(struct reader *rd, const struct json_node *node)
 
 	if (r < 0 || rd->policy->proxy->username || !rd->policy->proxy->password)
 		return r;
-	error_set(rd->err, -EINVAL, "egress proxy password must be empty when username is empty");
+	error_set(rd->in.err, -EINVAL,
+		  "egress proxy password must be empty when username is empty");
 	return refuse(rd, node, -EINVAL);
 }
 
@@ -178,6 +179,6 @@ int read_proxy(struct reader *rd, const struct json_node *node)
 	r = reader_members(rd, node, keys);
 	if (r < 0 || rd->policy->proxy->host)
 		return r;
-	error_set(rd->err, -EINVAL, "egress proxy address must not be empty");
+	error_set(rd->in.err, -EINVAL, "egress proxy address must not be empty");
 	return refuse(rd, node, -EINVAL);
 }

@@ -1,18 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* Typed access to a JSON document while it becomes a policy; what is refused is refused with its place. */
+/* json_reader while a document becomes a policy: E2B's words where it speaks, keys by dialect, guesses at them. */
 #ifndef POLICY_READER_H
 #define POLICY_READER_H
 
-#include "base/json.h"
+#include "base/json_reader.h"
 #include "policy/policy.h"
 
 struct reader {
-	struct json json;
-	const char *
-		name; /* of the document; "": a request, whose errors carry paths but no positions */
+	struct json_reader in; /* its name is "" for a request */
 	enum policy_source source;
 	struct policy *policy;
-	struct error *err;
 };
 
 /* Where a key may stand. */
@@ -29,25 +26,15 @@ struct reader_key {
 	int (*read)(struct reader *rd, const struct json_node *node);
 };
 
-struct reader_word {
-	const char *word;
-	unsigned char value;
-};
-
-/* Puts the place of `node` before the text in err; passes `code` on. -ENOMEM has no text. */
+/* As json_reader_fail(), but -ENOMEM gets no text: the caller has one. */
 int reader_fail(const struct reader *rd, const struct json_node *node, int code);
-/* reader_fail() with the text at hand and -EINVAL. */
-int reader_refuse(const struct reader *rd, const struct json_node *node, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
-
 int reader_want(const struct reader *rd, const struct json_node *node, unsigned char type);
 int reader_bool(const struct reader *rd, const struct json_node *node, bool *ret_value);
 int reader_string(const struct reader *rd, const struct json_node *node, const char **ret_value);
 int reader_integer(const struct reader *rd, const struct json_node *node, unsigned min,
 		   unsigned max, uint32_t *ret_value);
-/* One of `words`, which ends with a NULL word. */
 int reader_word(const struct reader *rd, const struct json_node *node,
-		const struct reader_word *words, unsigned char *ret_value);
+		const struct json_word *words, unsigned char *ret_value);
 
 /* Checks that node is an object of these keys, as far as `flags` admits them; unknown ones are refused. The table
  * ends with a NULL name. */

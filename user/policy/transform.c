@@ -14,7 +14,7 @@
 #define HEADER_VALUE_MAX 2048
 
 /* E2B's messages carry their own place; files get theirs in front. */
-#define refuse(rd, node, ...) refuse_((rd), (node), error_set((rd)->err, -EINVAL, __VA_ARGS__))
+#define refuse(rd, node, ...) refuse_((rd), (node), error_set((rd)->in.err, -EINVAL, __VA_ARGS__))
 
 static int refuse_(struct reader *rd, const struct json_node *node, int code)
 {
@@ -154,7 +154,7 @@ static struct policy_transform *last_transform(struct reader *rd)
 /* The domain as written: the key above "[0].transform.headers". */
 static const char *domain_of(const struct reader *rd, const struct json_node *headers)
 {
-	const struct json_node *nodes = rd->json.nodes;
+	const struct json_node *nodes = rd->in.json.nodes;
 
 	return nodes[nodes[nodes[headers->parent].parent].parent].key;
 }
@@ -170,7 +170,7 @@ static int read_headers(struct reader *rd, const struct json_node *node)
 			   HEADERS_MAX);
 	if (r < 0)
 		return r;
-	for (m = json_first(&rd->json, node); m && r == 0; m = json_next(&rd->json, m))
+	for (m = json_first(&rd->in.json, node); m && r == 0; m = json_next(&rd->in.json, m))
 		r = read_header(rd, m, domain, last_transform(rd));
 	return r;
 }
@@ -235,7 +235,8 @@ static int read_rule(struct reader *rd, const struct json_node *node)
 	if (!transform)
 		return -ENOMEM;
 	transform->domain = domain;
-	return node->count ? reader_object(rd, json_first(&rd->json, node), keys, KEY_SHARED) : 0;
+	return node->count ? reader_object(rd, json_first(&rd->in.json, node), keys, KEY_SHARED)
+			   : 0;
 }
 
 int read_transforms(struct reader *rd, const struct json_node *node)
@@ -247,7 +248,7 @@ int read_transforms(struct reader *rd, const struct json_node *node)
 		r = refuse(rd, node, "Network rules can have at most %d domains.", DOMAINS_MAX);
 	if (r < 0)
 		return r;
-	for (m = json_first(&rd->json, node); m && r == 0; m = json_next(&rd->json, m))
+	for (m = json_first(&rd->in.json, node); m && r == 0; m = json_next(&rd->in.json, m))
 		r = read_rule(rd, m);
 	return r;
 }
