@@ -182,6 +182,9 @@ static enum api_status status_of(int r)
 {
 	if (r == -EINVAL)
 		return API_INVALID;
+	/* Its cgroup was removed meanwhile. */
+	if (r == -ENOENT)
+		return API_CONFLICT;
 	return r == -ENOSPC || r == -ENOMEM || r == -EMFILE || r == -ENFILE ? API_FULL : API_FAILED;
 }
 
