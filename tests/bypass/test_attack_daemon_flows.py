@@ -12,7 +12,7 @@ import pytest
 
 from daemon import DENY_ALL, Daemon
 from insider import NOBODY, inside
-from internet import ALLOWED4, DENIED4, PORT, canary
+from internet import ALLOWED4, DENIED4, HOST4, PORT, canary
 from wait import until
 
 OPEN = {"allowOut": [ALLOWED4, DENIED4], **DENY_ALL}
@@ -212,3 +212,33 @@ def test_a_socket_carried_into_another_sandbox_stays_its_makers(net, daemon):
                 net.await_seen(token=token, since=since)
             net.fence()
             assert bool(net.seen(token=token, since=since)) == leaves, result
+
+
+LISTEN = "sockets['l'] = socket.create_server(('0.0.0.0', port))"
+ACCEPT = """
+sockets["l"].settimeout(5)
+out = []
+for _ in range(count):
+    try:
+        s, _ = sockets["l"].accept()
+        out.append(tried(s.send, bytes.fromhex(data)))
+    except OSError as error:
+        out.append(str(error))
+"""
+
+
+def test_callers_in_the_backlog_when_nobody_may_call_any_more(net, daemon):
+    """They were admitted and wait to be accepted."""
+    callers = 3
+    for after, leaves in (({**DENY_ALL, "inbound": "allow"}, True), ({**DENY_ALL, "inbound": "deny"}, False)):
+        box, token = daemon.attach(f"in{leaves:d}", daemon.cgroup(f"in{leaves:d}"), {}), canary()
+        with inside(box) as who, contextlib.ExitStack() as stack:
+            who.script(code=LISTEN, port=DEAF_PORT)
+            for _ in range(callers):
+                stack.enter_context(net.internet.call(lambda: socket.create_connection((HOST4, DEAF_PORT), timeout=5)))
+            box.put(after)
+            since = net.mark()
+            result = who.script(code=ACCEPT, count=callers, data=token.encode().hex())
+            net.fence()
+            assert (len(net.seen(token=token, since=since)) >= callers) == leaves, result
+            assert leaves or not net.seen(token=token, since=since), result
