@@ -247,16 +247,14 @@ class Kernel:
         return rows
 
 
-def bpf_maps(daemon):
-    """What the kernel says that the pinned maps and their inner maps are, in MiB by name."""
-    text = subprocess.run(["bpftool", "-j", "map", "show"], capture_output=True, text=True, check=True).stdout
-    sums = {}
-    for row in json.loads(text):
-        name = row.get("name", "")
-        if name.startswith("pst_"):
-            count, size = sums.get(name, (0, 0))
-            sums[name] = (count + 1, size + row.get("bytes_memlock", 0) / 1048576)
-    return sums
+def maps_of(daemon, name):
+    """What the kernel says that a sandbox's own tables are, in KB by name."""
+    sizes = {}
+    for table, number in json.loads(daemon.get(f"/v1/sandboxes/{name}"))["maps"].items():
+        shown = subprocess.run(["bpftool", "-j", "map", "show", "id", str(number)], capture_output=True, text=True,
+                               check=True).stdout
+        sizes[table] = json.loads(shown)["bytes_memlock"] / 1024
+    return sizes
 
 
 # ---- what is measured ----
@@ -368,9 +366,8 @@ def report_memory(daemon, kernel, samples, what, count):
     for name, value in grown.items():
         samples.add(f"{what}.kernel.{name}", value)
         samples.add(f"{what}.kernel.{name}.each", value * 1024 / count)
-    for name, (number, size) in bpf_maps(daemon).items():
-        samples.add(f"{what}.map.{name}.count", number)
-        samples.add(f"{what}.map.{name}.mib", size)
+    for name, size in maps_of(daemon, "s5").items():
+        samples.add(f"{what}.map.{name}", size)
 
 
 def many_body(bodies, policies, ids):
@@ -495,7 +492,7 @@ class Table:
                             ("for each CPU", "Percpu"), ("vmalloc", "VmallocUsed")):
             self.row(f"    {name}", f"{what}.kernel.{field}", unit="MiB")
         for name in maps:
-            self.row(f"    of that, as the kernel says: tables {name}", f"{what}.map.{name}.mib", unit="MiB")
+            self.row(f"    of that, as the kernel says, {name} of one sandbox", f"{what}.map.{name}", unit="KB")
 
     def made(self):
         self.head()
