@@ -11,7 +11,8 @@ from rows import POLICY
 WAYS = [("tcp", "connect"), ("udp", "sendto")]
 SO_MAX_PACING_RATE, SO_TXTIME, TCP_TX_DELAY = 47, 61, 37
 TXTIME_BY_MONOTONIC = "\1\0\0\0\0\0\0\0"
-DELAYS = {"txtime": ("udp", 1, SO_TXTIME, TXTIME_BY_MONOTONIC), "tcp-txtime": ("tcp", 1, SO_TXTIME, TXTIME_BY_MONOTONIC),
+DELAYS = {"txtime": ("udp", 1, SO_TXTIME, TXTIME_BY_MONOTONIC),
+          "tcp-txtime": ("tcp", 1, SO_TXTIME, TXTIME_BY_MONOTONIC),
           "pacing": ("udp", 1, SO_MAX_PACING_RATE, 400), "tx-delay": ("tcp", 6, TCP_TX_DELAY, 1000000)}
 PRIVILEGED = ["--keep-privs", *POLICY]
 
