@@ -31,7 +31,7 @@ static int connect_to(const char *path)
 
 	if (strlen(path) >= sizeof(at.sun_path))
 		bench_fail(path, ENAMETOOLONG);
-	strcpy(at.sun_path, path);
+	(void)snprintf(at.sun_path, sizeof(at.sun_path), "%s", path);
 	if (fd < 0 || connect(fd, (const struct sockaddr *)&at, sizeof(at)))
 		bench_fail(path, errno);
 	return fd;
