@@ -243,6 +243,30 @@ static void missing_pins_are_found_again_by_id(void **state)
 	end_host(&host);
 }
 
+static void pins_removed_meanwhile_are_made_again(void **state)
+{
+	struct host host = start_host(*state);
+	struct one one = attach(&host);
+	struct error err = {{0}};
+
+	change(&host, &one, PST_VERDICT_DENY, 0);
+	assert_int_equal(kern_host_repair(host.kern, &err), 0);
+	assert_int_equal(kern_attachment_repair(one.at, &err), 0);
+	assert_int_equal(pin_remove_dir(host.dir), 0);
+	assert_int_equal(kern_host_repair(host.kern, &err), 1);
+	assert_int_equal(kern_attachment_repair(one.at, &err), 1);
+	/* And so it outlives the daemon. */
+	kern_attachment_free(one.at);
+	kern_host_close(host.kern);
+	assert_int_equal(connect_inside(one.cgroup, OUTSIDE), EPERM);
+	host.kern = open_host(&host);
+	check(kern_attachment_adopt(host.kern, one.name, 0, NULL, &one.at, &err));
+	assert_int_equal(kern_host_adopted(host.kern), 0);
+	assert_int_equal(connect_inside(one.cgroup, OUTSIDE), EPERM);
+	detach(&host, &one);
+	end_host(&host);
+}
+
 static void slots_come_back(void **state)
 {
 	struct host host = start_host(*state);
@@ -360,6 +384,7 @@ int main(void)
 		cmocka_unit_test(what_was_detached_denies_nothing_and_comes_back_denying),
 		cmocka_unit_test(a_new_daemon_finds_what_the_old_one_left),
 		cmocka_unit_test(missing_pins_are_found_again_by_id),
+		cmocka_unit_test(pins_removed_meanwhile_are_made_again),
 		cmocka_unit_test(slots_come_back),
 		cmocka_unit_test(what_is_closed_denies_holds_no_slots_and_can_get_a_policy_again),
 		cmocka_unit_test(the_reserved_slots_wait_for_one_grace_period),

@@ -643,6 +643,34 @@ static void end_what_let_go(struct daemon *daemon)
 	}
 }
 
+/* Told when it happens, and when it is mended. */
+static void tell_pins(const char *whose, int r, const struct error *err, bool *unpinned)
+{
+	if (r < 0 && !*unpinned)
+		log_error(
+			"%s: pins were removed and cannot be made again: %s; it stays enforced only as long as posternd runs",
+			whose, err->text);
+	if (r > 0)
+		log_error("%s: pins were removed while posternd runs; they are there again", whose);
+	*unpinned = r < 0;
+}
+
+static void look_at_pins(struct sandbox *sandbox)
+{
+	struct error err = {0};
+	int r = kern_attachment_repair(sandbox->at, &err);
+
+	tell_pins(sandbox->stored.id, r, &err, &sandbox->unpinned);
+}
+
+static void look_at_host_pins(struct daemon *daemon)
+{
+	struct error err = {0};
+	int r = kern_host_repair(daemon->kern, &err);
+
+	tell_pins(daemon->config.bpffs_dir, r, &err, &daemon->unpinned);
+}
+
 static void look_after(struct daemon *daemon, struct sandbox *sandbox, uint64_t now_ms,
 		       uint64_t until_ns)
 {
@@ -661,6 +689,8 @@ static void look_after(struct daemon *daemon, struct sandbox *sandbox, uint64_t 
 		log_warning("%s: its cgroup %s is gone", sandbox->stored.id,
 			    sandbox->stored.cgroup);
 	}
+	if (turn && sandbox->at && !sandbox->gone)
+		look_at_pins(sandbox);
 	if (!sandbox->stored.ends_ms || sandbox->stored.ends_ms > now_ms ||
 	    loop_boot_ns() > until_ns)
 		return;
@@ -680,7 +710,8 @@ int daemon_tick(void *context, int fd)
 	uint64_t now_ms = daemon_now_ms();
 	uint64_t until_ns = loop_boot_ns() + REMOVE_NS;
 
-	daemon->ticks++;
+	if (daemon->ticks++ % LOOK_EVERY == 0)
+		look_at_host_pins(daemon);
 	(void)fd;
 	end_what_let_go(daemon);
 	for (struct sandbox *s = daemon->registry.first, *next; s; s = next) {

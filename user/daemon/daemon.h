@@ -23,6 +23,7 @@ struct sandbox {
 	struct stored stored;
 	struct kern_attachment *at; /* NULL: gone, or damaged beyond what the kernel has */
 	bool gone, damaged;
+	bool unpinned;	       /* its pins were removed, and cannot be made again */
 	char *advice;	       /* gone, damaged: why, and what to do; NULL: none */
 	struct pst_quota seen; /* as far as it was told to streams and is in the daemon's totals */
 	struct policy
@@ -84,6 +85,7 @@ struct daemon {
 	struct counts counts;
 	uint64_t started_ms;
 	uint64_t ticks;
+	bool unpinned; /* as struct sandbox's, of the maps and programs */
 	bool ready;
 };
 

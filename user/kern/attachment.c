@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <bpf/bpf.h>
 
 #include "base/cleanup.h"
@@ -335,6 +336,34 @@ const struct pst_sandbox *kern_attachment_record(const struct kern_attachment *a
 const struct pst_sandbox *kern_attachment_staged(const struct kern_attachment *attachment)
 {
 	return attachment->next_policy ? &attachment->next : NULL;
+}
+
+int kern_attachment_repair(struct kern_attachment *attachment, struct error *err)
+{
+	struct kern_host *host = attachment->host;
+	cleanup_close int cgroup = -1;
+	char path[PATH_MAX];
+	struct stat st;
+	bool whole = true;
+	int r;
+
+	/* The first holds the policy; who removes pins removes the directory. All would be 130,000 looks for 10,000
+	 * of us. */
+	for (int i = 0; whole && i < host->object.n_hooks; i += host->object.n_hooks - 1) {
+		kern_link_path(host, attachment->name, host->object.hooks[i].name, path);
+		whole = !stat(path, &st);
+	}
+	if (whole)
+		return 0;
+	r = cgroup_open_id(host->root_fd, attachment->record.cgroup_id, &cgroup);
+	if (r < 0)
+		return error_set(err, r, "its cgroup is gone");
+	kern_links_open(host, attachment->name, attachment->link_fd);
+	(void)kern_links_find(&host->object, attachment->record.cgroup_id, attachment->link_fd);
+	r = kern_links_complete(host, attachment->name, cgroup, attachment->link_fd, err);
+	for (int i = (int)attachment->links_kept; i < host->object.n_hooks; i++)
+		kern_close_fd(&attachment->link_fd[i]);
+	return r < 0 ? r : 1;
 }
 
 bool kern_attachment_has_lsm(const struct kern_attachment *attachment)

@@ -303,6 +303,34 @@ int kern_host_set_always(struct kern_host *host, const struct table_always_row *
 		     : 0;
 }
 
+static bool is_pinned(const struct kern_host *host, const char *what, const char *name)
+{
+	char path[PATH_MAX];
+	struct stat st;
+
+	(void)snprintf(path, sizeof(path), "%s/%s/%s", host->dir, what, name);
+	return !stat(path, &st);
+}
+
+int kern_host_repair(struct kern_host *host, struct error *err)
+{
+	bool maps = true, progs = true;
+	int r;
+
+	for (int i = 0; i < KERN_MAP_COUNT; i++)
+		maps = maps && is_pinned(host, "maps", kern_map_name(i));
+	for (int i = 0; i < host->object.n_hooks; i++)
+		progs = progs && is_pinned(host, "progs", host->object.hooks[i].name);
+	if (maps && progs && kern_host_has_build(host->dir))
+		return 0;
+	r = make_dirs(host->dir, err);
+	if (!r && !progs)
+		r = kern_host_forget_build(host->dir);
+	if (!r)
+		r = kern_host_pin(host, err);
+	return r < 0 ? r : 1;
+}
+
 uint64_t kern_host_next_generation(struct kern_host *host)
 {
 	uint64_t now = loop_boot_ns();

@@ -63,6 +63,11 @@ struct kern_map_id {
 	uint32_t id;
 };
 size_t kern_host_maps(const struct kern_host *host, struct kern_map_id *ids, size_t max);
+/*
+ * Pins that somebody removed while we run are made again, of what we hold open or find by its cgroup: without them a
+ * dead daemon's policy would end with it. 1: made again; 0: nothing was missing.
+ */
+int kern_host_repair(struct kern_host *host, struct error *err);
 /* Names below sandboxes/: what was attached, by us or by an earlier daemon. */
 typedef int (*kern_name_fn)(void *context, const char *name);
 int kern_host_names(const struct kern_host *host, kern_name_fn fn, void *context);
@@ -138,6 +143,8 @@ const struct pst_sandbox *kern_attachment_record(const struct kern_attachment *a
 const struct pst_sandbox *kern_attachment_staged(const struct kern_attachment *attachment);
 /* The LSM programs hold for it: not at more levels of the cgroup tree than they look at. */
 bool kern_attachment_has_lsm(const struct kern_attachment *attachment);
+/* As kern_host_repair(), for its links. */
+int kern_attachment_repair(struct kern_attachment *attachment, struct error *err);
 /* The cgroup is still there. */
 bool kern_attachment_is_alive(const struct kern_attachment *attachment);
 

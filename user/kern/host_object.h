@@ -104,6 +104,8 @@ int kern_host_find_maps(const char *dir, int maps[KERN_MAP_COUNT]);
 uint64_t kern_host_tag(const char *dir);
 /* Are the programs below progs/ those of this build? */
 bool kern_host_has_build(const char *dir);
+/* The programs there are to be pinned anew. */
+int kern_host_forget_build(const char *dir);
 int kern_host_pin(const struct kern_host *host, struct error *err);
 
 #endif

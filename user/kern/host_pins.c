@@ -144,7 +144,7 @@ bool kern_host_has_build(const char *dir)
 }
 
 /* No build is said to be there while another's programs take their places. */
-static int remove_builds(const char *dir_path)
+int kern_host_forget_build(const char *dir_path)
 {
 	cleanup_dir DIR *dir = opendir(dir_path);
 	const struct dirent *entry;
@@ -207,7 +207,7 @@ int kern_host_pin(const struct kern_host *host, struct error *err)
 
 	if (r || kern_host_has_build(host->dir))
 		return r;
-	r = remove_builds(host->dir);
+	r = kern_host_forget_build(host->dir);
 	if (r < 0)
 		return error_set(err, r, "cannot replace the programs in %s: %s", host->dir,
 				 strerror(-r));
