@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/hex.h"
+
 int scan_peek(const struct scan *s)
 {
 	return s->at < s->size ? (unsigned char)s->text[s->at] : -1;
@@ -90,17 +92,6 @@ static void put_code_point(struct scan *s, unsigned c)
 	put(s, out, n);
 }
 
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 /* "\uXXXX" at the cursor; false: there is none. */
 static bool read_unit(struct scan *s, unsigned *ret_unit)
 {
@@ -109,7 +100,7 @@ static bool read_unit(struct scan *s, unsigned *ret_unit)
 	if (s->size - s->at < 6 || s->text[s->at] != '\\' || s->text[s->at + 1] != 'u')
 		return false;
 	for (size_t i = 2; i < 6; i++) {
-		int digit = hex_value(s->text[s->at + i]);
+		int digit = hex_digit(s->text[s->at + i]);
 
 		if (digit < 0)
 			return false;

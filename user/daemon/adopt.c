@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/hex.h"
 #include "base/log.h"
 #include "daemon/daemon.h"
 #include "kern/cgroup.h"
@@ -65,18 +66,6 @@ static int in_force(void *context, const char *id, uint64_t *ret_generation)
 	if (r < 0 && r != -ENOENT)
 		return r;
 	*ret_generation = r ? 0 : record.change;
-	return 0;
-}
-
-static int parse_hash(const char *text, uint8_t hash[KERN_HASH_SIZE])
-{
-	for (size_t i = 0; i < KERN_HASH_SIZE; i++) {
-		unsigned byte;
-
-		if (sscanf(text + 2 * i, "%2x", &byte) != 1)
-			return -EINVAL;
-		hash[i] = (uint8_t)byte;
-	}
 	return 0;
 }
 
@@ -184,7 +173,7 @@ static int attach_found(struct adopting *adopting, struct sandbox *sandbox)
 	uint64_t cgroup = is_its_cgroup(adopting->daemon, stored) ? stored->cgroup_id : 0;
 	bool there = kern_host_peek(kern, stored->id, cgroup, &record) >= 0;
 	bool known = there && record.change == stored->generation &&
-		     parse_hash(stored->policy_hash, hash) >= 0;
+		     hex_read(stored->policy_hash, sizeof(hash), hash) == 0;
 	struct error err = {0};
 	int r = kern_attachment_adopt(kern, stored->id, cgroup, known ? hash : NULL, &sandbox->at,
 				      &err);

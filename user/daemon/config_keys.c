@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hex.h"
 #include "daemon/config_read.h"
 
 #define MAX_KEYS    4096u
@@ -14,31 +15,12 @@ struct key_reading {
 	const struct json_node *hash;
 };
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 static bool parse_hash(const char *text, uint8_t ret_hash[32])
 {
 	const size_t skip = sizeof(HASH_PREFIX) - 1;
 
-	if (strlen(text) != skip + 64 || memcmp(text, HASH_PREFIX, skip) != 0)
-		return false;
-	for (size_t i = 0; i < 32; i++) {
-		int high = hex_digit(text[skip + 2 * i]), low = hex_digit(text[skip + 2 * i + 1]);
-
-		if (high < 0 || low < 0)
-			return false;
-		ret_hash[i] = (uint8_t)(high << 4 | low);
-	}
-	return true;
+	return strlen(text) == skip + 64 && memcmp(text, HASH_PREFIX, skip) == 0 &&
+	       hex_read(text + skip, 32, ret_hash) == 0;
 }
 
 static int read_hash(const struct json_reader *rd, const struct json_node *node, void *context)
