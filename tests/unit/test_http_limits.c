@@ -215,6 +215,38 @@ static void serves_one_among_a_thousand_idle_connections(void **state)
 	http_stop(&h);
 }
 
+#define ASK_WITH_KEY "GET /a HTTP/1.1\r\nHost: x\r\nX-API-Key: " KEY_TENANT "\r\n\r\n"
+
+static void who_never_says_who_it_is_makes_room(void **state)
+{
+	const struct api_server_options limits = {.max_connections = 3};
+	struct client known, silent[2], other;
+	struct http h;
+
+	(void)state;
+	http_start(&h, &limits);
+	client_open(&h, &known, false);
+	client_say(&h, &known, ASK_WITH_KEY);
+	client_expect(&h, &known, "end");
+	for (int i = 0; i < 2; i++)
+		client_open(&h, &silent[i], false);
+	while (http_counts(&h).connections < 3)
+		assert_true(http_pump(&h));
+	client_open(&h, &other, false);
+	client_say(&h, &other, ASK_WITH_KEY);
+	client_expect(&h, &other, "end");
+	client_expect_end(&h, &silent[0]); /* the one that was silent for longer */
+	client_say(&h, &silent[1], ASK_WITH_KEY);
+	client_expect(&h, &silent[1], "end");
+	client_say(&h, &known, ASK_WITH_KEY);
+	client_expect(&h, &known, "end");
+	client_close(&known);
+	client_close(&silent[0]);
+	client_close(&silent[1]);
+	client_close(&other);
+	http_stop(&h);
+}
+
 static void closes_and_counts_connections_over_the_limit(void **state)
 {
 	const struct api_server_options limits = {.max_connections = 3};
@@ -223,10 +255,11 @@ static void closes_and_counts_connections_over_the_limit(void **state)
 
 	(void)state;
 	http_start(&h, &limits);
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < 3; i++) {
 		client_open(&h, &c[i], false);
-	while (http_counts(&h).connections < 3)
-		assert_true(http_pump(&h));
+		client_say(&h, &c[i], ASK_WITH_KEY);
+		client_expect(&h, &c[i], "end");
+	}
 	client_open(&h, &over, false);
 	client_expect_end(&h, &over);
 	assert_int_equal(http_counts(&h).refused, 1);
@@ -280,6 +313,7 @@ int main(void)
 		cmocka_unit_test(cuts_who_trickles_and_serves_the_others_meanwhile),
 		cmocka_unit_test(closes_connections_that_are_idle_too_long),
 		cmocka_unit_test(serves_one_among_a_thousand_idle_connections),
+		cmocka_unit_test(who_never_says_who_it_is_makes_room),
 		cmocka_unit_test(closes_and_counts_connections_over_the_limit),
 		cmocka_unit_test(survives_an_end_of_descriptors),
 	};

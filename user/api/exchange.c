@@ -235,6 +235,7 @@ static enum MHD_Result begin(struct exchange *x)
 		identify_peer(x);
 	else
 		identify_key(x);
+	x->conn->is_known |= x->caller.role != API_ROLE_NONE;
 	refuse_spent(x);
 	if (x->is_query_bad)
 		refuse(x, 400, "malformed query");

@@ -144,12 +144,38 @@ static void pause_listening(struct listener *l)
 	l->watched = false;
 }
 
+/* Who holds a connection without ever saying who it is has to make room: the one that has been silent for longest. */
+static void cut_stranger(struct listener *l)
+{
+	struct conn *longest = NULL;
+
+	for (struct conn *c = l->server->conns; c; c = c->next) {
+		if (c->listener == l && c->state == CONN_IDLE && !c->is_known &&
+		    (!longest || c->since_ns < longest->since_ns))
+			longest = c;
+	}
+	if (!longest)
+		return;
+	(void)shutdown(longest->fd, SHUT_RDWR);
+	longest->state = CONN_CUT;
+	l->server->counts.refused++;
+	/* MHD sees it closed, and takes it off the list. */
+	(void)MHD_run(l->daemon);
+}
+
+static bool is_full(const struct listener *l)
+{
+	return l->connections >= l->server->options.max_connections;
+}
+
 /* MHD closes the descriptor when it cannot keep it. Of the peer's address it needs the family alone. */
 static void take_connection(struct listener *l, int fd)
 {
 	const struct sockaddr_in6 any = {.sin6_family = l->is_unix ? AF_UNIX : AF_INET6};
 
-	if (l->connections >= l->server->options.max_connections) {
+	if (is_full(l))
+		cut_stranger(l);
+	if (is_full(l)) {
 		l->server->counts.refused++;
 		close(fd);
 	} else if (MHD_add_connection(l->daemon, fd, (const struct sockaddr *)&any, sizeof(any)) !=

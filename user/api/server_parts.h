@@ -38,6 +38,7 @@ struct conn {
 	enum conn_state state;
 	uint64_t since_ns; /* it is in that state */
 	pid_t pid;	   /* unix: who connected */
+	bool is_known;	   /* a request of it had a key, or needed none */
 	bool was_inside;   /* pid was in a sandbox at some time: it stays refused */
 };
 
