@@ -156,6 +156,10 @@ static void say(const char *path, const struct api_result *result)
 {
 	if (result->status != API_OK)
 		log_error("%s: %s", path, result->err.text);
+	for (size_t i = 0; result->status == API_WEAK && i < result->warnings.count; i++)
+		log_error("%s: %s", path, result->warnings.items[i]);
+	if (result->status == API_WEAK)
+		log_error("%s: \"allowWeak\": true attaches it as it is", path);
 }
 
 static void attach_new(struct daemon *daemon, const char *path, const struct document *document)
