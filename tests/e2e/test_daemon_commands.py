@@ -106,7 +106,7 @@ def postern(daemon, *argv):
 
 
 def test_json_is_what_the_daemon_said_in_one_line(daemon, policy):
-    answers = {("GET", "/v1/sandboxes"): ({"sandboxes": [SANDBOX]}, ["list"]),
+    answers = {("GET", "/v1/sandboxes?assurance=1"): ({"sandboxes": [SANDBOX]}, ["list"]),
                ("GET", "/v1/sandboxes/agent"): (SANDBOX, ["show", "agent"]),
                ("PUT", "/v1/sandboxes/agent/policy"): ({"generation": 8, "warnings": ["x"]}, ["apply", "agent", policy]),
                ("PUT", "/v1/sandboxes/agent/policy?dry_run=1"): ({"rules": []}, ["apply", "-n", "agent", policy]),
@@ -119,6 +119,30 @@ def test_json_is_what_the_daemon_said_in_one_line(daemon, policy):
         assert daemon.requests[-1][:2] == key
     daemon.replies[("DELETE", "/v1/sandboxes/agent")] = (204, b"")
     assert postern(daemon, "detach", "agent", "-o", "json").stdout == "{}\n"
+
+
+def test_the_list_has_levels_unless_there_are_too_many_to_look_into(daemon):
+    def level():
+        done = postern(daemon, "list")
+        assert done.returncode == 0 and done.stderr == "", done
+        head, row = (line.split() for line in done.stdout.splitlines())
+        return row[head.index("LEVEL")] if "LEVEL" in head else None
+
+    bare = {key: value for key, value in SANDBOX.items() if key != "assurance"}
+    daemon.replies[("GET", "/v1/sandboxes")] = (200, {"sandboxes": [bare]})
+    daemon.replies[("GET", "/v1/sandboxes?assurance=1")] = (200, {"sandboxes": [SANDBOX]})
+    assert level() == "strong" and len(daemon.requests) == 1
+    daemon.replies[("GET", "/v1/sandboxes?assurance=1")] = (400, {"code": 400, "message": "assurance: too many"})
+    assert level() is None and [path for _, path, _ in daemon.requests[1:]] == ["/v1/sandboxes?assurance=1", "/v1/sandboxes"]
+    assert json.loads(postern(daemon, "list", "-o", "json").stdout) == {"sandboxes": [bare]}
+
+
+@pytest.mark.parametrize("status,code", [(403, 1), (500, 1)])
+def test_another_refusal_of_the_levels_is_told(daemon, status, code):
+    daemon.replies[("GET", "/v1/sandboxes?assurance=1")] = (status, {"code": status, "message": "so it is"})
+    done = postern(daemon, "list")
+    assert done.returncode == code and done.stdout == "" and done.stderr == "postern: list: so it is\n", done
+    assert len(daemon.requests) == 1
 
 
 def test_attach_sends_what_it_was_told_and_the_policy_as_it_stands(daemon, policy):
@@ -169,7 +193,7 @@ def test_no_daemon_and_what_is_none(daemon, tmp_path):
                               env={**os.environ, "POSTERN_SOCKET": str(tmp_path / "nobody")})
         assert done.returncode == 5 and f"cannot reach posternd at {tmp_path}/nobody" in done.stderr, done
         assert done.stderr.count("\n") == 1
-    daemon.replies[("GET", "/v1/sandboxes")] = (200, b"<html>")
+    daemon.replies[("GET", "/v1/sandboxes?assurance=1")] = (200, b"<html>")
     done = postern(daemon, "list")
     assert done.returncode == 1 and "no JSON" in done.stderr, done
 

@@ -11,6 +11,8 @@
 #include "cli/remote.h"
 #include "cli/sandbox_text.h"
 
+#define SANDBOXES "/v1/sandboxes"
+
 static const char list_help[] = "Usage: postern list [-o json]\n"
 				"Lists the sandboxes of posternd, oldest first.\n"
 				"\n" REMOTE_HELP_TEXT "\n"
@@ -33,6 +35,7 @@ static const char detach_help[] =
 struct subject {
 	const char *name, *help, *method;
 	bool has_id;
+	const char *query; /* "": none. Where the daemon takes none such, it is left out. */
 	/* Appends what people read. 0 or -errno with err. */
 	int (*print)(const struct json *json, const char *id, struct buf *out, struct error *err);
 };
@@ -85,11 +88,12 @@ static int call(const struct subject *subject, const struct remote_options *opti
 	struct remote_request request;
 	int exit;
 
-	buf_puts(&path, "/v1/sandboxes");
+	buf_puts(&path, SANDBOXES);
 	if (subject->has_id) {
 		buf_puts(&path, "/");
 		api_client_encode(&path, id);
 	}
+	buf_puts(&path, subject->query);
 	if (buf_status(&path) < 0)
 		return CLI_FAILURE;
 	request = (struct remote_request){
@@ -97,6 +101,7 @@ static int call(const struct subject *subject, const struct remote_options *opti
 		.socket = options->socket,
 		.method = subject->method,
 		.path = path.data,
+		.plain_path = *subject->query ? SANDBOXES : NULL,
 	};
 	exit = remote_call(&request, &body);
 	if (exit != CLI_OK)
@@ -125,22 +130,24 @@ static int run(const struct subject *subject, int argc, char **argv)
 
 int cmd_list(int argc, char **argv)
 {
-	static const struct subject list = {"list", list_help, "GET", false, print_list};
+	/* With levels, unless there are more sandboxes than the daemon looks into at once. */
+	static const struct subject list = {"list", list_help,	    "GET",
+					    false,  "?assurance=1", print_list};
 
 	return run(&list, argc, argv);
 }
 
 int cmd_show(int argc, char **argv)
 {
-	static const struct subject show = {"show", show_help, "GET", true, print_show};
+	static const struct subject show = {"show", show_help, "GET", true, "", print_show};
 
 	return run(&show, argc, argv);
 }
 
 int cmd_detach(int argc, char **argv)
 {
-	static const struct subject detach = {"detach", detach_help, "DELETE", true,
-					      print_detached};
+	static const struct subject detach = {"detach", detach_help, "DELETE",
+					      true,	"",	     print_detached};
 
 	return run(&detach, argc, argv);
 }

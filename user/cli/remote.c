@@ -170,7 +170,7 @@ int remote_failed(const char *command, int code, const struct error *err)
 
 int remote_call(const struct remote_request *request, struct buf *ret_body)
 {
-	const struct api_client_request call = {
+	struct api_client_request call = {
 		.socket = request->socket,
 		.method = request->method,
 		.path = request->path,
@@ -182,6 +182,11 @@ int remote_call(const struct remote_request *request, struct buf *ret_body)
 	int r;
 
 	r = api_client_call(&call, &status, ret_body, &err);
+	if (r == 0 && status == 400 && request->plain_path) {
+		call.path = request->plain_path;
+		buf_done(ret_body);
+		r = api_client_call(&call, &status, ret_body, &err);
+	}
 	if (r < 0)
 		return remote_failed(request->command, r, &err);
 	if (status < 200 || status > 299)

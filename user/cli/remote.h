@@ -51,6 +51,7 @@ struct remote_request {
 	const char *socket;
 	const char *method;
 	const char *path;	/* encoded */
+	const char *plain_path; /* asked for when the daemon finds `path` invalid; NULL: nothing */
 	const struct buf *body; /* NULL: none */
 	int on_invalid; /* exit code when the daemon finds the request invalid; 0: CLI_USAGE */
 };
