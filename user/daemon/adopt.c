@@ -298,31 +298,7 @@ static void finish_removals(struct adopting *adopting)
 	}
 }
 
-/* Everything is denied since it was adopted; its policy is put in force again. */
-static enum api_status enforce_again(struct daemon *daemon, struct sandbox *sandbox,
-				     struct api_result *result)
-{
-	cleanup(compiled_done) struct compiled compiled = {0};
-	cleanup_free char *document =
-		sandbox->stored.document ? strdup(sandbox->stored.document) : NULL;
-	struct changing changing = {.sandbox = sandbox,
-				    .compiled = &compiled,
-				    .dialect = sandbox->stored.document_dialect,
-				    .document = document};
-	enum api_status status = API_FAILED;
-
-	if (!document)
-		return API_FAILED;
-	changing.document_size = strlen(document);
-	status = daemon_compile(daemon, changing.dialect, document, changing.document_size,
-				&compiled, &result->err);
-	if (status == API_OK) {
-		daemon_change(daemon, &changing, result);
-		status = result->status;
-	}
-	return status;
-}
-
+/* Everything is denied since they were adopted; their policies are put in force again. */
 static void enforce_lost(struct adopting *adopting)
 {
 	for (size_t i = 0; i < adopting->lost.count; i++) {
@@ -332,7 +308,8 @@ static void enforce_lost(struct adopting *adopting)
 
 		if (!sandbox)
 			continue;
-		if (enforce_again(adopting->daemon, sandbox, &result) == API_OK)
+		daemon_change_again(adopting->daemon, sandbox, true, &result);
+		if (result.status == API_OK)
 			log_error(
 				"%s: nothing of it was left in the kernel, so nothing was enforced; its policy is in force again",
 				id);

@@ -216,6 +216,30 @@ void daemon_change(struct daemon *daemon, const struct changing *changing,
 	report(changing->compiled, generation, result);
 }
 
+void daemon_change_again(struct daemon *daemon, struct sandbox *sandbox, bool always,
+			 struct api_result *result)
+{
+	cleanup(compiled_done) struct compiled compiled = {0};
+	const char *stored = sandbox->stored.document;
+	/* A copy: the change replaces what is stored. */
+	cleanup_free char *document = stored ? strdup(stored) : NULL;
+	struct changing changing = {.sandbox = sandbox,
+				    .compiled = &compiled,
+				    .dialect = sandbox->stored.document_dialect,
+				    .document = document};
+
+	if (!document) {
+		daemon_refuse(result, API_FAILED, "%s",
+			      stored ? "out of memory" : "its policy is not known");
+		return;
+	}
+	changing.document_size = strlen(document);
+	result->status = daemon_compile(daemon, changing.dialect, document, changing.document_size,
+					&compiled, &result->err);
+	if (result->status == API_OK && (always || is_other(sandbox, &compiled)))
+		daemon_change(daemon, &changing, result);
+}
+
 /* ---- many ---- */
 
 struct many {

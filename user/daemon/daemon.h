@@ -136,6 +136,9 @@ struct changing {
 /* Stage, store, flip, end what it denies. On failure the old policy stands. */
 void daemon_change(struct daemon *daemon, const struct changing *changing,
 		   struct api_result *result);
+/* Compiles its own document again and puts that in force; unless `always`, only if the outcome is another one now. */
+void daemon_change_again(struct daemon *daemon, struct sandbox *sandbox, bool always,
+			 struct api_result *result);
 void daemon_change_many(struct daemon *daemon, const char *const *ids, size_t count,
 			const struct api_change *change, struct api_result *result);
 void daemon_dry_run(struct daemon *daemon, const struct changing *changing,

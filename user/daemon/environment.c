@@ -65,23 +65,12 @@ int daemon_load_environment(struct daemon *daemon, struct error *err)
 /* The policy of one under the environment of now. */
 static void change_again(struct daemon *daemon, struct sandbox *sandbox)
 {
-	cleanup(compiled_done) struct compiled compiled = {0};
-	cleanup_free char *document =
-		sandbox->stored.document ? strdup(sandbox->stored.document) : NULL;
-	struct changing changing = {.sandbox = sandbox,
-				    .compiled = &compiled,
-				    .dialect = sandbox->stored.document_dialect,
-				    .document = document};
 	struct api_result result = {0};
 
 	/* Of what is damaged another policy may be in force than the one that is stored. */
-	if (!sandbox->at || sandbox->gone || sandbox->damaged || !document)
+	if (!sandbox->at || sandbox->gone || sandbox->damaged || !sandbox->stored.document)
 		return;
-	changing.document_size = strlen(document);
-	result.status = daemon_compile(daemon, changing.dialect, document, changing.document_size,
-				       &compiled, &result.err);
-	if (result.status == API_OK && strcmp(compiled.hash_text, sandbox->stored.policy_hash) != 0)
-		daemon_change(daemon, &changing, &result);
+	daemon_change_again(daemon, sandbox, false, &result);
 	if (result.status != API_OK)
 		log_error("%s: the resolvers of before stay trusted: %s", sandbox->stored.id,
 			  result.err.text);
