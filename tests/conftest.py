@@ -12,6 +12,7 @@ sys.dont_write_bytecode = True
 
 # pylint: disable=wrong-import-position
 import postern as runner  # noqa: E402
+from daemon import Daemon  # noqa: E402
 from internet import Internet  # noqa: E402
 from resolver import Resolvers  # noqa: E402
 from web import Web  # noqa: E402
@@ -52,6 +53,13 @@ def resolvers(net):
     running = Resolvers(net)
     yield running
     running.close()
+
+
+@pytest.fixture
+def daemon(net):
+    """A posternd of the test's own."""
+    with Daemon(net) as running:
+        yield running
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,6 @@ import socket
 import pytest
 
 from captive import Captive
-from daemon import Daemon
 from insider import inside
 
 ASK = b"GET /v1/sandboxes HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -42,12 +41,6 @@ try:
 except OSError as error:
     out = str(error)
 """
-
-
-@pytest.fixture
-def daemon(net):
-    with Daemon(net) as running:
-        yield running
 
 
 def ask(who):

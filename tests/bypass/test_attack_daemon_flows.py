@@ -10,7 +10,7 @@ import socket
 
 import pytest
 
-from daemon import DENY_ALL, Daemon
+from daemon import DENY_ALL
 from insider import NOBODY, inside
 from internet import ALLOWED4, DENIED4, HOST4, PORT, canary
 from wait import until
@@ -75,12 +75,6 @@ s.close()
 sockets["ours"] = ours
 """
 GO = "ours = sockets['ours']; ours.send(b'g'); ours.settimeout(5); out = ours.recv(99).decode()"
-
-
-@pytest.fixture
-def daemon(net):
-    with Daemon(net) as running:
-        yield running
 
 
 def change(box, policy):

@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from daemon import DENY_ALL, Daemon
+from daemon import DENY_ALL
 from insider import inside
 from internet import ALLOWED4, DENIED4, PORT, canary
 
@@ -41,12 +41,6 @@ s.settimeout(1)
 out = [tried(s.connect, (to, port)), tried(s.send, bytes.fromhex(data))]
 """
 KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
-
-
-@pytest.fixture
-def daemon(net):
-    with Daemon(net) as running:
-        yield running
 
 
 def leaves(net, since, token):

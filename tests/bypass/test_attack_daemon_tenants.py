@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from daemon import DENY_ALL, OTHER_KEY, TENANT_KEY, Daemon, UnixConnection
+from daemon import DENY_ALL, OTHER_KEY, TENANT_KEY, UnixConnection
 from insider import inside
 from wait import until
 
@@ -16,12 +16,6 @@ CONNECTIONS = 8
 LARGE = 60000
 NINE_MIB = 9 << 20
 CROWDED = 503
-
-
-@pytest.fixture
-def daemon(net):
-    with Daemon(net) as running:
-        yield running
 
 
 def made(daemon, key):

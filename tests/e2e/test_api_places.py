@@ -15,27 +15,13 @@ import pytest
 
 from daemon import DENY_ALL, Box, Daemon
 from far import LONG
-from internet import ALLOWED4, DENIED4, PORT, canary
-from postern import cgroup2_mount, child_of, flow
+from internet import ALLOWED4, DENIED4, canary
+from postern import cgroup2_mount, child_of
+from reach import is_answered
 from wait import until
 
 ONLY_ALLOWED = {**DENY_ALL, "allowOut": [ALLOWED4]}
 ROUNDS = 1000 if LONG else 150
-
-
-@pytest.fixture
-def daemon(net):
-    with Daemon(net) as running:
-        yield running
-
-
-def reaches(box, address=ALLOWED4):
-    """Whether a connection from inside is answered; the other side is asked, too."""
-    token, since = canary(), box.daemon.net.mark()
-    done = box.run(flow("tcp", address, PORT, token))
-    arrived = bool(box.daemon.net.seen(token=token, since=since))
-    assert arrived == (done.code == 0), done
-    return arrived
 
 
 def attach(daemon, path, name="trick", policy=None, **fields):
@@ -64,11 +50,11 @@ def test_a_path_that_is_no_cgroup_of_ours_to_take_is_refused(daemon, tmp_path):
         reply = attach(daemon, path)
         assert reply.status == 400, f"{path!r}: {reply}"
     assert not daemon.boxes()
-    assert reaches(Box(daemon, "none", place), DENIED4), "nothing was attached by the way"
+    assert is_answered(Box(daemon, "none", place), DENIED4), "nothing was attached by the way"
     # The control: the same place by a name that is odd, and its own.
     reply = attach(daemon, f"{place.parent}//./{place.name}/")
     assert reply.status == 201 and reply.json["cgroup"] == str(place), reply
-    assert not reaches(Box(daemon, "trick", place), DENIED4)
+    assert not is_answered(Box(daemon, "trick", place), DENIED4)
 
 
 def test_the_daemons_own_cgroup_and_those_above_are_refused(net):
@@ -101,7 +87,7 @@ def test_below_and_above_another_sandbox_is_a_conflict(daemon):
         reply = attach(daemon, path, policy={})
         assert reply.status == 409 and "middle" in reply.json["message"], f"{path}: {reply}"
     assert attach(daemon, beside, "middle").status == 409, "the id is taken"
-    assert not reaches(box, DENIED4) and not reaches(Box(daemon, "x", below), DENIED4) and reaches(box, ALLOWED4)
+    assert not is_answered(box, DENIED4) and not is_answered(Box(daemon, "x", below), DENIED4) and is_answered(box, ALLOWED4)
     assert attach(daemon, beside).status == 201
 
 
@@ -114,7 +100,7 @@ def test_a_pid_whose_cgroup_foreigners_share_is_refused(daemon):
             foreign.await_line(lambda line: line == "up", "it runs")
             reply = attach(daemon, None, pid=mine.pid)
             assert reply.status in (400, 409), reply
-            assert reaches(outside, DENIED4)
+            assert is_answered(outside, DENIED4)
             foreign.stop(signal.SIGTERM)
             until(lambda: len(members(place)) == 3, "only the foreigner's child is left")
             assert attach(daemon, None, pid=mine.pid).status in (400, 409)
@@ -123,7 +109,7 @@ def test_a_pid_whose_cgroup_foreigners_share_is_refused(daemon):
             os.kill(orphan[0], signal.SIGKILL)
             until(lambda: len(members(place)) == 2, "it is alone")
         assert attach(daemon, None, pid=mine.pid).status == 201, "the control: nobody else is there"
-        assert not reaches(outside, DENIED4)
+        assert not is_answered(outside, DENIED4)
         for pid in (1, os.getpid(), 2 ** 31 - 1, 0, -1):
             assert attach(daemon, None, pid=pid).status in (400, 409), pid
 
@@ -166,7 +152,7 @@ def test_a_place_that_comes_and_goes_is_attached_or_refused(daemon):
     with contextlib.suppress(FileExistsError):
         place.mkdir(parents=True)
     assert attach(daemon, place).status == 201
-    assert not reaches(Box(daemon, "trick", place), DENIED4)
+    assert not is_answered(Box(daemon, "trick", place), DENIED4)
 
 
 def test_a_path_swapped_by_its_owner_leads_nowhere_else(daemon, tmp_path):
@@ -190,7 +176,7 @@ def test_a_path_swapped_by_its_owner_leads_nowhere_else(daemon, tmp_path):
     finally:
         stop.set()
         thread.join()
-    assert not daemon.boxes() and reaches(Box(daemon, "none", place), DENIED4)
+    assert not daemon.boxes() and is_answered(Box(daemon, "none", place), DENIED4)
 
 
 # ---- paused, out of time, unwilling ----
@@ -214,7 +200,7 @@ def test_a_paused_sandbox_stands_still_and_goes_on(daemon):
             assert box.network(DENY_ALL).status == 409
             assert daemon.request("POST", f"/sandboxes/{box.id}/resume", {}).status in (200, 201)
             until(lambda at=before: (counter.read_text("ascii") or at) != at, "it goes on")
-        assert reaches(box) and not reaches(box, DENIED4)
+        assert is_answered(box) and not is_answered(box, DENIED4)
 
 
 def test_time_runs_out_for_the_one_and_not_for_the_other(daemon):
@@ -224,7 +210,7 @@ def test_time_runs_out_for_the_one_and_not_for_the_other(daemon):
         until(lambda: inside.process.poll() is not None, "what is inside is killed", 20)
         until(lambda: {box["id"] for box in daemon.boxes()} == {longer.id}, "both are removed", 20)
     until(lambda: not short.cgroup.exists() and not later.cgroup.exists(), "their cgroups are gone")
-    assert longer.cgroup.exists() and not reaches(longer, DENIED4)
+    assert longer.cgroup.exists() and not is_answered(longer, DENIED4)
 
 
 BOMB = """
@@ -282,6 +268,6 @@ def test_what_is_attached_is_left_alone_by_its_removal(daemon):
         inside.await_line(lambda line: line == "up", "it runs")
         box.delete()
         assert inside.process.poll() is None and box.cgroup.exists()
-        assert reaches(box, DENIED4)
+        assert is_answered(box, DENIED4)
     reply = daemon.request("DELETE", "/v1/sandboxes/native")
     assert reply.status == 404 and json.loads(reply.body)["code"] == 404

@@ -39,12 +39,6 @@ UNKNOWN = [("GET", "/"), ("GET", "/v1"), ("GET", "/v1/"), ("GET", "/v1/nothing")
 BODIES = {"POST": "{}", "PUT": "{}", "PATCH": "{}"}
 
 
-@pytest.fixture
-def daemon(net):
-    with Daemon(net) as running:
-        yield running
-
-
 def ours(daemon, **fields):
     """A sandbox of the tenant's, with ONE in force."""
     reply = daemon.request_tcp("POST", "/sandboxes", {"templateID": "base", "network": ONE, **fields})

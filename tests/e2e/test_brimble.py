@@ -74,12 +74,6 @@ def assert_record(record):
 
 
 @pytest.fixture
-def daemon(net):
-    with Daemon(net) as running:
-        yield running
-
-
-@pytest.fixture
 def account(daemon):
     ours = Account(daemon)
     yield ours

@@ -8,11 +8,9 @@ import os
 import shutil
 import struct
 
-import pytest
-
 from daemon import DENY_ALL, Box, Daemon
-from internet import ALLOWED4, DENIED4, PORT, canary
-from postern import flow
+from internet import ALLOWED4, DENIED4, PORT
+from reach import is_answered
 from wait import until
 
 HEAD = b'{"version":1,"sum":"'
@@ -22,22 +20,6 @@ WALL = 0x40000000
 
 SLEEP = ["sleep", "1000"]
 ONE = {**DENY_ALL, "allowOut": [ALLOWED4]}
-
-
-@pytest.fixture
-def daemon(net):
-    with Daemon(net) as running:
-        yield running
-
-
-def reaches(box, address=ALLOWED4):
-    """Whether a TCP connection from inside is answered; both sides' word for it."""
-    token = canary()
-    since = box.daemon.net.mark()
-    done = box.run(flow("tcp", address, PORT, token))
-    arrived = bool(box.daemon.net.seen(token=token, since=since))
-    assert arrived == (done.code == 0), done
-    return arrived
 
 
 def members(cgroup):
@@ -92,7 +74,7 @@ def test_after_a_boot_another_cgroup_with_the_id_of_a_sandbox_is_left_alone(daem
         daemon.start()
         assert state_of(daemon, box.id) == "gone"
         box.cgroup = other
-        assert reaches(box)
+        assert is_answered(box)
         box.delete()
         assert victim.process.poll() is None
         assert members(other)
@@ -100,7 +82,7 @@ def test_after_a_boot_another_cgroup_with_the_id_of_a_sandbox_is_left_alone(daem
 
 def test_a_sandbox_that_cannot_be_adopted_keeps_its_policy(daemon):
     box = daemon.create(ONE)
-    assert reaches(box) and not reaches(box, DENIED4)
+    assert is_answered(box) and not is_answered(box, DENIED4)
     daemon.stop()
     # What it has for a link is no link: nothing can be completed.
     (box.pins() / "pst_sendmsg6").unlink()
@@ -109,8 +91,8 @@ def test_a_sandbox_that_cannot_be_adopted_keeps_its_policy(daemon):
     assert state_of(daemon, box.id) == "damaged"
     for number in range(3):
         daemon.create({**DENY_ALL, "allowOut": [f"203.0.113.{number}"]})
-        assert reaches(box)
-        assert not reaches(box, DENIED4)
+        assert is_answered(box)
+        assert not is_answered(box, DENIED4)
 
 
 def test_what_dies_late_leaves_no_cgroup_and_no_pins(daemon):
@@ -141,7 +123,7 @@ def test_an_id_is_free_again_when_what_was_inside_has_gone(daemon):
     until(lambda: not ended.pins().exists(), "another one has ended")
     assert box.pins().exists()
     daemon.kill()
-    assert not reaches(box)
+    assert not is_answered(box)
 
 
 def test_the_removal_of_a_damaged_sandbox_kills_what_is_inside(daemon):
@@ -152,7 +134,7 @@ def test_the_removal_of_a_damaged_sandbox_kills_what_is_inside(daemon):
         (daemon.state / "sandboxes" / f"{box.id}.json").write_bytes(b"{")
         daemon.start()
         assert state_of(daemon, box.id) == "damaged"
-        assert not reaches(box)
+        assert not is_answered(box)
         box.delete()
         assert inside.wait() is not None
         until(lambda: not box.cgroup.exists(), "its cgroup is gone")
@@ -162,15 +144,15 @@ def test_a_lost_sandbox_whose_policy_does_not_fit_stays_denied_over_restarts(net
     policy = {"tests": [{"to": f"{DENIED4}:{PORT}", "expect": "allow"}]}
     with Daemon(net) as daemon:
         box = daemon.attach("box", daemon.cgroup("box"), policy)
-        assert reaches(box)
+        assert is_answered(box)
         daemon.stop()
         shutil.rmtree(daemon.pins)
-        assert reaches(box)  # nothing is enforced any more
+        assert is_answered(box)  # nothing is enforced any more
         daemon.config["alwaysDenied"] = {"add": [f"{DENIED4}/32"]}
         for _ in range(3):
             daemon.start()
             assert state_of(daemon, box.id) == "damaged"
-            assert not reaches(box)
+            assert not is_answered(box)
             daemon.stop()
 
 
@@ -193,7 +175,7 @@ def test_without_state_and_egress_pin_a_sandbox_is_still_enforced(daemon):
     (box.pins() / "pst_egress").unlink()
     daemon.start()
     assert state_of(daemon, "box") == "damaged"
-    assert not reaches(box)
+    assert not is_answered(box)
 
 
 def write_document(daemon, file, box, policy, name="box"):
@@ -212,13 +194,13 @@ def test_a_document_that_is_renamed_or_copied_keeps_its_sandbox(daemon):
     write_document(daemon, "z.json", daemon.cgroup("second"), {}, "second")
     until(lambda: state_of(daemon, "second"), "it has been looked at")
     assert box.pins().stat().st_ino == pins
-    assert not reaches(box)
+    assert not is_answered(box)
     write_document(daemon, "c.json", cgroup, DENY_ALL)
     (daemon.folder / "b.json").unlink()
     (daemon.folder / "z.json").unlink()
     until(lambda: not state_of(daemon, "second"), "it has been looked at")
     assert box.pins().stat().st_ino == pins
-    assert not reaches(box)
+    assert not is_answered(box)
 
 
 def test_a_document_that_changes_name_and_id_at_once_stays_enforced(daemon):
@@ -231,4 +213,4 @@ def test_a_document_that_changes_name_and_id_at_once_stays_enforced(daemon):
     daemon.start()
     assert state_of(daemon, "box") is None
     assert state_of(daemon, "other") == "running"
-    assert not reaches(Box(daemon, "other", cgroup))
+    assert not is_answered(Box(daemon, "other", cgroup))

@@ -23,12 +23,6 @@ NAMES = {**DENY_ALL, "allowOut": ["v4.example.com"]}
 
 
 @pytest.fixture
-def daemon(net):
-    with Daemon(net) as running:
-        yield running
-
-
-@pytest.fixture
 def named(net, resolvers):
     """One that trusts the resolver."""
     with Daemon(net, resolvers=[RESOLVER]) as running:

@@ -6,9 +6,7 @@ import os
 import re
 import subprocess
 
-import pytest
-
-from daemon import POSTERND, TENANT_KEY, Daemon
+from daemon import POSTERND, TENANT_KEY
 from postern import ROOT, execute
 
 DOCS = ROOT / "docs"
@@ -17,12 +15,6 @@ EXAMPLES = DOCS / "examples" / "posternd"
 
 def text(*parts):
     return ROOT.joinpath(*parts).read_text(encoding="utf-8")
-
-
-@pytest.fixture
-def daemon(net):
-    with Daemon(net) as running:
-        yield running
 
 
 def lines_of_json(output):

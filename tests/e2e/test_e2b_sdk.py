@@ -34,12 +34,6 @@ ONLY_ALLOWED = f"{{ allowOut: ['{ALLOWED4}'], denyOut: [ALL_TRAFFIC] }}"
 
 
 @pytest.fixture
-def daemon(net):
-    with Daemon(net) as running:
-        yield running
-
-
-@pytest.fixture
 def sdk(daemon):
     with Sdk(daemon) as running:
         yield running

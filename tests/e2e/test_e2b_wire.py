@@ -9,7 +9,7 @@ import json
 
 import pytest
 
-from daemon import DENY_ALL, OTHER_KEY, Box, Daemon
+from daemon import DENY_ALL, OTHER_KEY, Box
 from internet import ALLOWED4, DENIED4
 from reach import reaches
 
@@ -21,12 +21,6 @@ NO_PROXY = "Egress proxy (egressProxy) is not enabled for this team."
 NO_RULES = "Network transform rules are not available for your team."
 PARSING = "Error when parsing request: "
 PROXY = {"address": "proxy.example.com:1080"}
-
-
-@pytest.fixture
-def daemon(net):
-    with Daemon(net) as running:
-        yield running
 
 
 def create(daemon, path="/sandboxes", **body):

@@ -12,9 +12,9 @@ import shutil
 import pytest
 
 from daemon import DENY_ALL, Box, Daemon
-from internet import ALLOWED4, DENIED4, PORT, canary
+from internet import ALLOWED4, DENIED4
 from netns import shell
-from postern import flow
+from reach import is_answered
 from wait import until
 
 OTHER4 = "93.184.216.77"
@@ -24,27 +24,12 @@ BATCH = 40
 ROUNDS = 50 if os.environ.get("PST_LONG") else 5  # of BATCH files
 
 
-@pytest.fixture
-def daemon(net):
-    with Daemon(net) as running:
-        yield running
-
-
-def reaches(box, address=ALLOWED4):
-    """Does a TCP connection from inside arrive? Both sides' word for it."""
-    token, since = canary(), box.daemon.net.mark()
-    done = box.run(flow("tcp", address, PORT, token))
-    arrived = bool(box.daemon.net.seen(token=token, since=since))
-    assert arrived == (done.code == 0), done
-    return arrived
-
-
 def is_old(box):
-    return reaches(box, ALLOWED4) and not reaches(box, DENIED4)
+    return is_answered(box, ALLOWED4) and not is_answered(box, DENIED4)
 
 
 def is_new(box):
-    return reaches(box, OTHER4) and not reaches(box, ALLOWED4)
+    return is_answered(box, OTHER4) and not is_answered(box, ALLOWED4)
 
 
 def listed(daemon):
@@ -167,7 +152,7 @@ def test_pins_removed_while_it_is_dead_are_made_again_by_the_next_start(daemon, 
     daemon.kill()
     remove_pins(daemon, what, box)
     links_are_gone = what in ("sandbox", "all")
-    assert reaches(box, DENIED4) == links_are_gone  # root has ended them: the kernel knows no more
+    assert is_answered(box, DENIED4) == links_are_gone  # root has ended them: the kernel knows no more
     daemon.logs.clear()
     daemon.start()
     assert listed(daemon) == {box.id: "running"}
@@ -223,7 +208,7 @@ def test_after_a_boot_all_are_gone_and_nothing_is_attached_by_name(daemon):
     assert listed(daemon) == {own.id: "gone", "kept": "gone"}
     for box in (own, attached):
         assert said(daemon, f"{box.id}: gone", "DELETE", "nothing is attached by name"), daemon.log()
-        assert reaches(box, DENIED4)  # another cgroup of that name is nobody's
+        assert is_answered(box, DENIED4)  # another cgroup of that name is nobody's
         reply = daemon.request("PUT", f"/v1/sandboxes/{box.id}/policy", NEW)
         assert reply.status == 409, reply
         box.delete()

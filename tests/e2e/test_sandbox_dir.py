@@ -10,28 +10,14 @@ import pytest
 
 from daemon import DENY_ALL, Box, Daemon
 from far import LONG
-from internet import ALLOWED4, DENIED4, PORT, canary
-from postern import Running, flow
+from internet import ALLOWED4, DENIED4, canary
+from postern import Running
+from reach import is_answered
 from wait import until
 
 ONLY_ALLOWED = {**DENY_ALL, "allowOut": [ALLOWED4]}
 ONLY_DENIED = {**DENY_ALL, "allowOut": [DENIED4]}
 BOTH = {**DENY_ALL, "allowOut": [ALLOWED4, DENIED4]}
-
-
-@pytest.fixture
-def daemon(net):
-    with Daemon(net) as running:
-        yield running
-
-
-def reaches(box, address):
-    """Whether a connection from inside is answered; the other side is asked, too."""
-    token, since = canary(), box.daemon.net.mark()
-    done = box.run(flow("tcp", address, PORT, token))
-    arrived = bool(box.daemon.net.seen(token=token, since=since))
-    assert arrived == (done.code == 0), done
-    return arrived
 
 
 def document(box, policy, **fields):
@@ -58,8 +44,8 @@ def place(daemon, name):
 
 
 def allows(box, allowed, denied):
-    until(lambda: reaches(box, allowed), f"{allowed} is allowed")
-    assert not reaches(box, denied)
+    until(lambda: is_answered(box, allowed), f"{allowed} is allowed")
+    assert not is_answered(box, denied)
 
 
 class Prober:
@@ -100,7 +86,7 @@ while True:
 
 def test_a_document_comes_changes_breaks_and_goes(daemon):
     box, path = place(daemon, "one"), daemon.folder / "one.json"
-    assert reaches(box, DENIED4), "the control: nothing is attached"
+    assert is_answered(box, DENIED4), "the control: nothing is attached"
     save(path, document(box, ONLY_ALLOWED))
     until(lambda: "one" in policies(daemon), "it is attached")
     allows(box, ALLOWED4, DENIED4)
@@ -113,12 +99,12 @@ def test_a_document_comes_changes_breaks_and_goes(daemon):
         save(path, broken)
         until(lambda at=said: str(path) in daemon.log()[at:], f"it complains of {broken!r}")
         assert policies(daemon) == before
-    assert reaches(box, DENIED4) and not reaches(box, ALLOWED4)
+    assert is_answered(box, DENIED4) and not is_answered(box, ALLOWED4)
     save(path, document(box, ONLY_ALLOWED))
     allows(box, ALLOWED4, DENIED4)
     path.unlink()
     until(lambda: "one" not in policies(daemon), "it is detached")
-    assert reaches(box, DENIED4)
+    assert is_answered(box, DENIED4)
     assert box.cgroup.exists()
 
 
@@ -136,8 +122,8 @@ def test_what_came_and_went_without_a_daemon_is_seen_at_its_start(daemon):
     until(lambda: set(policies(daemon)) == {"kept", "new", "api"}, "the documents are followed")
     allows(kept, DENIED4, ALLOWED4)
     allows(new, ALLOWED4, DENIED4)
-    assert reaches(gone, DENIED4)
-    assert not reaches(api, DENIED4)
+    assert is_answered(gone, DENIED4)
+    assert not is_answered(api, DENIED4)
 
 
 def test_a_rename_of_the_document_is_no_moment_without_a_policy(daemon):
@@ -156,7 +142,7 @@ def test_a_rename_of_the_document_is_no_moment_without_a_policy(daemon):
             backup.unlink()
         until(lambda: "1.2.3.19" in json.dumps(box.show()["policy"]), "the last one is in force")
         prober.check()
-    assert reaches(box, ALLOWED4)
+    assert is_answered(box, ALLOWED4)
 
 
 def test_two_documents_of_one_sandbox_do_not_take_turns(daemon):
@@ -207,8 +193,8 @@ def test_a_document_that_names_another_place_leaves_what_is_attached(daemon):
     until(lambda: "one" in policies(daemon), "it is attached")
     save(path, document(Box(daemon, "one", other.cgroup), BOTH))
     await_log(daemon, "take its document away before it names another place")
-    assert not reaches(box, DENIED4)
-    assert reaches(other, DENIED4), "the control: nothing is attached there"
+    assert not is_answered(box, DENIED4)
+    assert is_answered(other, DENIED4), "the control: nothing is attached there"
 
 
 def test_a_document_takes_no_sandbox_of_the_api(daemon):
@@ -216,13 +202,13 @@ def test_a_document_takes_no_sandbox_of_the_api(daemon):
     path = daemon.folder / "one.json"
     save(path, document(box, BOTH))
     await_log(daemon, "there is a sandbox 'one' already, made by the API")
-    assert not reaches(box, DENIED4)
+    assert not is_answered(box, DENIED4)
     save(daemon.folder / "below.json", json.dumps({"id": "below", "cgroup": str(box.cgroup), "policy": {}, "allowWeak": True}))
     await_log(daemon, "meets the cgroup of sandbox 'one'")
     path.unlink()
     save(daemon.folder / "last.json", document(place(daemon, "last"), ONLY_ALLOWED))
     until(lambda: set(policies(daemon)) == {"one", "last"}, "a later file is seen")
-    assert not reaches(box, DENIED4)
+    assert not is_answered(box, DENIED4)
 
 
 @pytest.mark.parametrize("name", ["Upper", "dot.ted", "a/b", "../up", "", "x" * 65, "spa ce", "nul\0"])
@@ -272,4 +258,4 @@ def test_many_documents_at_once(daemon):
         done.set()
         watcher.join()
     assert set(slow) == {200}
-    assert not reaches(boxes[-1], DENIED4) and reaches(boxes[0], DENIED4)
+    assert not is_answered(boxes[-1], DENIED4) and is_answered(boxes[0], DENIED4)

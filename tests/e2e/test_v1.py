@@ -4,9 +4,7 @@
 import subprocess
 from pathlib import Path
 
-import pytest
-
-from daemon import DENY_ALL, Daemon
+from daemon import DENY_ALL
 from postern import Running
 from wait import until
 
@@ -19,12 +17,6 @@ with open(sys.argv[1] + "/cgroup.procs", "w") as procs:
 print("inside", flush=True)
 sys.stdin.read()
 """
-
-
-@pytest.fixture
-def daemon(net):
-    with Daemon(net) as running:
-        yield running
 
 
 def test_the_reply_to_an_attach_has_the_warnings_of_its_policy(daemon):

@@ -16,3 +16,12 @@ def reaches(box, address=ALLOWED4, port=PORT, mode="tcp"):
     assert refusal.result == "EPERM" and refusal.ms < AT_ONCE_MS, done
     assert_silence(box.daemon.net, since, token, address, port)
     return False
+
+
+def is_answered(box, address=ALLOWED4):
+    """Whether a TCP connection from inside is answered; the far side is asked, too. How it ended otherwise is not asked."""
+    token, since = canary(), box.daemon.net.mark()
+    done = box.run(flow("tcp", address, PORT, token))
+    arrived = bool(box.daemon.net.seen(token=token, since=since))
+    assert arrived == (done.code == 0), done
+    return arrived
