@@ -14,6 +14,7 @@ from daemon import DENY_ALL, Daemon, UnixConnection
 from internet import ALLOWED4, DENIED4, PORT, canary
 from names import place_of, steps
 from postern import POSTERN, flow
+from reach import is_answered
 from resolver import ADDRESSES, OFF_LIST, V4
 from wait import until
 
@@ -331,3 +332,18 @@ def test_a_name_that_is_learned_names_the_flow(net, web, named, tmp_path):
         flows = named.get(f"/v1/sandboxes/{box.id}/flows").json["flows"]
         assert ("tcp", V4, "v4.example.com") in {(f["protocol"], f["remote"], f["name"]) for f in flows}, flows
         go.write_text("", encoding="ascii")
+
+
+def test_a_start_with_other_resolvers_compiles_what_is_stored_again(net):
+    with Daemon(net, resolvers=[ALLOWED4]) as daemon:
+        box = daemon.create(DENY_ALL)
+        before = box.show()
+        daemon.restart()
+        same = box.show()
+        assert (same["generation"], same["policyHash"]) == (before["generation"], before["policyHash"]), "the control"
+        daemon.config["resolvers"] = [DENIED4]
+        daemon.restart()
+        after = box.show()
+        assert DENIED4 in after["resolvers"] and ALLOWED4 not in after["resolvers"]
+        assert after["generation"] > same["generation"] and after["policyHash"] != same["policyHash"]
+        assert after["policy"] == before["policy"] and not is_answered(box)
