@@ -20,9 +20,9 @@ import pytest
 from daemon import DENY_ALL, Daemon, Reply, UnixConnection
 from far import LONG
 from garbage import Garbage
-from internet import ALLOWED4, DENIED4, PORT, canary
+from internet import ALLOWED4, DENIED4
 from netns import shell
-from postern import flow
+from reach import is_answered
 from wait import until
 
 ONLY_ALLOWED = {**DENY_ALL, "allowOut": [ALLOWED4]}
@@ -31,12 +31,6 @@ IDLE = 1000 if LONG else 300
 SILENCE_S = 0.05  # after which a reply is not waited for any more
 WAIT_S = 5  # generous: what would be held up would be for REQUEST_S of user/api/server.c, 10
 GROWTH_KB = 48 * 1024
-
-
-@pytest.fixture
-def daemon(net):
-    with Daemon(net) as running:
-        yield running
 
 
 @pytest.fixture
@@ -103,15 +97,6 @@ def status(data):
     return int(data.split(b" ", 2)[1]) if data.startswith(b"HTTP/1.1 ") else None
 
 
-def reaches(box, address):
-    """Whether a connection from inside is answered; the other side is asked, too."""
-    token, since = canary(), box.daemon.net.mark()
-    done = box.run(flow("tcp", address, PORT, token))
-    arrived = bool(box.daemon.net.seen(token=token, since=since))
-    assert arrived == (done.code == 0), done
-    return arrived
-
-
 class Kept:
     """A sandbox whose policy is to stay: as the daemon says, as the kernel's record says, as its traffic says."""
 
@@ -131,7 +116,7 @@ class Kept:
         return next(row["formatted"]["value"] for row in rows if row["formatted"]["key"] == number)
 
     def check_traffic(self):
-        assert reaches(self.box, ALLOWED4) and not reaches(self.box, DENIED4)
+        assert is_answered(self.box, ALLOWED4) and not is_answered(self.box, DENIED4)
 
     def check(self):
         assert self._show() == self.shown
@@ -232,7 +217,7 @@ def test_malformed_requests_change_nothing(net, seed, capsys):
             each.check()
         # The control: what is well-formed does change it.
         kept[0].box.put({**DENY_ALL, "allowOut": [DENIED4]})
-        assert reaches(kept[0].box, DENIED4)
+        assert is_answered(kept[0].box, DENIED4)
         with pytest.raises(AssertionError):
             kept[0].check()
         with capsys.disabled():
@@ -329,7 +314,7 @@ def test_tcp_is_full_and_the_unix_socket_serves(net):
                 for _ in range(3):
                     daemon.request_tcp("GET", "/healthz", timeout=5)
             assert daemon.get("/healthz").status == 200
-            assert reaches(daemon.create({}), ALLOWED4)
+            assert is_answered(daemon.create({}), ALLOWED4)
 
         def served():
             with contextlib.suppress(OSError, http.client.HTTPException):
@@ -351,14 +336,14 @@ def test_bodies_at_the_limit_and_over_it(net, chunked, limits, most):
         box = daemon.create(DENY_ALL)
         document_most = min(most, 8 * 1024 * 1024)  # of a policy's text
         assert put_of_size(daemon, box, document_most, chunked).status == 200
-        assert reaches(box, ALLOWED4)
+        assert is_answered(box, ALLOWED4)
         box.put(DENY_ALL)
         assert put_of_size(daemon, box, most + 1, chunked).status == 413
         if most > document_most:
             assert put_of_size(daemon, box, most, chunked).status == 400
         with contextlib.suppress(OSError, http.client.HTTPException):  # cut, or refused at once
             assert put_of_size(daemon, box, 2 * most + 1, chunked).status == 413
-        assert not reaches(box, ALLOWED4)
+        assert not is_answered(box, ALLOWED4)
         kept.check()
 
 
@@ -451,7 +436,7 @@ def test_a_policy_for_many_is_for_all_or_for_none(daemon):
     for each in kept:
         each.check()
     assert daemon.request("PUT", "/v1/policies", {"ids": ids, "policy": policy}).status == 200
-    assert all(reaches(each.box, DENIED4) and not reaches(each.box, ALLOWED4) for each in kept)
+    assert all(is_answered(each.box, DENIED4) and not is_answered(each.box, ALLOWED4) for each in kept)
 
 
 def test_changes_of_one_sandbox_by_many_follow_each_other(daemon):
@@ -475,4 +460,4 @@ def test_changes_of_one_sandbox_by_many_follow_each_other(daemon):
     assert (shown["generation"], shown["policyHash"]) == (generation, policy_hash)
     assert shown["policy"]["allowOut"] == policy["allowOut"]
     for address in (ALLOWED4, DENIED4):
-        assert reaches(box, address) == (address in policy["allowOut"])
+        assert is_answered(box, address) == (address in policy["allowOut"])

@@ -17,7 +17,8 @@ import pytest
 from daemon import Box, Daemon
 from faults import Strace, attached_programs, calls, points, sample, seed
 from internet import ALLOWED4, DENIED4, PORT, canary
-from postern import ROOT, flow
+from postern import ROOT
+from reach import is_answered
 from wait import until
 
 OTHER4 = "93.184.216.77"
@@ -28,18 +29,9 @@ KNOCK = ROOT / "tests/lib/tools/knock.py"
 LOST = (OSError, http.client.HTTPException)  # no reply: what was asked for has been done, or not
 
 
-def reaches(box, address):
-    """Does a TCP connection from inside arrive? Both sides' word for it."""
-    token, since = canary(), box.daemon.net.mark()
-    done = box.run(flow("tcp", address, PORT, token))
-    arrived = bool(box.daemon.net.seen(token=token, since=since))
-    assert arrived == (done.code == 0), done
-    return arrived
-
-
 def policy_of(box):
     """"old", "new", "closed", by what arrives from inside."""
-    reached = [reaches(box, address) for address in (ALLOWED4, OTHER4)]
+    reached = [is_answered(box, address) for address in (ALLOWED4, OTHER4)]
     names = {(True, False): "old", (False, True): "new", (False, False): "closed"}
     assert tuple(reached) in names, f"{box.id} is open: {reached}"
     return names[tuple(reached)]
@@ -417,8 +409,8 @@ def try_start(scene, fresh, point):
         if process.poll() is None:
             scene.daemon.kill()
     scene.knocker.is_silent()
-    assert reaches(scene.keeper, ALLOWED4), scene.daemon.log()
-    assert not reaches(scene.keeper, DENIED4)
+    assert is_answered(scene.keeper, ALLOWED4), scene.daemon.log()
+    assert not is_answered(scene.keeper, DENIED4)
     scene.recover()
     assert scene.keeper.network(NEW).status == 204
     assert policy_of(scene.keeper) == "new"
