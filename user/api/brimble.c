@@ -88,8 +88,7 @@ static void reply_record(struct call *call, unsigned status, struct show *contex
 	struct api_result result = {0};
 
 	context->call = call;
-	result.status = call->backend->find(call->backend->context, &call->request->caller,
-					    call->id, show, context);
+	result.status = call_find(call, call->id, show, context);
 	if (result.status == API_OK)
 		reply_json(call, status);
 	else
@@ -290,8 +289,7 @@ void brimble_list(struct call *call)
 	put_text(out, "message", "Sandboxes fetched");
 	put_key(out, "data");
 	buf_puts(out, "[");
-	result.status =
-		call->backend->list(call->backend->context, &call->request->caller, list_one, out);
+	result.status = call_list(call, list_one, out);
 	buf_puts(out, "]}");
 	if (result.status == API_OK)
 		reply_json(call, 200);

@@ -19,6 +19,10 @@ typedef void (*route_fn)(struct call *call);
 
 /* ---- reply.c ---- */
 
+/* What the backend has under `id`, or has at all, as far as the caller may see it. */
+enum api_status call_find(struct call *call, const char *id, api_sandbox_fn fn, void *context);
+enum api_status call_list(struct call *call, api_sandbox_fn fn, void *context);
+
 void reply_status(struct call *call, unsigned status);
 /* The body so far is JSON. */
 void reply_json(struct call *call, unsigned status);
@@ -51,7 +55,7 @@ void put_texts(struct buf *out, const char *key, const struct api_texts *texts);
 void buf_wipe(struct buf *b);
 #define cleanup_wipe cleanup(buf_wipe)
 
-/* What a request's other fields may take, which every sandbox keeps in memory, on disk and in lists. False: answered. */
+/* What a request's other fields may take, which every sandbox keeps in memory, on disk, in lists. False: answered. */
 #define API_MAX_EXTRA (64u * 1024)
 bool is_extra_kept(struct call *call, const struct buf *extra);
 

@@ -134,8 +134,7 @@ static int ignore_sandbox(void *context, const struct api_sandbox *sandbox)
 
 static bool is_there(struct call *call)
 {
-	enum api_status status = call->backend->find(call->backend->context, &call->request->caller,
-						     call->id, ignore_sandbox, NULL);
+	enum api_status status = call_find(call, call->id, ignore_sandbox, NULL);
 
 	if (status == API_OK)
 		return true;
@@ -252,9 +251,7 @@ static int note_state(void *context, const struct api_sandbox *sandbox)
 
 static bool find_state(struct call *call, enum api_state *ret_state)
 {
-	struct api_result result = {.status = call->backend->find(call->backend->context,
-								  &call->request->caller, call->id,
-								  note_state, ret_state)};
+	struct api_result result = {.status = call_find(call, call->id, note_state, ret_state)};
 
 	return succeeded(call, &result, "Failed to get sandbox");
 }

@@ -135,8 +135,7 @@ static void reply_page(struct call *call, struct page *page)
 
 static void walk(struct call *call, struct page *page)
 {
-	enum api_status status =
-		call->backend->list(call->backend->context, &call->request->caller, visit, page);
+	enum api_status status = call_list(call, visit, page);
 
 	if (page->failed)
 		reply_no_memory(call);

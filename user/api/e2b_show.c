@@ -156,9 +156,7 @@ static int show(void *context, const struct api_sandbox *sandbox)
 
 static void show_one(struct call *call, const char *id, unsigned status, struct show *context)
 {
-	struct api_result result = {.status = call->backend->find(call->backend->context,
-								  &call->request->caller, id, show,
-								  context)};
+	struct api_result result = {.status = call_find(call, id, show, context)};
 
 	if (result.status == API_OK && !call->reply->body.size && !call->reply->body.failed)
 		result.status = API_NOT_FOUND; /* gone */

@@ -93,9 +93,7 @@ static int show(void *context, const struct api_sandbox *sandbox)
 
 static bool find(struct call *call, const char *id, api_sandbox_fn fn, void *context)
 {
-	struct api_result result = {.status = call->backend->find(call->backend->context,
-								  &call->request->caller, id, fn,
-								  context)};
+	struct api_result result = {.status = call_find(call, id, fn, context)};
 
 	if (result.status != API_OK)
 		native_refuse(call, &result, id);
@@ -186,8 +184,6 @@ static int list_with_level(void *context, const struct api_sandbox *sandbox)
 /* Each is looked at now, as what was seen earlier may call a weak one strong. */
 static void list_with_levels(struct call *call)
 {
-	const struct api_backend *backend = call->backend;
-	const struct api_caller *caller = &call->request->caller;
 	cleanup(ids_done) struct ids ids = {calloc(LOOKED_AT_MAX, sizeof(*ids.items)), 0};
 	struct api_result result = {0};
 
@@ -195,7 +191,7 @@ static void list_with_levels(struct call *call)
 		reply_no_memory(call);
 		return;
 	}
-	result.status = backend->list(backend->context, caller, note_id, &ids);
+	result.status = call_list(call, note_id, &ids);
 	if (ids.count > LOOKED_AT_MAX) {
 		reply_error(call, 400,
 			    "assurance: told of at most %u sandboxes at once, here are %zu",
@@ -203,8 +199,7 @@ static void list_with_levels(struct call *call)
 		return;
 	}
 	for (size_t i = 0; i < ids.count && result.status == API_OK; i++) {
-		result.status = backend->find(backend->context, caller, ids.items[i],
-					      list_with_level, &call->reply->body);
+		result.status = call_find(call, ids.items[i], list_with_level, &call->reply->body);
 		if (result.status == API_NOT_FOUND)
 			result.status = API_OK;
 	}
@@ -227,8 +222,7 @@ void native_list(struct call *call)
 		list_with_levels(call);
 		return;
 	}
-	result.status =
-		call->backend->list(call->backend->context, &call->request->caller, list_one, out);
+	result.status = call_list(call, list_one, out);
 	finish_list(call, &result);
 }
 

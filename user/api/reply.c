@@ -26,6 +26,16 @@ void buf_wipe(struct buf *b)
 	buf_done(b);
 }
 
+enum api_status call_find(struct call *call, const char *id, api_sandbox_fn fn, void *context)
+{
+	return call->backend->find(call->backend->context, &call->request->caller, id, fn, context);
+}
+
+enum api_status call_list(struct call *call, api_sandbox_fn fn, void *context)
+{
+	return call->backend->list(call->backend->context, &call->request->caller, fn, context);
+}
+
 void reply_status(struct call *call, unsigned status)
 {
 	call->reply->status = status;
@@ -144,8 +154,7 @@ static int print_assurance(void *context, const struct api_sandbox *sandbox)
 void reply_assurance(struct call *call)
 {
 	cleanup_buf struct buf text = {0};
-	enum api_status status = call->backend->find(call->backend->context, &call->request->caller,
-						     call->id, print_assurance, &text);
+	enum api_status status = call_find(call, call->id, print_assurance, &text);
 
 	if (status == API_OK && text.size && !buf_status(&text))
 		reply_header(call, "X-Postern-Assurance", text.data);
