@@ -152,10 +152,11 @@ int daemon_join_change(struct daemon *daemon, uint64_t generation);
 /* attach.c */
 void daemon_create(struct daemon *daemon, const struct api_caller *caller,
 		   const struct api_create *create, char *ret_id, struct api_result *result);
+/* remove.c */
 void daemon_remove(struct daemon *daemon, struct sandbox *sandbox, struct api_result *result);
 void daemon_pause(struct daemon *daemon, struct sandbox *sandbox, bool paused,
 		  struct api_result *result);
-/* Those whose time has run out, whose cgroup has gone, whose last socket has gone. */
+/* tick.c: those whose time has run out, whose cgroup has gone, whose last socket has gone. */
 int daemon_tick(void *context, int fd);
 
 /* adopt.c: at start. */
