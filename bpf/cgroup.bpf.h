@@ -389,7 +389,8 @@ __noinline int pst_knows_more(struct __sk_buff *skb, const struct pst_sandbox *s
 }
 
 /* A packet not allowed in that step: is it one of a flow that is kept? `known`: PST_PEER_*, and the step from bit 8 on.
- * A first SYN belongs to no flow yet, and nothing behind it is to pass for the connection that its socket had before. */
+ * A first SYN belongs to no flow yet, and nothing behind it is to pass for the connection that its socket had
+ * before. */
 __noinline int pst_keeps(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
 			 const struct pst_packet *p, struct pst_flow *flow, __u32 known)
 {

@@ -65,7 +65,8 @@ static __always_inline int pst_opt_is_freebind(const struct bpf_sockopt *ctx)
 }
 
 /* Packets that are judged now, and wait behind the judge: the fq and etf disciplines hold them back for as long as the
- * socket says. A change of the policy would come too late for them. (TCP has two such packets at a time, for a second.) */
+ * socket says. A change of the policy would come too late for them. (TCP has two such packets at a time, for a
+ * second.) */
 static __always_inline int pst_opt_is_delay(const struct bpf_sockopt *ctx)
 {
 	if (ctx->level == IPPROTO_TCP)

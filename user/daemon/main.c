@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* posternd: options; the start, in an order in which nothing is ever open; the loop; an end that leaves all in force. */
+/* posternd: options; the start, in an order in which nothing is ever open; the loop; an end that leaves all in
+ * force. */
 #include <errno.h>
 #include <getopt.h>
 #include <malloc.h>

@@ -91,8 +91,8 @@ struct kern_object_options {
 	bool with_walk; /* the program that finds denied sockets as well, where the kernel takes it */
 	bool with_unix; /* the programs that judge unix sockets as well, where the kernel has hooks for them */
 	bool one_policy; /* for good: nothing for flows that outlive a change */
-	__u32 slots;  /* of the outer arrays */
-	__u32 walked; /* sandboxes that one socket walk may be about */
+	__u32 slots;	 /* of the outer arrays */
+	__u32 walked;	 /* sandboxes that one socket walk may be about */
 	/* What is in the kernel already: KERN_MAP_COUNT maps (-1: makes one), and the directory where the programs of
 	 * this very build are pinned. NULL: none. */
 	const int *maps;
