@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon import DENY_ALL, Daemon, Reply, UnixConnection
+from daemon import DENY_ALL, TENANT_KEY, Daemon, Reply, UnixConnection
 from far import LONG
 from garbage import Garbage
 from internet import ALLOWED4, DENIED4
@@ -305,11 +305,25 @@ def test_idle_connections_are_kept_and_one_more_is_served(daemon, capsys):
 
 # ---- limits ----
 
+def say_with_key(sock):
+    """A whole request of a tenant on a connection that is kept; its reply has come."""
+    sock.sendall(f"GET /sandboxes HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {TENANT_KEY}\r\n\r\n".encode())
+    assert sock.recv(65536).startswith(b"HTTP/1.1 200")
+
+
+def test_who_never_says_who_it_is_makes_room(net):
+    with Daemon(net, limits={"connections": 16}) as daemon, contextlib.ExitStack() as stack:
+        for _ in range(40):
+            stack.enter_context(contextlib.closing(connect_tcp(daemon)))
+        for _ in range(10):
+            assert daemon.request_tcp("GET", "/sandboxes", timeout=5).status == 200
+
+
 def test_tcp_is_full_and_the_unix_socket_serves(net):
     with Daemon(net, limits={"connections": 16}) as daemon:
         with contextlib.ExitStack() as stack:
-            for _ in range(40):
-                stack.enter_context(contextlib.closing(connect_tcp(daemon)))
+            for _ in range(16):
+                say_with_key(stack.enter_context(contextlib.closing(connect_tcp(daemon))))
             with pytest.raises((OSError, http.client.HTTPException)):
                 for _ in range(3):
                     daemon.request_tcp("GET", "/healthz", timeout=5)
