@@ -267,6 +267,25 @@ static void pins_removed_meanwhile_are_made_again(void **state)
 	end_host(&host);
 }
 
+static void what_cannot_be_adopted_can_be_forgotten(void **state)
+{
+	struct host host = start_host(*state);
+	struct one one = attach(&host);
+	struct kern_attachment *before = one.at;
+	char path[256];
+
+	change(&host, &one, PST_VERDICT_DENY, 0);
+	(void)snprintf(path, sizeof(path), "%s/sandboxes/%s", host.dir, one.name);
+	assert_int_equal(access(path, F_OK), 0);
+	kern_host_forget(host.kern, one.name);
+	assert_int_not_equal(connect_inside(one.cgroup, OUTSIDE), EPERM);
+	assert_int_equal(access(path, F_OK), -1);
+	kern_host_forget(host.kern, "pst-never-there");
+	one.at = before;
+	detach(&host, &one);
+	end_host(&host);
+}
+
 static void slots_come_back(void **state)
 {
 	struct host host = start_host(*state);
@@ -385,6 +404,7 @@ int main(void)
 		cmocka_unit_test(a_new_daemon_finds_what_the_old_one_left),
 		cmocka_unit_test(missing_pins_are_found_again_by_id),
 		cmocka_unit_test(pins_removed_meanwhile_are_made_again),
+		cmocka_unit_test(what_cannot_be_adopted_can_be_forgotten),
 		cmocka_unit_test(slots_come_back),
 		cmocka_unit_test(what_is_closed_denies_holds_no_slots_and_can_get_a_policy_again),
 		cmocka_unit_test(the_reserved_slots_wait_for_one_grace_period),

@@ -83,6 +83,8 @@ void daemon_remove(struct daemon *daemon, struct sandbox *sandbox, struct api_re
 {
 	bool owned = sandbox->stored.owned;
 	uint64_t generation = sandbox->stored.in_change ? sandbox->stored.generation : 0;
+	/* So damaged that it could not be adopted. */
+	bool is_left = sandbox->damaged && !sandbox->at;
 	struct pst_quota quota;
 	int r = 0;
 
@@ -91,7 +93,7 @@ void daemon_remove(struct daemon *daemon, struct sandbox *sandbox, struct api_re
 			      sandbox->stored.id);
 		return;
 	}
-	if (owned && !sandbox->gone)
+	if (owned && (!sandbox->gone || is_left))
 		r = kill_all(daemon, sandbox);
 	if (r < 0 && r != -EBUSY) {
 		daemon_refuse(result, API_FAILED,
@@ -118,6 +120,9 @@ void daemon_remove(struct daemon *daemon, struct sandbox *sandbox, struct api_re
 		kern_attachment_free(sandbox->at);
 		sandbox->at = NULL;
 	}
+	/* What is still dying stays held, and is found by the next start. */
+	if (is_left && !r)
+		kern_host_forget(daemon->kern, sandbox->stored.id);
 	log_info("%s: removed", sandbox->stored.id);
 	registry_remove(&daemon->registry, sandbox);
 	result->status = API_OK;

@@ -545,3 +545,18 @@ int kern_attachment_adopt(struct kern_host *host, const char *name, uint64_t cgr
 	*ret_attachment = TAKE_PTR(found);
 	return 0;
 }
+
+void kern_host_forget(struct kern_host *host, const char *name)
+{
+	struct kern_attachment *left = attachment_new(host, name);
+	uint64_t cgroup = 0;
+
+	if (!left)
+		return;
+	if (!find_links(host, name, 0, left->link_fd, &cgroup)) {
+		left->record.cgroup_id = cgroup;
+		(void)kern_attachment_close(left);
+	}
+	kern_attachment_detach(left);
+	kern_attachment_free(left);
+}

@@ -113,6 +113,9 @@ int kern_attachment_identify(struct kern_attachment *attachment, const struct ke
 /* The record in force, as it is in the kernel; -ENOENT when its cgroup is gone. Used before adopting, too: by name. */
 int kern_host_peek(const struct kern_host *host, const char *name, uint64_t cgroup_id,
 		   struct pst_sandbox *ret_record);
+/* Ends what `name` left in the kernel and could not be adopted: its record is zeroed, its links are detached and
+ * unpinned. */
+void kern_host_forget(struct kern_host *host, const char *name);
 /* Every attachment that will be is adopted: what no record names is free again. To be called before anything is
  * attached. */
 int kern_host_adopted(struct kern_host *host);
