@@ -57,3 +57,26 @@ def test_a_list_tells_levels_as_of_now_when_asked_to(daemon):
     assert all("assurance" not in sandbox for sandbox in daemon.boxes())
     assert quiet.show()["assurance"] == before["quiet"]["assurance"]
     assert daemon.get("/v1/sandboxes?assurance=yes").status == 400
+
+
+E2B_RESOLVER = "8.8.8.8"
+
+
+def test_the_resolver_of_e2bs_templates_stays_trusted_whichever_route_changes_the_policy(daemon):
+    """It is the sandbox's, not the document's; so a change for many loads two policies."""
+    named = {**DENY_ALL, "allowOut": ["example.com"]}
+    e2b, native = daemon.create(DENY_ALL), daemon.attach("native", daemon.cgroup("native"), DENY_ALL)
+    reply = daemon.request("PUT", "/v1/policies", {"ids": [native.id, e2b.id], "policy": named})
+    assert reply.status == 200, reply
+    many = [box.show() for box in (e2b, native)]
+    single = [(box.put(named), box.show())[1] for box in (e2b, native)]
+    assert [shown["policyHash"] for shown in many] == [shown["policyHash"] for shown in single]
+    assert many[0]["policyHash"] != many[1]["policyHash"]
+    assert [E2B_RESOLVER in shown["resolvers"] for shown in many] == [True, False]
+    assert daemon.request("PUT", "/v1/policies", {"ids": [native.id, e2b.id], "policy": DENY_ALL}).status == 200
+    hashes = [box.show()["policyHash"] for box in (e2b, native)]
+    daemon.kill()
+    daemon.start()
+    for box, expected in zip((e2b, native), hashes):
+        shown = box.show()
+        assert shown["state"] == "running" and shown["policyHash"] == expected, shown

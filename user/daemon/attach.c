@@ -408,11 +408,13 @@ static void make(struct making *making, const struct api_caller *caller, char *r
 	const struct api_create *create = making->create;
 	cleanup(compiled_done) struct compiled compiled = {0};
 	const char *document = create->document ? create->document : "{}";
+	const struct api_change change = {.dialect = create->dialect,
+					  .document = document,
+					  .document_size =
+						  create->document ? create->document_size : 2};
 	struct error *err = &result->err;
 
-	result->status =
-		daemon_compile(making->daemon, create->dialect, document,
-			       create->document ? create->document_size : 2, &compiled, err);
+	result->status = daemon_compile(making->daemon, create->dialect, &change, &compiled, err);
 	if (result->status == API_OK)
 		result->status = refuse_too_many(making->daemon, caller->owner, err);
 	if (result->status == API_OK)

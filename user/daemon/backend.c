@@ -73,8 +73,8 @@ static void on_change(void *context, const struct api_caller *caller, const char
 		daemon_refuse(result, API_CONFLICT, "%s is paused", id);
 		return;
 	}
-	result->status = daemon_compile(daemon, change->dialect, change->document,
-					change->document_size, &compiled, &result->err);
+	result->status = daemon_compile(daemon, changing.sandbox->stored.dialect, change, &compiled,
+					&result->err);
 	if (result->status != API_OK)
 		daemon->counts.refused++;
 	else if (change->dry_run)

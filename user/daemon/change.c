@@ -227,15 +227,16 @@ void daemon_change_again(struct daemon *daemon, struct sandbox *sandbox, bool al
 				    .compiled = &compiled,
 				    .dialect = sandbox->stored.document_dialect,
 				    .document = document};
+	struct api_change change = {.dialect = changing.dialect, .document = document};
 
 	if (!document) {
 		daemon_refuse(result, API_FAILED, "%s",
 			      stored ? "out of memory" : "its policy is not known");
 		return;
 	}
-	changing.document_size = strlen(document);
-	result->status = daemon_compile(daemon, changing.dialect, document, changing.document_size,
-					&compiled, &result->err);
+	changing.document_size = change.document_size = strlen(document);
+	result->status =
+		daemon_compile(daemon, sandbox->stored.dialect, &change, &compiled, &result->err);
 	if (result->status == API_OK && (always || is_other(sandbox, &compiled)))
 		daemon_change(daemon, &changing, result);
 }
@@ -252,7 +253,7 @@ struct many {
 	uint64_t generation;
 };
 
-static enum api_status find_all(struct many *many, const char *const *ids, char *failed,
+static enum api_status find_all(const struct many *many, const char *const *ids, char *failed,
 				struct error *err)
 {
 	for (size_t i = 0; i < many->count; i++) {
@@ -405,45 +406,118 @@ static void end_all_denied(struct daemon *daemon, struct sandbox *const *sandbox
 	daemon->counts.ended += ended;
 }
 
+/* Those whose policies are compiled alike: the resolvers of E2B's sandboxes are others. */
+struct group {
+	bool is_e2b;
+	struct compiled compiled;
+	struct many many;
+	const char **ids;
+};
+
+static void group_done(struct group *group)
+{
+	compiled_done(&group->compiled);
+	free(group->many.sandboxes);
+	free(group->ids);
+}
+
+static int group_init(struct group *group, const struct many *all, const char *const *ids)
+{
+	group->many = *all;
+	group->many.count = 0;
+	group->many.compiled = &group->compiled;
+	group->many.sandboxes = reallocarray(NULL, all->count + 1, sizeof(struct sandbox *));
+	group->ids = reallocarray(NULL, all->count + 1, sizeof(*group->ids));
+	if (!group->many.sandboxes || !group->ids)
+		return -ENOMEM;
+	for (size_t i = 0; i < all->count; i++) {
+		if ((all->sandboxes[i]->stored.dialect == API_E2B) != group->is_e2b)
+			continue;
+		group->ids[group->many.count] = ids[i];
+		group->many.sandboxes[group->many.count++] = all->sandboxes[i];
+	}
+	return 0;
+}
+
+static enum api_status compile_group(struct group *group, const struct many *all, struct error *err)
+{
+	return daemon_compile(all->daemon, group->is_e2b ? API_E2B : API_NATIVE, all->change,
+			      &group->compiled, err);
+}
+
+static int change_group(struct group *group, bool *changed, struct error *err)
+{
+	struct many *many = &group->many;
+	int r;
+
+	if (!many->count)
+		return 0;
+	for (size_t i = 0; i < many->count; i++)
+		*changed |= is_other(many->sandboxes[i], &group->compiled);
+	many->generation = kern_host_next_generation(many->daemon->kern);
+	r = change_all(many, group->ids, err);
+	if (!r)
+		end_all_denied(many->daemon, many->sandboxes, many->count);
+	return r;
+}
+
+#define GROUPS 2
+
+static int change_groups(struct group groups[GROUPS], struct api_result *result)
+{
+	/* The reply has one hash: of the first group that anybody is in. */
+	const struct group *told = &groups[!groups[0].many.count && groups[1].many.count ? 1 : 0];
+	int r = 0;
+
+	for (int i = 0; !r && i < GROUPS; i++)
+		r = change_group(&groups[i], &result->changed, &result->err);
+	if (!r)
+		report(&told->compiled, told->many.generation, result);
+	return r;
+}
+
+/* The document first, then who it is for: nothing is changed before both are known to be right. */
+static enum api_status prepare_groups(struct group groups[GROUPS], const struct many *all,
+				      const char *const *ids, struct api_result *result)
+{
+	enum api_status status = compile_group(&groups[0], all, &result->err);
+
+	if (status == API_OK)
+		status = find_all(all, ids, result->failed, &result->err);
+	for (int i = 0; status == API_OK && i < GROUPS; i++) {
+		if (group_init(&groups[i], all, ids) < 0)
+			status = API_FAILED;
+	}
+	if (status == API_OK && groups[1].many.count)
+		status = compile_group(&groups[1], all, &result->err);
+	return status;
+}
+
 void daemon_change_many(struct daemon *daemon, const char *const *ids, size_t count,
 			const struct api_change *change, struct api_result *result)
 {
-	cleanup(compiled_done) struct compiled compiled = {0};
 	cleanup_free struct sandbox **sandboxes =
 		reallocarray(NULL, count ? count : 1, sizeof(struct sandbox *));
-	struct many many = {.daemon = daemon,
-			    .sandboxes = sandboxes,
-			    .count = count,
-			    .compiled = &compiled,
-			    .change = change};
-	struct error err = {0};
-	enum api_status status = API_FAILED;
-	bool changed = false;
+	const struct many all = {
+		.daemon = daemon, .sandboxes = sandboxes, .count = count, .change = change};
+	struct group groups[GROUPS] = {{.is_e2b = false}, {.is_e2b = true}};
 	uint64_t start_ns = loop_boot_ns();
-	int r;
+	enum api_status status = API_FAILED;
+	int r = 0;
 
 	if (sandboxes)
-		status = daemon_compile(daemon, change->dialect, change->document,
-					change->document_size, &compiled, &err);
+		status = prepare_groups(groups, &all, ids, result);
+	if (status == API_OK) {
+		r = change_groups(groups, result);
+		status = r < 0 ? status_of(r) : API_OK;
+	}
+	for (int i = 0; i < GROUPS; i++)
+		group_done(&groups[i]);
+	result->status = status;
 	if (status == API_OK)
-		status = find_all(&many, ids, result->failed, &err);
-	if (status != API_OK) {
-		daemon_fail(result, status, &err);
-		return;
-	}
-	for (size_t i = 0; i < count; i++)
-		changed |= is_other(sandboxes[i], &compiled);
-	many.generation = kern_host_next_generation(daemon->kern);
-	r = change_all(&many, ids, &err);
-	if (r < 0) {
+		count_change(daemon, start_ns);
+	else if (r < 0)
 		daemon->counts.failed++;
-		daemon_fail(result, status_of(r), &err);
-		return;
-	}
-	end_all_denied(daemon, sandboxes, count);
-	count_change(daemon, start_ns);
-	result->changed = changed;
-	report(&compiled, many.generation, result);
 }
 
 /* ---- the host changed ---- */

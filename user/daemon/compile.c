@@ -152,20 +152,20 @@ static int hash_table(const struct table *table, struct compiled *compiled)
 	return 0;
 }
 
-enum api_status daemon_compile(const struct daemon *daemon, enum api_dialect dialect,
-			       const char *document, size_t size, struct compiled *ret_compiled,
+enum api_status daemon_compile(const struct daemon *daemon, enum api_dialect whose,
+			       const struct api_change *change, struct compiled *ret_compiled,
 			       struct error *err)
 {
 	cleanup(compiled_done) struct compiled compiled = {0};
-	enum api_status status =
-		daemon_check(daemon, dialect, document, size, &compiled.policy, err);
+	enum api_status status = daemon_check(daemon, change->dialect, change->document,
+					      change->document_size, &compiled.policy, err);
 	int r;
 
 	if (status == API_OK)
-		status = judge_tests(daemon, dialect, compiled.policy, err);
+		status = judge_tests(daemon, whose, compiled.policy, err);
 	if (status != API_OK)
 		return status;
-	r = table_compile(compiled.policy, sandbox_env(daemon, dialect), &compiled.table, err);
+	r = table_compile(compiled.policy, sandbox_env(daemon, whose), &compiled.table, err);
 	if (!r)
 		r = hash_table(compiled.table, &compiled);
 	if (r == -ENOMEM)

@@ -121,8 +121,9 @@ void compiled_done(struct compiled *compiled);
 enum api_status daemon_check(const struct daemon *daemon, enum api_dialect dialect,
 			     const char *document, size_t size, struct policy **ret_policy,
 			     struct error *err);
-enum api_status daemon_compile(const struct daemon *daemon, enum api_dialect dialect,
-			       const char *document, size_t size, struct compiled *ret_compiled,
+/* `whose`: of the sandbox, which decides the resolvers; the document may be in another dialect. */
+enum api_status daemon_compile(const struct daemon *daemon, enum api_dialect whose,
+			       const struct api_change *change, struct compiled *ret_compiled,
 			       struct error *err);
 
 /* change.c */

@@ -76,7 +76,7 @@ enum api_status daemon_explain(struct daemon *daemon, struct sandbox *sandbox, c
 		(void)error_set(err, r, "its leases cannot be read: %s", strerror(-r));
 		return API_FAILED;
 	}
-	in = learned_input(daemon, sandbox->stored.document_dialect, policy, &learned);
+	in = learned_input(daemon, sandbox->stored.dialect, policy, &learned);
 	if (explain_answer(&in, &dest, &answer, err) < 0)
 		return API_INVALID;
 	put_answer(&in, &learned, &dest, &answer, json);

@@ -196,13 +196,15 @@ static void change_present(struct daemon *daemon, const char *path, struct sandb
 					  .dialect = API_NATIVE,
 					  .document = document->policy,
 					  .document_size = strlen(document->policy)};
+	const struct api_change change = {.dialect = API_NATIVE,
+					  .document = document->policy,
+					  .document_size = changing.document_size};
 	struct api_result result = {0};
 
 	if (!sandbox->damaged && sandbox->stored.document &&
 	    strcmp(sandbox->stored.document, document->policy) == 0)
 		return;
-	result.status = daemon_compile(daemon, API_NATIVE, document->policy, changing.document_size,
-				       &compiled, &result.err);
+	result.status = daemon_compile(daemon, API_NATIVE, &change, &compiled, &result.err);
 	if (result.status == API_OK)
 		daemon_change(daemon, &changing, &result);
 	say(path, &result);

@@ -78,7 +78,7 @@ static void advise_on(const void *context, const struct pst_event *event, const 
 	const struct telling *telling = context;
 	const struct explain_input in = {
 		.policy = telling->policy,
-		.env = sandbox_env(telling->daemon, telling->sandbox->stored.document_dialect),
+		.env = sandbox_env(telling->daemon, telling->sandbox->stored.dialect),
 		.always = &telling->daemon->host.always};
 	const struct advice_about about = {
 		.event = event, .name = name, .is_question = record_is_question(event)};

@@ -117,7 +117,7 @@ static int add_addresses(struct texts *texts, const struct addr_list *list)
 static int fill_resolvers(const struct daemon *daemon, const struct sandbox *sandbox,
 			  const struct policy *policy, struct texts *texts)
 {
-	const struct table_env *env = sandbox_env(daemon, sandbox->stored.document_dialect);
+	const struct table_env *env = sandbox_env(daemon, sandbox->stored.dialect);
 	size_t room = env->resolvers.count + (policy ? policy->resolvers.count : 0) + 1;
 
 	texts->lines = calloc(room, sizeof(*texts->lines));
