@@ -21,6 +21,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -64,9 +65,13 @@ struct run {
 static inline int place_open(void **state)
 {
 	struct place *place = calloc(1, sizeof(*place));
+	struct rlimit files;
 	struct error err = {{0}};
 
 	assert_non_null(place);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &files), 0);
+	files.rlim_cur = files.rlim_max; /* as posternd does */
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
 	assert_int_equal(unshare(CLONE_NEWNS), 0);
 	assert_int_equal(mount("", "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
 	(void)snprintf(place->bpffs, sizeof(place->bpffs), "/tmp/pst-bpf-XXXXXX");

@@ -80,8 +80,12 @@ struct flips {
 
 static void run(const char *command)
 {
-	int r = system(command);
+	char line[1024];
+	int r;
 
+	/* Where /bin/sh is busybox's, its own ip would come first. */
+	(void)snprintf(line, sizeof(line), "ip() { /usr/sbin/ip \"$@\"; }; %s", command);
+	r = system(line);
 	if (r)
 		fail_msg("%s: exit %d", command, r);
 }

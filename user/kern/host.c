@@ -24,6 +24,9 @@
 /* Besides the sandboxes: slots that are ready, or on their way back. A change for all sandboxes at once needs twice
  * as many. */
 #define SPARE_SLOTS 1024u
+/* Policies that are kept ready. */
+#define LEAST_READY 8u
+#define MOST_READY  256u
 /* Descriptors for everything but links. */
 #define SPARE_FILES 8192u
 
@@ -157,6 +160,20 @@ static int write_no_names(const struct kern_host *host)
 	return r;
 }
 
+/* Each holds the descriptors of its maps while it waits: a sixteenth of all that there may be. */
+static __u32 ready_policies(void)
+{
+	struct rlimit limit = {.rlim_cur = 0};
+	rlim_t some;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return LEAST_READY;
+	some = limit.rlim_cur / (16 * KERN_POOL_OUTERS);
+	if (some > MOST_READY)
+		return MOST_READY;
+	return some < LEAST_READY ? LEAST_READY : (__u32)some;
+}
+
 static int make_pools(struct kern_host *host, const struct kern_host_options *options)
 {
 	__u32 leases = options->leases ? options->leases : PST_MAX_LEASES;
@@ -165,7 +182,7 @@ static int make_pools(struct kern_host *host, const struct kern_host_options *op
 						KERN_MAP_NAMES},
 				      .entries = {0, 0, KERN_READY_PORT_SETS, 0},
 				      .n_outers = 4,
-				      .ready = 256,
+				      .ready = ready_policies(),
 				      .filled = true},
 		[KERN_POOL_STATE] = {.outer = {KERN_MAP_FLOWS},
 				     .entries = {KERN_HOST_FLOWS},
