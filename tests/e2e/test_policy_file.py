@@ -90,7 +90,6 @@ def test_an_invalid_document_stops_before_the_command(net, write, tmp_path, docu
 @pytest.mark.parametrize("document", [
     {"denyOut": ["0.0.0.0/0"], "egressProxy": {"address": "proxy.example.com:1080"}},
     {"allow_internet_access": False, "hostCheck": "strict"},
-    {"unix": "deny"},
 ])
 def test_what_does_not_work_yet_is_refused_not_ignored(net, write, tmp_path, document):
     mark = tmp_path / "started"
