@@ -249,6 +249,44 @@ struct {
 	__type(value, struct pst_sandbox);
 } pst_walked SEC(".maps");
 
+/* ---- the netdev kind ---- */
+
+/* Device -> the element of pst_devices in force. Written by the loader in one update (the flip), read once per program
+ * run. No entry: deny. Full: the attach fails. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} pst_netdevs SEC(".maps");
+
+/* Records of devices. Written by the loader before pst_netdevs names them, and not again before a grace period has
+ * passed since it named them last. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct pst_device);
+} pst_devices SEC(".maps");
+
+/* Track slot -> flows of a device. Written and read by both directions; entries idle out. Full: what idled out is
+ * swept; then a flow that needs state is refused (PST_REASON_FLOWS_FULL), counted in pst_quotas. */
+struct pst_flows_of_device {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, PST_TRACKED);
+	__uint(key_size, sizeof(struct pst_peer_key));
+	__uint(value_size, sizeof(struct pst_tracked));
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct pst_flows_of_device);
+} pst_tracked SEC(".maps");
+
 /* pst_is_mapped() by words: in BPF addresses are aligned, and a packet asks this twice. */
 static __always_inline int pst_addr_is_mapped(const __u8 addr[16])
 {

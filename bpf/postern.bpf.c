@@ -6,6 +6,7 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include "cgroup.bpf.h"
+#include "device.bpf.h"
 #include "sockopt.bpf.h"
 #include "sockets.bpf.h"
 #include "unix.bpf.h"
@@ -88,6 +89,19 @@ SEC("cgroup_skb/ingress")
 int pst_ingress(struct __sk_buff *skb)
 {
 	return pst_packet_in(skb);
+}
+
+/* The netdev kind: on the host side of a device, what the sandbox sends, and what is sent to it. */
+SEC("tc")
+int pst_from_device(struct __sk_buff *skb)
+{
+	return pst_frame_out(skb);
+}
+
+SEC("tc")
+int pst_to_device(struct __sk_buff *skb)
+{
+	return pst_frame_in(skb);
 }
 
 /* Optional: where iterators are refused, the object loads without it. */

@@ -93,7 +93,9 @@ enum pst_unix {
 	PST_UNIX_ALLOW = 2,
 };
 
-#define PST_SANDBOX_AUDIT 1U
+#define PST_SANDBOX_AUDIT  1U
+#define PST_SANDBOX_DHCP   2U /* netdev: it may ask for its addresses by DHCP */
+#define PST_SANDBOX_SILENT 4U /* netdev: denials are not answered */
 /* Only in pst_walked, under 0: name every connection, not only the denied ones. */
 #define PST_WALK_ALL 0x80000000U
 
@@ -123,7 +125,39 @@ struct pst_sandbox {
 	__u32 names_slot;  /* in pst_questions, pst_leases, pst_learned */
 	__u8 pad2[4];
 	__u64 change; /* generation that its policy came with; that of the host may have moved on since */
-	__u8 reserve[24];
+	__u32 ifindex;	  /* netdev: the host side of its device; 0: cgroup kind */
+	__u32 track_slot; /* netdev: in pst_tracked */
+	__u8 reserve[16];
+};
+
+/*
+ * pst_netdevs: ifindex -> one word, so that it is read of one piece: which pst_devices element is in force, and 48 bits
+ * of the generation that it has. An element of pst_devices is written before that word names it, and never while it
+ * may be read; what is read there is this device's only if `ifindex` and the generation say so.
+ */
+#define PST_DEVICE_SLOT_BITS	  16
+#define PST_DEVICE_REF(gen, slot) ((__u64)(gen) << PST_DEVICE_SLOT_BITS | (slot))
+#define PST_DEVICE_SLOT(ref)	  ((__u32)((ref) & ((1U << PST_DEVICE_SLOT_BITS) - 1)))
+#define PST_DEVICE_REF_IS(ref, gen)                                                                \
+	((ref) >> PST_DEVICE_SLOT_BITS == (gen) << PST_DEVICE_SLOT_BITS >> PST_DEVICE_SLOT_BITS)
+
+struct pst_mac {
+	__u8 mac[6];
+	__u8 pad[2];
+};
+
+/* A source that is the sandbox's own: (packet's & mask) == addr. IPv4 as mapped, its mask with 96 bits in front. */
+struct pst_own {
+	__u8 addr[16];
+	__u8 mask[16];
+};
+
+/* pst_devices: a sandbox of the netdev kind. n_macs 0: frames carry none (netkit's L3 mode). */
+struct pst_device {
+	struct pst_sandbox sandbox;
+	__u32 n_macs, n_own;
+	struct pst_mac mac[PST_DEVICE_MACS];
+	struct pst_own own[PST_DEVICE_ADDRS];
 };
 
 /* LPM keys. prefixlen is in bits of addr. */
@@ -355,6 +389,32 @@ struct pst_peer {
 	__u64 generation; /* under which it was last allowed, told exactly while keep_since is set; 0: never */
 };
 
+/* What a flow of the netdev kind has come to; decides how long it may be silent (PST_TRACK_*_NS). */
+enum pst_track_state {
+	PST_TRACK_NEW = 0,     /* only one side has spoken */
+	PST_TRACK_OPEN = 1,    /* both have */
+	PST_TRACK_CLOSING = 2, /* TCP: a FIN or RST was seen */
+};
+
+/*
+ * pst_tracked: a flow of the netdev kind; key: pst_peer_key (ICMP echo: its id is local_port, port is 0). A hit needs
+ * `generation` equal to the record's: under another one the flow is judged again.
+ */
+struct pst_tracked {
+	__u64 last_ns; /* CLOCK_MONOTONIC at the last tick */
+	__u64 generation; /* under which it was last allowed; 0: by audit or the gate, so it is judged each time */
+	__u64 packets; /* not yet added to the rule's counters */
+	__u64 bytes;
+	__u32 rule;
+	__u8 kind;  /* PST_FLOW_OUT or PST_FLOW_IN */
+	__u8 state; /* enum pst_track_state */
+	__u8 step;  /* enum pst_step that allowed it */
+	__u8 pad;
+	__u64 name;		 /* id of the name that let it out; 0: no name did */
+	struct pst_name_key key; /* kept here: the lease may be gone when the policy changes */
+	__u32 pad2;
+};
+
 /* pst_owners: socket storage of bound sockets: which sandbox's listener this is. */
 struct pst_owner {
 	__u64 sandbox;
@@ -379,6 +439,10 @@ struct pst_quota {
 	__u64 names_displaced; /* live names that a fifth one of the same address took the place of */
 	__u64 questions_refused; /* questions that found too many without an answer */
 	__u64 replies[PST_REPLY_KINDS];
+	/* netdev: GCRA words as next_ns, and what they refused */
+	__u64 answers_next_ns;	  /* answers to denied packets */
+	__u64 answers_held_back;  /* denied all the same, but silently */
+	__u64 neighbours_next_ns; /* ARP and neighbour discovery */
 };
 
 /* pst_events: one denial (or would-be denial). */
@@ -436,6 +500,8 @@ struct pst_inner_types {
 	struct pst_lease lease;
 	struct pst_addr lease_key;
 	struct pst_name_id learned_key;
+	struct pst_tracked tracked;
+	struct pst_device device;
 };
 
 #define PST_ASSERT(name, cond) _Static_assert(cond, name)
@@ -451,6 +517,9 @@ PST_ASSERT("pst_decision is 8 bytes", sizeof(struct pst_decision) == 8);
 PST_ASSERT("pst_flow is 344 bytes", sizeof(struct pst_flow) == 344);
 PST_ASSERT("pst_peer_key is 24 bytes", sizeof(struct pst_peer_key) == 24);
 PST_ASSERT("pst_peer is 32 bytes", sizeof(struct pst_peer) == 32);
+PST_ASSERT("pst_tracked is 312 bytes", sizeof(struct pst_tracked) == 312);
+PST_ASSERT("pst_device is 424 bytes", sizeof(struct pst_device) == 424);
+PST_ASSERT("pst_own is aligned", __builtin_offsetof(struct pst_device, own) % 8 == 0);
 PST_ASSERT("pst_event is 336 bytes", sizeof(struct pst_event) == 336);
 PST_ASSERT("pst_name_key is 260 bytes", sizeof(struct pst_name_key) == 260);
 PST_ASSERT("pst_question is 576 bytes", sizeof(struct pst_question) == 576);

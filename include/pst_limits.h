@@ -65,6 +65,32 @@
 /* Levels of a cgroup path that BPF can look at (the kernel's ancestor helpers take any; we bound ours). */
 #define PST_MAX_CGROUP_LEVEL 32
 
+/* netdev: hardware addresses and address ranges that a device's frames may come from. */
+#define PST_DEVICE_MACS	 4
+#define PST_DEVICE_ADDRS 8
+
+/* netdev: flows that a sandbox has state for at once: 1,024 to begin with (an entry takes about 400 bytes, and only
+ * while it is used), as many as the operator says at the most. */
+#define PST_TRACKED	1024
+#define PST_MAX_TRACKED 65536
+
+/* How long a tracked flow may be silent: TCP while it opens, once it is open (RFC 5382 5: 2 h 4 min) and once it closes;
+ * UDP as PST_UDP_IDLE_*; ICMP echo as UDP. */
+#define PST_TRACK_NEW_NS     60000000000ULL
+#define PST_TRACK_OPEN_NS    7440000000000ULL
+#define PST_TRACK_CLOSING_NS 60000000000ULL
+
+/* Answers to denied packets: at once, and the time that one token takes to come back (200 a second). */
+#define PST_ANSWER_BURST       256
+#define PST_ANSWER_INTERVAL_NS 5000000ULL
+
+/* ARP and neighbour discovery from a device: 50 a second. */
+#define PST_NEIGHBOUR_BURST	  100
+#define PST_NEIGHBOUR_INTERVAL_NS 20000000ULL
+
+/* skb->mark of the answers that our own program on the way to the sandbox lets pass ("PST"). */
+#define PST_ANSWER_MARK 0x50535401U
+
 /* LSM: levels of the cgroup tree at which there are sandboxes, and sandboxes (and the entry that lists the levels). */
 #define PST_LSM_LEVELS	8
 #define PST_MAX_MEMBERS 16384

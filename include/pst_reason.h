@@ -36,6 +36,8 @@
 	X(24, DNS_BUSY, "dns-busy", "too many DNS questions wait for an answer")                   \
 	X(25, UNIX_SOCKET, "unix-socket", "the policy keeps the host's unix sockets away")         \
 	X(26, FOREIGN_SOCKET, "foreign-socket", "the socket was made outside of the sandbox")      \
+	X(27, FLOWS_FULL, "flows-full", "too many connections at once")                            \
+	X(28, NEIGHBOUR_RATE, "neighbour-rate", "too many ARP or neighbour discovery packets")     \
 	X(32, ALLOW_RULE, "allow-rule", "an allow rule covers the destination")                    \
 	X(33, ALLOW_DEFAULT, "allow-default", "the policy allows what no rule denies")             \
 	X(34, INBOUND, "inbound", "the connection was opened by an admitted peer")                 \

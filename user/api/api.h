@@ -132,6 +132,14 @@ struct api_create {
 	const char *netdev;
 	int32_t pid; /* 0: none */
 	bool allow_weak;
+	/* With netdev: what may come out of it. None given: what the host knows. */
+	const char *const *macs;
+	size_t n_macs;
+	const char *const *addresses; /* or prefixes */
+	size_t n_addresses;
+	bool dhcp;	    /* it may ask for its addresses by DHCP */
+	bool deny_silently; /* denials are not answered */
+	uint32_t flows;	    /* that have state at once; 0: the default */
 };
 
 struct api_change {

@@ -77,7 +77,9 @@ int kern_object_pin(const struct kern_object *object, const char *pin_dir, struc
 		r = make_kind(pin_dir, "maps", err);
 	for (int i = 0; !r && i < object->n_hooks; i++)
 		r = pin_at(pin_dir, "links", object->hooks[i].name, object->hooks[i].link_fd, err);
-	for (int i = 0; !r && i < KERN_MAP_COUNT; i++)
-		r = pin_at(pin_dir, "maps", kern_map_name(i), object->map_fd[i], err);
+	for (int i = 0; !r && i < KERN_MAP_COUNT; i++) {
+		if (object->map_fd[i] >= 0)
+			r = pin_at(pin_dir, "maps", kern_map_name(i), object->map_fd[i], err);
+	}
 	return r;
 }

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "kern/device.h"
 #include "kern/sandbox.h"
 #include "pst_abi.h"
 #include "table/table.h"
@@ -90,9 +91,10 @@ static inline void kern_policy_putp(struct kern_policy **policy)
 struct kern_attach {
 	const char *name; /* [a-z0-9_-]{1,64}: its directory below sandboxes/ */
 	uint64_t id;	  /* the record's; not 0, never reused */
-	int cgroup_fd;	  /* not owned */
+	int cgroup_fd;	  /* not owned; unused for a device */
 	uint32_t cgroup_level;
-	uint64_t netns_cookie;
+	uint64_t netns_cookie;			 /* netdev: that of the device, which is ours */
+	const struct kern_attach_device *device; /* NULL: the cgroup kind */
 };
 
 /* Links on the cgroup, pinned; the record is zero and denies everything until the first flip. All or nothing. */

@@ -36,7 +36,8 @@ const char *kern_map_name(int map)
 
 void kern_object_init(struct kern_object *object)
 {
-	*object = (struct kern_object){.btf_fd = -1, .walk_fd = -1};
+	*object = (struct kern_object){
+		.btf_fd = -1, .walk_fd = -1, .from_device_fd = -1, .to_device_fd = -1};
 	for (int i = 0; i < KERN_MAP_COUNT; i++)
 		object->map_fd[i] = -1;
 	for (int i = 0; i < KERN_MAX_HOOKS; i++)
@@ -53,6 +54,8 @@ void kern_object_done(struct kern_object *object)
 		kern_close_fd(&object->map_fd[i]);
 	kern_close_fd(&object->btf_fd);
 	kern_close_fd(&object->walk_fd);
+	kern_close_fd(&object->from_device_fd);
+	kern_close_fd(&object->to_device_fd);
 }
 
 static void bpf_closep(struct bpf_object **bpf)
@@ -183,6 +186,39 @@ static void templates_close(struct templates *templates)
 		kern_close_fd(&templates->fd[i]);
 }
 
+static bool is_of_devices(int map)
+{
+	return map == KERN_MAP_TRACKED || map == KERN_MAP_NETDEVS || map == KERN_MAP_DEVICES;
+}
+
+/* Is this map part of what is loaded? */
+static bool is_wanted(const struct kern_object_options *options, int map)
+{
+	return options->with_device || !is_of_devices(map);
+}
+
+/* Only what is wanted: the verifier's time and empty maps are paid by each `postern run`. */
+static int choose_programs(struct bpf_object *bpf, const struct kern_object_options *options)
+{
+	struct bpf_program *program;
+	int r = 0;
+
+	bpf_object__for_each_program(program, bpf)
+	{
+		bool device = bpf_program__type(program) == BPF_PROG_TYPE_SCHED_CLS;
+
+		if (!r && (device ? !options->with_device : options->without_cgroup))
+			r = bpf_program__set_autoload(program, false);
+	}
+	for (int i = 0; !r && i < KERN_MAP_COUNT; i++) {
+		struct bpf_map *map = bpf_object__find_map_by_name(bpf, map_table[i].name);
+
+		if (!is_wanted(options, i))
+			r = map ? bpf_map__set_autocreate(map, false) : -ENOENT;
+	}
+	return r;
+}
+
 static int set_entries(struct bpf_object *bpf, int map, __u32 entries)
 {
 	struct bpf_map *found = bpf_object__find_map_by_name(bpf, map_table[map].name);
@@ -211,12 +247,18 @@ static int prepare(struct kern_object *object, const struct kern_object_options 
 
 	if (!r)
 		r = set_entries(bpf, KERN_MAP_WALKED, options->walked + 1);
+	if (!r && options->with_device)
+		r = set_entries(bpf, KERN_MAP_NETDEVS, options->devices);
+	if (!r && options->with_device)
+		r = set_entries(bpf, KERN_MAP_DEVICES, options->devices);
 	if (!r)
 		r = load_types(object, bpf);
 	if (r == -EPERM)
 		return load_failed(r, NULL, err);
-	for (int i = 0; !r && i < KERN_OUTER_COUNT; i++)
-		r = take_inner(object, bpf, i, options->slots, &templates->fd[i]);
+	for (int i = 0; !r && i < KERN_OUTER_COUNT; i++) {
+		if (is_wanted(options, i))
+			r = take_inner(object, bpf, i, options->slots, &templates->fd[i]);
+	}
 	if (!r)
 		r = reuse_maps(bpf, options->maps);
 	return r ? error_set(err, r, "the BPF object does not fit this program: rebuild Postern")
@@ -229,12 +271,15 @@ static int take_maps(struct kern_object *object, const struct kern_object_option
 {
 	int r = 0;
 
-	for (int i = 0; !r && options->progs && i < KERN_MAP_COUNT; i++)
-		r = copy_fd(options->maps[i], &object->map_fd[i]);
-	for (int i = 0; !r && !options->progs && i < KERN_MAP_COUNT; i++) {
+	for (int i = 0; !r && i < KERN_MAP_COUNT; i++) {
 		struct bpf_map *map = bpf_object__find_map_by_name(bpf, map_table[i].name);
 
-		r = map ? copy_fd(bpf_map__fd(map), &object->map_fd[i]) : -ENOENT;
+		if (!is_wanted(options, i))
+			continue;
+		if (options->progs)
+			r = copy_fd(options->maps[i], &object->map_fd[i]);
+		else
+			r = map ? copy_fd(bpf_map__fd(map), &object->map_fd[i]) : -ENOENT;
 	}
 	return r;
 }
@@ -297,6 +342,18 @@ static int take_unix(struct kern_object *object, const struct kern_object_option
 	return r;
 }
 
+/* Which of the two directions a program of the netdev kind is for. */
+static int take_device(struct kern_object *object, const struct kern_object_options *options,
+		       const struct bpf_program *program)
+{
+	bool from = strcmp(bpf_program__name(program), "pst_from_device") == 0;
+
+	if (!options->with_device)
+		return 0;
+	return take_program(options, program,
+			    from ? &object->from_device_fd : &object->to_device_fd);
+}
+
 static int take_programs(struct kern_object *object, const struct kern_object_options *options,
 			 const struct bpf_object *bpf)
 {
@@ -305,7 +362,11 @@ static int take_programs(struct kern_object *object, const struct kern_object_op
 
 	bpf_object__for_each_program(program, bpf)
 	{
-		if (!r && kern_unix_is(program))
+		if (!r && bpf_program__type(program) == BPF_PROG_TYPE_SCHED_CLS)
+			r = take_device(object, options, program);
+		else if (options->without_cgroup)
+			continue;
+		else if (!r && kern_unix_is(program))
 			r = take_unix(object, options, program);
 		else if (!r && !is_walk(program))
 			r = take_hook(object, options, program);
@@ -314,7 +375,8 @@ static int take_programs(struct kern_object *object, const struct kern_object_op
 		else if (!r && bpf_program__autoload(program))
 			r = take_program(options, program, &object->walk_fd);
 	}
-	if (!r && (!object->n_hooks || object->hooks[0].attach_type != BPF_CGROUP_INET_EGRESS))
+	if (!r && !options->without_cgroup &&
+	    (!object->n_hooks || object->hooks[0].attach_type != BPF_CGROUP_INET_EGRESS))
 		r = -ENOENT;
 	return r;
 }
@@ -368,6 +430,8 @@ static int load_silently(struct kern_object *object, const struct kern_object_op
 	r = with_walk ? 0 : leave_walk_out(bpf);
 	if (!r)
 		r = kern_unix_prepare(bpf, options->with_unix && !options->progs);
+	if (!r)
+		r = choose_programs(bpf, options);
 	if (!r && options->one_policy)
 		r = set_one_policy(bpf);
 	if (!r && !options->progs)

@@ -26,6 +26,7 @@
 	X(QUESTIONS, "pst_questions", NULL, "pst_question")                                        \
 	X(LEASES, "pst_leases", "pst_addr", "pst_lease")                                           \
 	X(LEARNED, "pst_learned", "pst_name_id", "pst_learned")                                    \
+	X(TRACKED, "pst_tracked", "pst_peer_key", "pst_tracked")                                   \
 	X(SANDBOX, "pst_sandbox", NULL, NULL)                                                      \
 	X(ALWAYS, "pst_always", NULL, NULL)                                                        \
 	X(OPEN, "pst_open", NULL, NULL)                                                            \
@@ -35,14 +36,16 @@
 	X(SOCKETS, "pst_sockets", NULL, NULL)                                                      \
 	X(OWNERS, "pst_owners", NULL, NULL)                                                        \
 	X(ASKED, "pst_asked", NULL, NULL)                                                          \
-	X(WALKED, "pst_walked", NULL, NULL)
+	X(WALKED, "pst_walked", NULL, NULL)                                                        \
+	X(NETDEVS, "pst_netdevs", NULL, NULL)                                                      \
+	X(DEVICES, "pst_devices", NULL, NULL)
 
 enum kern_map {
 #define X(NAME, name, key, value) KERN_MAP_##NAME,
 	KERN_MAPS(X)
 #undef X
 		KERN_MAP_COUNT,
-	KERN_OUTER_COUNT = KERN_MAP_LEARNED + 1,
+	KERN_OUTER_COUNT = KERN_MAP_TRACKED + 1,
 };
 
 /* Two policies: the one in force and the one being filled. */
@@ -73,6 +76,7 @@ struct kern_object {
 	int n_hooks;
 	int walk_fd;   /* the program that walks sockets; -1: this kernel refuses it */
 	bool has_unix; /* pst_sandbox.unix_sockets holds */
+	int from_device_fd, to_device_fd; /* the programs of the netdev kind; -1: not loaded */
 };
 
 const char *kern_map_name(int map);
@@ -88,6 +92,9 @@ static inline void kern_close_fd(int *fd)
 void kern_object_init(struct kern_object *object);
 void kern_object_done(struct kern_object *object);
 struct kern_object_options {
+	bool without_cgroup; /* only for devices: no program of the cgroup kind */
+	bool with_device; /* the programs of the netdev kind as well; without them its maps are not made (-1) */
+	__u32 devices; /* elements of pst_devices */
 	bool with_walk; /* the program that finds denied sockets as well, where the kernel takes it */
 	bool with_unix; /* the programs that judge unix sockets as well, where the kernel has hooks for them */
 	bool one_policy; /* for good: nothing for flows that outlive a change */

@@ -13,14 +13,25 @@
 
 #include "base/domain.h"
 #include "base/error.h"
+#include "kern/device.h"
 #include "pst_abi.h"
 #include "table/table.h"
 
 struct kern_sandbox;
 
+/* The netdev kind: what to attach to, and what may come out of it. */
+struct kern_attach_device {
+	uint32_t ifindex;
+	uint32_t flags; /* PST_SANDBOX_DHCP, PST_SANDBOX_SILENT */
+	uint32_t flows; /* that have state at once; 0: PST_TRACKED */
+	enum kern_tc tc;
+	struct kern_own own;
+};
+
 struct kern_sandbox_options {
-	uint64_t id;   /* not 0 */
-	int cgroup_fd; /* not owned */
+	uint64_t id;				 /* not 0 */
+	const struct kern_attach_device *device; /* NULL: the cgroup kind */
+	int cgroup_fd;				 /* not owned; of the cgroup kind */
 	uint32_t cgroup_level;
 	uint64_t netns_cookie; /* of the netns where packets from outside arrive */
 	uint32_t
