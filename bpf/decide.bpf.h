@@ -358,7 +358,9 @@ PST_FUNCTION __u64 pst_judge_steps(const struct pst_sandbox *sandbox, const stru
 	if (!always || !cidr)
 		return pst_pack(pst_failed());
 	resolver = pst_is_dns(query) && pst_is_resolver(sandbox, cidr, query->addr);
-	if (!resolver && (always->kind == PST_ALWAYS_HOST || pst_is_loopback(query->addr)))
+	/* For a device the host is a neighbour like any other: in the always-denied set. */
+	if (!resolver && ((always->kind == PST_ALWAYS_HOST && !sandbox->ifindex) ||
+			  pst_is_loopback(query->addr)))
 		return pst_pack(pst_judge_loopback(sandbox, query));
 	if (resolver && pst_judge_dns(sandbox, query, &d))
 		return pst_pack(d);
@@ -368,10 +370,10 @@ PST_FUNCTION __u64 pst_judge_steps(const struct pst_sandbox *sandbox, const stru
 /*
  * The verdict order (docs/DESIGN.md; `postern explain` prints the same numbers):
  *   1 the packet is not understood: deny, in every mode
- *   2 the source is not the sandbox's own: deny (cgroup kind: a resolver's port 53; the rest with the netdev kind)
+ *   2 the source is not the sandbox's own: deny (cgroup kind: a resolver's port 53)
  *   3 an admitted peer opened the connection: allow
  *   4 the relay's listener: only with an origin (with the relay)
- *   5 loopback, and any address of this host: the policy's `loopback`; a trusted loopback resolver goes to 6
+ *   5 loopback, and (cgroup kind) any address of this host: the policy's `loopback`; a trusted loopback resolver goes to 6
  *   6 a trusted resolver, port 53: (a) open, (b) gated, (c) like everything else
  *   7 always denied, in any reading of the address, and not lifted: deny
  *   8 a prefix allows: allow

@@ -45,15 +45,17 @@ struct pst_dns_place {
 };
 
 /* What UDP says its payload is; size 0: nothing that could be DNS. */
-static __always_inline struct pst_dns_place pst_dns_place(struct __sk_buff *skb)
+static __always_inline struct pst_dns_place pst_dns_place(struct __sk_buff *skb,
+							  const struct pst_sandbox *sandbox)
 {
-	__u32 header = skb->protocol == bpf_htons(PST_ETH_IPV4) ? sizeof(struct pst_ip4)
-								: sizeof(struct pst_ip6);
+	__u32 header = (skb->protocol == bpf_htons(PST_ETH_IPV4) ? sizeof(struct pst_ip4)
+								 : sizeof(struct pst_ip6)) +
+		       (sandbox->ifindex ? PST_AT_FRAME : PST_AT_IP);
 	struct pst_dns_place place = {.offset = header + sizeof(struct pst_l4)};
 	struct pst_l4 udp;
 	__u32 length;
 
-	if (pst_load(skb, header, &udp, sizeof(udp) / 4))
+	if (bpf_skb_load_bytes(skb, header, &udp, sizeof(udp)))
 		return place;
 	length = bpf_ntohl(udp.word1) >> 16;
 	if (length >= sizeof(udp) + PST_DNS_HEADER && header + length <= skb->len)

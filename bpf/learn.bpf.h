@@ -412,7 +412,12 @@ __noinline int pst_reply_is_genuine(struct __sk_buff *skb, const struct pst_sand
 	struct bpf_sock *sk = skb->sk, *from;
 	int outside;
 
-	if (!sk || !sandbox || !p || !q)
+	if (!sandbox || !p || !q)
+		return 0;
+	/* A device: on its way to the sandbox, so not from it. */
+	if (sandbox->ifindex)
+		return 1;
+	if (!sk)
 		return 0;
 	if (!sandbox->netns_cookie || pst_sock_netns(sk) != sandbox->netns_cookie)
 		return 0;
@@ -429,15 +434,18 @@ __noinline int pst_reply_is_genuine(struct __sk_buff *skb, const struct pst_sand
 }
 
 /* Reads the message of a packet; 0: nothing is learned from it. */
-static __always_inline int pst_reply_load(struct __sk_buff *skb, struct pst_dns_place place,
-					  struct pst_reading *r, enum pst_reply *became)
+static __always_inline int pst_reply_load(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
+					  struct pst_dns_place place, struct pst_reading *r,
+					  enum pst_reply *became)
 {
 	if (place.size > PST_DNS_MAX_MESSAGE) {
 		*became = PST_REPLY_OVERSIZE;
 		return 0;
 	}
-	/* A fragment carries no port and no txid: whoever guesses the id of the packet writes its end (RFC 9715). */
-	if (pst_was_fragmented(skb, skb->protocol == bpf_htons(PST_ETH_IPV6))) {
+	/* A fragment carries no port and no txid: whoever guesses the id of the packet writes its end (RFC 9715). On its way
+	 * out by a device a packet is in fragments again. */
+	if (!sandbox->ifindex &&
+	    pst_was_fragmented(skb, skb->protocol == bpf_htons(PST_ETH_IPV6))) {
 		*became = PST_REPLY_MALFORMED;
 		return 0;
 	}
@@ -467,7 +475,7 @@ pst_reply_claim(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
 		const struct pst_packet *p, struct pst_reading *r, enum pst_reply *became)
 {
 	struct pst_question_key key = {.port = p->query.port};
-	struct pst_dns_place place = pst_dns_place(skb);
+	struct pst_dns_place place = pst_dns_place(skb, sandbox);
 	void *table = pst_question_table(sandbox);
 	struct pst_question *q;
 	__be16 txid;
@@ -481,7 +489,7 @@ pst_reply_claim(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
 	__builtin_memcpy(key.resolver, p->source, 16);
 	hash = pst_question_hash(sandbox, &key);
 	if (!pst_reply_is_awaited(table, hash, &key, r->now_ns) ||
-	    !pst_reply_load(skb, place, r, became))
+	    !pst_reply_load(skb, sandbox, place, r, became))
 		return 0;
 	for (__u32 i = 0; i < PST_QUESTION_PROBES; i++) {
 		q = pst_question_at(table, hash, i);

@@ -13,17 +13,27 @@
 #include <bpf/bpf_endian.h>
 #include "pst_abi.h"
 
-#define PST_AF_INET	  2
-#define PST_AF_INET6	  10
-#define PST_ETH_IPV4	  0x0800
-#define PST_ETH_IPV6	  0x86dd
-#define PST_ECHO4	  8
-#define PST_ECHO6	  128
-#define PST_FRAGMENT_BITS 0x3fff /* more fragments, and the offset */
-#define PST_MAX_PAYLOAD	  0xffff /* what a length field of 16 bits can say */
+#define PST_AF_INET	    2
+#define PST_AF_INET6	    10
+#define PST_ETH_IPV4	    0x0800
+#define PST_ETH_IPV6	    0x86dd
+#define PST_ECHO4	    8
+#define PST_ECHO6	    128
+#define PST_FRAGMENT_BITS   0x3fff /* more fragments, and the offset */
+#define PST_FRAGMENT_OFFSET 0x1fff
+#define PST_MAX_PAYLOAD	    0xffff /* what a length field of 16 bits can say */
 
+#define PST_TCP_FIN 0x01
 #define PST_TCP_SYN 0x02
+#define PST_TCP_RST 0x04
 #define PST_TCP_ACK 0x10
+
+/* Where the IP header begins: a packet of a cgroup hook begins with it, a frame with the Ethernet header. */
+#define PST_AT_IP    0
+#define PST_AT_FRAME 14
+
+/* What is read of a frame's headers, at the most: IPv6, a jumbo option, TCP. */
+#define PST_HEADERS 82
 
 struct pst_ip4 {
 	__u8 version_ihl;
@@ -65,10 +75,13 @@ struct pst_l4_tcp {
 struct pst_packet {
 	struct pst_query query; /* destination */
 	__u8 source[16];
-	__u16 source_port;
+	__u16 source_port; /* ICMP echo: its id */
 	__u8 ip_protocol;
-	__u8 tcp_flags;
-	__u32 length;
+	union {
+		__u8 tcp_flags;
+		__u8 icmp_type;
+	};
+	__u32 length; /* of the IP packet */
 } __attribute__((aligned(8)));
 
 /* Copies `words` 32-bit words at `offset`: from the linear part, else by the helper. 0, or not 0 when
@@ -88,7 +101,7 @@ static __always_inline int pst_load(struct __sk_buff *skb, __u32 offset, void *t
 	return 0;
 }
 
-/* Where the header behind IP begins, the IP packet ends, and what ICMP is there. */
+/* Where the header behind IP begins, the IP packet ends (both from the packet's beginning), and what ICMP is there. */
 struct pst_l4_place {
 	__u32 header, end;
 	__u8 icmp, echo;
@@ -108,6 +121,8 @@ static __always_inline __u8 pst_parse_l4(struct __sk_buff *skb, struct pst_l4_pl
 		return PST_REASON_MALFORMED;
 	if (p->ip_protocol == at.icmp) {
 		p->query.protocol = PST_ICMP;
+		p->icmp_type = (__u8)(bpf_ntohs(l4.source) >> 8);
+		p->source_port = (__u16)(bpf_ntohl(l4.word1) >> 16);
 		return l4.source == bpf_htons(at.echo << 8) ? 0 : PST_REASON_ICMP_TYPE;
 	}
 	p->source_port = bpf_ntohs(l4.source);
@@ -133,12 +148,18 @@ static __always_inline void pst_map_word(__u8 to[16], __be32 addr4)
 	out[3] = addr4;
 }
 
-static __always_inline __u8 pst_parse_ip4(struct __sk_buff *skb, struct pst_packet *p)
-{
-	struct pst_ip4 ip;
-	__u32 length;
+/* What differs between the hooks: where IP begins, and whether a first fragment is understood, which has the ports. */
+#define PST_FIRST_FRAGMENTS 1U
 
-	if (pst_load(skb, 0, &ip, sizeof(ip) / 4))
+static __always_inline __u8 pst_parse_ip4(struct __sk_buff *skb, const __u32 base,
+					  const __u32 takes, struct pst_packet *p)
+{
+	__u32 length, size = skb->len - base;
+	__be16 unfit =
+		bpf_htons(takes & PST_FIRST_FRAGMENTS ? PST_FRAGMENT_OFFSET : PST_FRAGMENT_BITS);
+	struct pst_ip4 ip;
+
+	if (pst_load(skb, base, &ip, sizeof(ip) / 4))
 		return PST_REASON_MALFORMED;
 	if (ip.version_ihl >> 4 != 4 || (ip.version_ihl & 15) < 5)
 		return PST_REASON_MALFORMED;
@@ -147,31 +168,32 @@ static __always_inline __u8 pst_parse_ip4(struct __sk_buff *skb, struct pst_pack
 	p->ip_protocol = ip.protocol;
 	if ((ip.version_ihl & 15) != 5)
 		return PST_REASON_IP_OPTIONS;
-	if (ip.fragment & bpf_htons(PST_FRAGMENT_BITS))
+	if (ip.fragment & unfit)
 		return PST_REASON_FRAGMENT;
 	length = bpf_ntohs(ip.length);
 	/* A length of 0 is how the stack writes a segment too big for the field (BIG TCP). */
-	if (length ? length > skb->len || length < sizeof(ip) + sizeof(struct pst_l4)
-		   : skb->len <= PST_MAX_PAYLOAD)
+	if (length ? length > size || length < sizeof(ip) + sizeof(struct pst_l4)
+		   : size <= PST_MAX_PAYLOAD)
 		return PST_REASON_MALFORMED;
 	return pst_parse_l4(skb,
-			    (struct pst_l4_place){.header = sizeof(ip),
-						  .end = length ? length : skb->len,
+			    (struct pst_l4_place){.header = base + sizeof(ip),
+						  .end = base + (length ? length : size),
 						  .icmp = IPPROTO_ICMP,
 						  .echo = PST_ECHO4},
 			    p);
 }
 
 /* BIG TCP before Linux 6.19 puts a jumbo option (RFC 2675) in front; drivers take it out again. Nobody can send one. */
-static __always_inline int pst_is_big_tcp6(struct __sk_buff *skb, const struct pst_ip6 *ip)
+static __always_inline int pst_is_big_tcp6(struct __sk_buff *skb, const __u32 base,
+					   const struct pst_ip6 *ip)
 {
 	struct pst_l4 hop;
 
 	return ip->next == IPPROTO_HOPOPTS && !ip->length &&
-	       skb->len > sizeof(*ip) + PST_MAX_PAYLOAD &&
-	       !pst_load(skb, sizeof(*ip), &hop, sizeof(hop) / 4) &&
+	       skb->len > base + sizeof(*ip) + PST_MAX_PAYLOAD &&
+	       !pst_load(skb, base + sizeof(*ip), &hop, sizeof(hop) / 4) &&
 	       hop.source == bpf_htons(IPPROTO_TCP << 8) && hop.destination == bpf_htons(0xc204) &&
-	       bpf_ntohl(hop.word1) == skb->len - sizeof(*ip);
+	       bpf_ntohl(hop.word1) == skb->len - base - sizeof(*ip);
 }
 
 static __always_inline __u8 pst_parse_ip6_l4(struct __sk_buff *skb, __u32 header, __u32 end,
@@ -184,25 +206,43 @@ static __always_inline __u8 pst_parse_ip6_l4(struct __sk_buff *skb, __u32 header
 		p);
 }
 
-static __always_inline __u8 pst_parse_ip6(struct __sk_buff *skb, struct pst_packet *p)
+/* The first fragment of a packet: what its fragment header says is behind it; 0: not the first. */
+static __always_inline __u8 pst_first_fragment6(struct __sk_buff *skb, const __u32 header)
 {
-	struct pst_ip6 ip;
-	__u32 length;
+	struct pst_l4 fragment; /* next header, reserved; offset and flags; id */
 
-	if (pst_load(skb, 0, &ip, sizeof(ip) / 4))
+	if (pst_load(skb, header, &fragment, sizeof(fragment) / 4) ||
+	    fragment.destination & bpf_htons(0xfff8))
+		return 0;
+	return (__u8)(bpf_ntohs(fragment.source) >> 8);
+}
+
+static __always_inline __u8 pst_parse_ip6(struct __sk_buff *skb, const __u32 base,
+					  const __u32 takes, struct pst_packet *p)
+{
+	__u32 length, size = skb->len - base;
+	struct pst_ip6 ip;
+
+	if (pst_load(skb, base, &ip, sizeof(ip) / 4))
 		return PST_REASON_MALFORMED;
 	if ((bpf_ntohl(ip.version) >> 28) != 6)
 		return PST_REASON_MALFORMED;
 	__builtin_memcpy(p->source, ip.source, 16);
 	__builtin_memcpy(p->query.addr, ip.destination, 16);
 	p->ip_protocol = ip.next;
-	if (pst_is_big_tcp6(skb, &ip)) {
+	if (pst_is_big_tcp6(skb, base, &ip)) {
 		p->ip_protocol = IPPROTO_TCP;
-		return pst_parse_ip6_l4(skb, sizeof(ip) + sizeof(struct pst_l4), skb->len, p);
+		return pst_parse_ip6_l4(skb, base + sizeof(ip) + sizeof(struct pst_l4), skb->len,
+					p);
 	}
 	switch (ip.next) {
 	case IPPROTO_FRAGMENT:
-		return PST_REASON_FRAGMENT;
+		if (takes & PST_FIRST_FRAGMENTS)
+			p->ip_protocol = pst_first_fragment6(skb, base + sizeof(ip));
+		if (!(takes & PST_FIRST_FRAGMENTS) || !p->ip_protocol)
+			return PST_REASON_FRAGMENT;
+		return pst_parse_ip6_l4(skb, base + sizeof(ip) + sizeof(struct pst_l4), skb->len,
+					p);
 	case IPPROTO_HOPOPTS:
 	case IPPROTO_ROUTING:
 	case IPPROTO_AH:
@@ -214,25 +254,31 @@ static __always_inline __u8 pst_parse_ip6(struct __sk_buff *skb, struct pst_pack
 	}
 	length = bpf_ntohs(ip.length);
 	/* 0: as with IPv4. */
-	if (length ? length + sizeof(ip) > skb->len || length < sizeof(struct pst_l4)
-		   : skb->len <= sizeof(ip) + PST_MAX_PAYLOAD)
+	if (length ? length + sizeof(ip) > size || length < sizeof(struct pst_l4)
+		   : size <= sizeof(ip) + PST_MAX_PAYLOAD)
 		return PST_REASON_MALFORMED;
-	return pst_parse_ip6_l4(skb, sizeof(ip), length ? length + sizeof(ip) : skb->len, p);
+	return pst_parse_ip6_l4(skb, base + sizeof(ip),
+				length ? base + length + sizeof(ip) : skb->len, p);
+}
+
+static __always_inline void pst_parse_at(struct __sk_buff *skb, const __u32 base, const __u32 takes,
+					 struct pst_packet *p)
+{
+	p->length = skb->len - base;
+	if (skb->protocol == bpf_htons(PST_ETH_IPV4))
+		p->query.broken = pst_parse_ip4(skb, base, takes, p);
+	else if (skb->protocol == bpf_htons(PST_ETH_IPV6))
+		p->query.broken = pst_parse_ip6(skb, base, takes, p);
+	else
+		p->query.broken = PST_REASON_PROTOCOL;
 }
 
 /* Fills p (zeroed by the caller) from a packet that begins with its IP header. A function of its own, as several here:
  * the frames of all that call one another have 512 bytes together. */
 __noinline int pst_parse(struct __sk_buff *skb, struct pst_packet *p)
 {
-	if (!p)
-		return 0;
-	p->length = skb->len;
-	if (skb->protocol == bpf_htons(PST_ETH_IPV4))
-		p->query.broken = pst_parse_ip4(skb, p);
-	else if (skb->protocol == bpf_htons(PST_ETH_IPV6))
-		p->query.broken = pst_parse_ip6(skb, p);
-	else
-		p->query.broken = PST_REASON_PROTOCOL;
+	if (p)
+		pst_parse_at(skb, PST_AT_IP, 0, p);
 	return 0;
 }
 

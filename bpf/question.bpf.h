@@ -259,12 +259,16 @@ __noinline __u64 pst_ask(struct __sk_buff *skb, const struct pst_sandbox *sandbo
 		return 0;
 	if (sk)
 		sk = bpf_sk_fullsock(sk);
-	if (!sk)
+	if (!sk && !sandbox->ifindex)
 		return 0;
-	place = pst_dns_place(skb);
+	place = pst_dns_place(skb, sandbox);
 	if (pst_packet_is_settled(skb, place) &&
 	    !bpf_skb_load_bytes(skb, place.offset, &h, sizeof(h))) {
-		pst_asked_of(sandbox, sk, p, key.resolver);
+		/* Of a device's frames nothing was translated yet. */
+		if (sk && !sandbox->ifindex)
+			pst_asked_of(sandbox, sk, p, key.resolver);
+		else
+			__builtin_memcpy(key.resolver, p->query.addr, 16);
 		key.port = p->source_port;
 		key.txid = bpf_ntohs(h.txid);
 		now_ns = bpf_ktime_get_boot_ns();

@@ -19,16 +19,17 @@ __noinline __u64 pst_judge(const struct pst_sandbox *sandbox, const struct pst_q
 	return pst_pack(pst_decide(sandbox, query));
 }
 
-/* Takes one token (GCRA: one word says when the bucket would be full again). 0: none left. */
-static __always_inline int pst_take_token(struct pst_quota *quota, __u64 now_ns)
+/* Takes one token of a bucket of `burst`, one of which comes back in interval_ns (GCRA: one word says when it would be
+ * full again). 0: none left; or lost to another CPU. */
+static __always_inline int pst_take_token(__u64 *next_ns, __u64 now_ns, __u64 burst,
+					  __u64 interval_ns)
 {
-	__u64 next = *(volatile __u64 *)&quota->next_ns;
+	__u64 next = *(volatile __u64 *)next_ns;
 	__u64 from = next > now_ns ? next : now_ns;
 
-	if (from - now_ns > (PST_EVENT_BURST - 1) * PST_EVENT_INTERVAL_NS)
+	if (from - now_ns > (burst - 1) * interval_ns)
 		return 0;
-	return __sync_val_compare_and_swap(&quota->next_ns, next, from + PST_EVENT_INTERVAL_NS) ==
-	       next;
+	return __sync_val_compare_and_swap(next_ns, next, from + interval_ns) == next;
 }
 
 static __always_inline int pst_in_callers_context(__u8 hook)
@@ -125,7 +126,8 @@ __noinline int pst_report(const struct pst_sandbox *sandbox, const struct pst_qu
 	if (!quota)
 		return 0;
 	now_ns = bpf_ktime_get_boot_ns();
-	if (!pst_take_token(quota, now_ns) || !pst_emit(sandbox, query, d, hook, now_ns, name))
+	if (!pst_take_token(&quota->next_ns, now_ns, PST_EVENT_BURST, PST_EVENT_INTERVAL_NS) ||
+	    !pst_emit(sandbox, query, d, hook, now_ns, name))
 		__sync_fetch_and_add(&quota->lost, 1);
 	return 0;
 }

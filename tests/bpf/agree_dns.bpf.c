@@ -48,7 +48,7 @@ int agree_ask(struct __sk_buff *skb)
 		return 0;
 	answer->reason = PST_REASON_NAME_GATE;
 	answer->rule = 0;
-	place = pst_dns_place(skb);
+	place = pst_dns_place(skb, record);
 	if (!pst_packet_is_settled(skb, place) ||
 	    bpf_skb_load_bytes(skb, place.offset, &h, sizeof(h)))
 		return 0;

@@ -33,10 +33,11 @@
 #define IPV4 0x0800
 #define IPV6 0x86dd
 
-#define ICMP4 1
-#define TCP   6
-#define UDP   17
-#define ICMP6 58
+#define ICMP4	1
+#define TCP	6
+#define UDP	17
+#define ICMP6	58
+#define ECHO_ID 0x1234
 
 struct packet {
 	uint16_t ethertype;
@@ -81,6 +82,7 @@ static void put_l4(struct packet *p, uint8_t protocol)
 
 	if (protocol == ICMP4 || protocol == ICMP6) {
 		l4[0] = protocol == ICMP4 ? 8 : 128;
+		set16(l4 + 4, ECHO_ID);
 		p->size = header_size(p) + 24;
 		return;
 	}
@@ -197,9 +199,9 @@ static void understands_tcp_udp_and_echo(void **state)
 		assert_int_equal(a.query.inbound, 0);
 		assert_int_equal(a.query.protocol, tcp ? PST_TCP : udp ? PST_UDP : PST_ICMP);
 		assert_int_equal(a.query.port, tcp || udp ? 443 : 0);
-		assert_int_equal(a.source_port, tcp || udp ? 40001 : 0);
+		assert_int_equal(a.source_port, tcp || udp ? 40001 : ECHO_ID);
 		assert_int_equal(a.ip_protocol, bases[i].protocol);
-		assert_int_equal(a.tcp_flags, tcp ? 0x02 : 0);
+		assert_int_equal(a.tcp_flags, tcp ? 0x02 : udp ? 0 : v4 ? 8 : 128);
 		assert_int_equal(a.length, p.size);
 	}
 }
@@ -462,6 +464,8 @@ static unsigned model_l4(const uint8_t *l4, size_t have, size_t said, bool v4, s
 		if ((r->ip_protocol == ICMP4) != v4)
 			return PST_REASON_PROTOCOL;
 		r->protocol = PST_ICMP;
+		r->source_port = get16(l4 + 4);
+		r->flags = l4[0];
 		return l4[0] == (v4 ? 8 : 128) && l4[1] == 0 ? 0 : PST_REASON_ICMP_TYPE;
 	default:
 		return PST_REASON_PROTOCOL;

@@ -142,6 +142,9 @@ int kern_insert(const struct kern_object *object, const int inner[KERN_OUTER_COU
 	int r = 0;
 
 	for (int i = 0; i < KERN_OUTER_COUNT; i++) {
+		/* Maps of the other kind are not there. */
+		if (object->map_fd[i] < 0)
+			continue;
 		all[i].outer_fd = object->map_fd[i];
 		all[i].inner_fd = inner[i];
 		all[i].slot = slot;
@@ -150,7 +153,7 @@ int kern_insert(const struct kern_object *object, const int inner[KERN_OUTER_COU
 	for (int i = 0; i < KERN_OUTER_COUNT; i++) {
 		if (all[i].started)
 			(void)pthread_join(all[i].thread, NULL);
-		else
+		else if (object->map_fd[i] >= 0)
 			(void)insert_one(&all[i]);
 		if (!r)
 			r = all[i].status;

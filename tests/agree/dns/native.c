@@ -11,6 +11,8 @@
 #define PST_MAPS_BPF_H
 #define PST_PACKET_BPF_H
 #define PST_ETH_IPV4 0x0800
+#define PST_AT_IP    0
+#define PST_AT_FRAME 14
 #define __noinline   static
 #define bpf_htons    htons
 #define bpf_ntohs    ntohs
@@ -40,11 +42,6 @@ static long bpf_skb_load_bytes(const void *skb, __u32 offset, void *to, __u32 si
 		return -1;
 	memcpy(to, packet + offset, size);
 	return 0;
-}
-
-static int pst_load(const struct __sk_buff *skb, __u32 offset, void *to, __u32 words)
-{
-	return bpf_skb_load_bytes(skb, offset, to, words * 4) != 0;
 }
 
 #define bpf_loop(count, body, context, flags)                                                      \
