@@ -216,7 +216,9 @@ class Daemon:
 
 
 class Box:
-    """One sandbox of a Daemon."""
+    """One sandbox of a Daemon. Of the cgroup kind; wire.py has those of the netdev kind."""
+
+    kind = "cgroup"
 
     def __init__(self, daemon, name, cgroup=None):
         self.daemon, self.id = daemon, name
@@ -225,6 +227,10 @@ class Box:
     def argv(self, argv):
         """What runs argv inside."""
         return ["sh", "-c", 'echo 0 >"$0/cgroup.procs" && exec "$@"', str(self.cgroup), *map(str, argv)]
+
+    def refusal(self, mode, address):  # pylint: disable=unused-argument
+        """What a program inside is told when `mode` to that address is denied."""
+        return "EPERM"
 
     def run(self, argv, **options):
         return execute(self.daemon.net, self.argv(argv), **options)
