@@ -3,6 +3,8 @@
 #define _GNU_SOURCE
 #include "kern_fixture.h"
 
+#define COMING 200 /* runs of each who starts one after the other */
+
 /* A process that starts a run, says so, and waits to be killed. */
 static pid_t runner_start(struct place *place, const char *parent, struct run *ret_run)
 {
@@ -306,6 +308,101 @@ static void refuses_a_directory_that_others_may_change(void **state)
 	run_end(place, &run);
 }
 
+static bool has_parents(const struct place *place, bool *ret_cgroup)
+{
+	char path[128];
+	struct stat st;
+
+	(void)snprintf(path, sizeof(path), "%s/%s", place->bpffs, PIN_RUN_DIR);
+	*ret_cgroup = !fstatat(place->root, PIN_RUN_DIR, &st, 0);
+	return !stat(path, &st);
+}
+
+static void leave(struct place *place, struct run *run)
+{
+	assert_int_equal(cgroup_remove_tree(place->root, run->path), 0);
+	assert_int_equal(pin_remove_run(run->pin_dir, place->root), 0);
+	forget(run);
+}
+
+static void the_last_run_takes_the_empty_directories_with_it(void **state)
+{
+	struct place *place = *state;
+	struct run first = run_make(place, NULL), second = run_make(place, NULL);
+	bool cgroup = false;
+
+	leave(place, &first);
+	assert_true(has_parents(place, &cgroup));
+	assert_true(cgroup);
+	leave(place, &second);
+	assert_false(has_parents(place, &cgroup));
+	assert_false(cgroup);
+}
+
+static void a_run_that_has_pins_alone_keeps_the_cgroup_it_is_about_to_use(void **state)
+{
+	struct place *place = *state;
+	struct run first = run_make(place, NULL);
+	struct error err = {{0}};
+	bool cgroup = false;
+	char *dir = NULL;
+
+	check(pin_make_dir(place->bpffs, "pst-next", &dir, &err));
+	leave(place, &first);
+	assert_true(has_parents(place, &cgroup));
+	assert_true(cgroup);
+	check(pin_remove_run(dir, place->root));
+	free(dir);
+	assert_false(has_parents(place, &cgroup));
+	assert_false(cgroup);
+}
+
+/* In a child, as its locks are: 0 when all of its runs could be made and removed. */
+static int come_and_go(struct place *place)
+{
+	for (int i = 0; i < COMING; i++) {
+		struct error err = {{0}};
+		char name[32], path[64], *dir = NULL;
+		int cgroup = -1;
+
+		(void)snprintf(name, sizeof(name), "pst-%d-%d", getpid(), i);
+		(void)snprintf(path, sizeof(path), "%s/%s", PIN_RUN_DIR, name);
+		if (pin_make_dir(place->bpffs, name, &dir, &err) < 0 ||
+		    cgroup_create(place->root, path, &cgroup, &err) < 0) {
+			(void)fprintf(stderr, "%s\n", err.text);
+			return 1;
+		}
+		close(cgroup);
+		if (cgroup_remove_tree(place->root, path) < 0 ||
+		    pin_remove_run(dir, place->root) < 0)
+			return 1;
+		free(dir);
+	}
+	return 0;
+}
+
+static void runs_that_come_while_the_last_one_goes_find_their_places(void **state)
+{
+	struct place *place = *state;
+	pid_t runners[3];
+	bool cgroup = false;
+
+	for (size_t i = 0; i < 3; i++) {
+		runners[i] = fork();
+		assert_true(runners[i] >= 0);
+		if (!runners[i])
+			_exit(come_and_go(place));
+	}
+	for (size_t i = 0; i < 3; i++) {
+		int status = -1;
+
+		assert_int_equal(waitpid(runners[i], &status, 0), runners[i]);
+		assert_int_equal(status, 0);
+	}
+	assert_false(has_parents(place, &cgroup));
+	assert_false(cgroup);
+}
+
 static void finds_a_mounted_bpffs(void **state)
 {
 	struct error err = {{0}};
@@ -336,6 +433,9 @@ int main(void)
 		cmocka_unit_test(refuses_a_name_that_is_not_one_component),
 		cmocka_unit_test(refuses_a_name_that_is_taken),
 		cmocka_unit_test(refuses_a_directory_that_others_may_change),
+		cmocka_unit_test(the_last_run_takes_the_empty_directories_with_it),
+		cmocka_unit_test(a_run_that_has_pins_alone_keeps_the_cgroup_it_is_about_to_use),
+		cmocka_unit_test(runs_that_come_while_the_last_one_goes_find_their_places),
 		cmocka_unit_test(finds_a_mounted_bpffs),
 	};
 

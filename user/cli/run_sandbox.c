@@ -171,7 +171,7 @@ static void remove_places(const struct run_sandbox *sandbox)
 			"run: sockets outlive the command: they stay judged, a later run sweeps them");
 		return;
 	}
-	r = sandbox->pin_dir ? pin_remove_dir(sandbox->pin_dir) : 0;
+	r = sandbox->pin_dir ? pin_remove_run(sandbox->pin_dir, sandbox->root_fd) : 0;
 	if (r < 0)
 		log_warning("run: cannot remove %s: %s", sandbox->pin_dir, strerror(-r));
 }

@@ -11,6 +11,10 @@
  *
  * Making and sweeping are serialised by flock(LOCK_EX) on BPFFS/postern-run, so that no sweep sees
  * a directory between its mkdir and its lock.
+ *
+ * The last run removes BPFFS/postern-run and the cgroup postern-run, under that lock: whoever waits
+ * for it meanwhile gets the lock of a directory that is gone, notices, and begins again. A run that
+ * has its pins but no cgroup yet is not in the way: its pins keep both.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -87,28 +91,52 @@ static int check_owner(int fd)
 	return st.st_uid || st.st_mode & (S_IWGRP | S_IWOTH) ? -EPERM : 0;
 }
 
-int pin_lock_all(const char *bpffs, int create, int *ret_fd)
+static int lock(int fd)
 {
-	cleanup_close int root = open(bpffs, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	cleanup_close int fd = -1;
-	int r;
-
-	if (root < 0)
-		return -errno;
-	if (create && mkdirat(root, PIN_RUN_DIR, 0700) && errno != EEXIST)
-		return -errno;
-	fd = openat(root, PIN_RUN_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	r = check_owner(fd);
-	if (r < 0)
-		return r;
 	while (flock(fd, LOCK_EX)) {
 		if (errno != EINTR)
 			return -errno;
 	}
-	*ret_fd = TAKE_FD(fd);
 	return 0;
+}
+
+/* *ret_gone: it was removed while we waited for its lock. */
+static int lock_below(int root, int *ret_fd, bool *ret_gone)
+{
+	cleanup_close int fd =
+		openat(root, PIN_RUN_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st;
+	int r;
+
+	if (fd < 0)
+		return -errno;
+	r = check_owner(fd);
+	if (r == 0)
+		r = lock(fd);
+	if (r < 0)
+		return r;
+	if (fstat(fd, &st))
+		return -errno;
+	*ret_gone = st.st_nlink == 0;
+	if (!*ret_gone)
+		*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
+int pin_lock_all(const char *bpffs, int create, int *ret_fd)
+{
+	cleanup_close int root = open(bpffs, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	bool gone = true;
+	int r = root < 0 ? -errno : 0;
+
+	while (r == 0 && gone) {
+		if (create && mkdirat(root, PIN_RUN_DIR, 0700) && errno != EEXIST)
+			return -errno;
+		r = lock_below(root, ret_fd, &gone);
+		if (r == -ENOENT && create)
+			r = 0; /* removed between our two calls */
+	}
+	return r;
 }
 
 int pin_lock_run(int fd, const char *name, int *ret_fd)
@@ -197,4 +225,43 @@ int pin_remove_at(int fd, const char *name)
 int pin_remove_dir(const char *dir)
 {
 	return pin_remove_at(AT_FDCWD, dir);
+}
+
+static bool is_empty(int fd)
+{
+	cleanup_dir DIR *dir = dir_open(fd, ".");
+	const struct dirent *entry;
+
+	if (!dir)
+		return false;
+	while ((entry = readdir(dir))) {
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+			return false;
+	}
+	return true;
+}
+
+/* The cgroup first: as long as the other is there, who starts a run waits for our lock. */
+static void remove_parents(const char *bpffs, int cgroup_root_fd)
+{
+	cleanup_close int root = open(bpffs, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cleanup_close int all = -1;
+
+	if (root < 0 || pin_lock_all(bpffs, 0, &all) < 0 || !is_empty(all))
+		return;
+	(void)unlinkat(cgroup_root_fd, PIN_RUN_DIR, AT_REMOVEDIR);
+	(void)unlinkat(root, PIN_RUN_DIR, AT_REMOVEDIR);
+}
+
+int pin_remove_run(const char *dir, int cgroup_root_fd)
+{
+	cleanup_free char *bpffs = strdup(dir);
+	char *end = bpffs ? strstr(bpffs, "/" PIN_RUN_DIR "/") : NULL;
+	int r = pin_remove_dir(dir);
+
+	if (r == 0 && end) {
+		*end = '\0';
+		remove_parents(bpffs, cgroup_root_fd);
+	}
+	return r;
 }

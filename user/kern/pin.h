@@ -27,6 +27,9 @@ int pin_look_bpffs(char **ret_path, struct error *err);
 int pin_make_dir(const char *bpffs, const char *name, char **ret_dir, struct error *err);
 /* Unlinks what is in dir (and in its directories) and removes it. 0 when it is gone already. */
 int pin_remove_dir(const char *dir);
+/* The same of what pin_make_dir() returned, and when no other run is there, BPFFS/postern-run and the
+ * cgroup of that name go too. The run's own cgroup has been removed before. */
+int pin_remove_run(const char *dir, int cgroup_root_fd);
 /* Removes the pins and cgroups of runs whose cgroup is empty and whose runner is dead (its lock is
  * free). Never touches another live run. `lock` protocol: see pin.c. Returns the number swept, or
  * -errno. */
