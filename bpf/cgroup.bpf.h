@@ -21,23 +21,6 @@
 #define PST_SOCK_RAW	3
 #define PST_SOCK_PACKET 10
 
-static __always_inline int pst_passes(struct pst_decision d)
-{
-	return d.verdict == PST_VERDICT_ALLOW || d.verdict == PST_VERDICT_WOULD_DENY;
-}
-
-/* A conditional verdict becomes allow or deny; what this hook has no means to settle is denied. */
-static __always_inline struct pst_decision pst_settle(struct pst_decision d, int owned)
-{
-	if (d.verdict == PST_VERDICT_OWNER) {
-		d.verdict = owned ? PST_VERDICT_ALLOW : PST_VERDICT_DENY;
-		d.reason = owned ? PST_REASON_OWN_LISTENER : PST_REASON_LOOPBACK;
-	} else if (d.verdict == PST_VERDICT_GATE || d.verdict == PST_VERDICT_RELAY) {
-		d.verdict = PST_VERDICT_DENY;
-	}
-	return d;
-}
-
 static __always_inline __u8 pst_protocol_bit(__u32 ip_protocol)
 {
 	if (ip_protocol == IPPROTO_TCP)
@@ -310,15 +293,6 @@ static __always_inline int pst_is_new_peer(const struct bpf_sock *sk, __u32 know
 	    d.step == PST_STEP_INBOUND || d.step == PST_STEP_LOOPBACK)
 		return 0;
 	return !(known & PST_PEER_OUT) || (d.step == PST_STEP_NAME && !(known & PST_PEER_NAMED));
-}
-
-/* The generation to remember a peer's flow by: 0 where it was not the policy that allowed it, but audit or the gate. */
-static __always_inline __u64 pst_peer_generation(const struct pst_sandbox *sandbox,
-						 struct pst_decision d)
-{
-	int gated = d.step == PST_STEP_RESOLVER && sandbox->learn;
-
-	return d.verdict == PST_VERDICT_ALLOW && !gated ? sandbox->generation : 0;
 }
 
 /* While flows are kept, a known peer's has to be known as one of the policy in force. */

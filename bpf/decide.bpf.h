@@ -406,4 +406,21 @@ static __always_inline struct pst_decision pst_decide(const struct pst_sandbox *
 	return pst_soften(sandbox, d);
 }
 
+static __always_inline int pst_passes(struct pst_decision d)
+{
+	return d.verdict == PST_VERDICT_ALLOW || d.verdict == PST_VERDICT_WOULD_DENY;
+}
+
+/* A conditional verdict becomes allow or deny; what this hook has no means to settle is denied. */
+static __always_inline struct pst_decision pst_settle(struct pst_decision d, int owned)
+{
+	if (d.verdict == PST_VERDICT_OWNER) {
+		d.verdict = owned ? PST_VERDICT_ALLOW : PST_VERDICT_DENY;
+		d.reason = owned ? PST_REASON_OWN_LISTENER : PST_REASON_LOOPBACK;
+	} else if (d.verdict == PST_VERDICT_GATE || d.verdict == PST_VERDICT_RELAY) {
+		d.verdict = PST_VERDICT_DENY;
+	}
+	return d;
+}
+
 #endif

@@ -347,6 +347,15 @@ static __always_inline void pst_flow_keep(const struct pst_sandbox *sandbox, str
 		       0);
 }
 
+/* The generation to remember a peer's flow by: 0 where it was not the policy that allowed it, but audit or the gate. */
+static __always_inline __u64 pst_peer_generation(const struct pst_sandbox *sandbox,
+						 struct pst_decision d)
+{
+	int gated = d.step == PST_STEP_RESOLVER && sandbox->learn;
+
+	return d.verdict == PST_VERDICT_ALLOW && !gated ? sandbox->generation : 0;
+}
+
 /* Where the gate is in force, port 53 is nobody's but its. */
 static __always_inline int pst_peer_is_kept(const struct pst_sandbox *sandbox,
 					    const struct pst_peer *peer, __u16 port)

@@ -56,7 +56,12 @@ struct sock {
 	struct sock_cgroup_data sk_cgrp_data;
 };
 
+struct net_device {
+	possible_net_t nd_net;
+};
+
 struct sk_buff {
+	struct net_device *dev;
 	char cb[48];
 };
 
@@ -135,6 +140,14 @@ static __always_inline __u64 pst_sock_ancestor(const void *sk, __u32 level)
 static __always_inline __u64 pst_sock_netns(const void *sk)
 {
 	return BPF_CORE_READ(pst_kernel_sock(sk), __sk_common.skc_net.net, net_cookie);
+}
+
+/* The cookie of the network namespace that a packet's device is in; 0 when it cannot be read. */
+static __always_inline __u64 pst_device_netns(const struct __sk_buff *skb)
+{
+	struct sk_buff *kernel = pst_kernel_pointer(skb);
+
+	return BPF_CORE_READ(kernel, dev, nd_net.net, net_cookie);
 }
 
 /* Was the packet put together from fragments? Only the kernel remembers. */

@@ -412,12 +412,7 @@ __noinline int pst_reply_is_genuine(struct __sk_buff *skb, const struct pst_sand
 	struct bpf_sock *sk = skb->sk, *from;
 	int outside;
 
-	if (!sandbox || !p || !q)
-		return 0;
-	/* A device: on its way to the sandbox, so not from it. */
-	if (sandbox->ifindex)
-		return 1;
-	if (!sk)
+	if (!sk || !sandbox || !p || !q)
 		return 0;
 	if (!sandbox->netns_cookie || pst_sock_netns(sk) != sandbox->netns_cookie)
 		return 0;
@@ -470,9 +465,11 @@ static __always_inline int pst_reply_is_awaited(void *table, __u32 hash,
 }
 
 /* The question that a packet answers, claimed, and the message in r; NULL: none that waits. */
-static __always_inline struct pst_question *
-pst_reply_claim(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
-		const struct pst_packet *p, struct pst_reading *r, enum pst_reply *became)
+static __always_inline struct pst_question *pst_reply_claim(struct __sk_buff *skb,
+							    const struct pst_sandbox *sandbox,
+							    const struct pst_packet *p,
+							    const int device, struct pst_reading *r,
+							    enum pst_reply *became)
 {
 	struct pst_question_key key = {.port = p->query.port};
 	struct pst_dns_place place = pst_dns_place(skb, sandbox);
@@ -499,7 +496,8 @@ pst_reply_claim(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
 		if (stamp == PST_CLAIMED || !pst_question_waits(stamp, r->now_ns) ||
 		    !pst_question_is(q, &key) || !pst_reply_answers(r, q))
 			continue;
-		if (!pst_reply_is_genuine(skb, sandbox, p, q)) {
+		/* What is on its way to a device does not come from there. */
+		if (!device && !pst_reply_is_genuine(skb, sandbox, p, q)) {
 			*became = PST_REPLY_UNTRUSTED;
 			return 0;
 		}
@@ -517,9 +515,8 @@ static __always_inline int pst_is_trusted(const struct pst_sandbox *sandbox, con
 	return cidr && pst_is_resolver(sandbox, cidr, addr);
 }
 
-/* A datagram from port 53 for a sandbox that learns. Nothing here keeps the packet from the application. */
-__noinline int pst_learn(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
-			 const struct pst_packet *p)
+static __always_inline int pst_learn_reply(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
+					   const struct pst_packet *p, const int device)
 {
 	enum pst_reply became;
 	struct pst_reading *r;
@@ -533,7 +530,7 @@ __noinline int pst_learn(struct __sk_buff *skb, const struct pst_sandbox *sandbo
 	if (!r || !quota)
 		return 0;
 	r->now_ns = bpf_ktime_get_boot_ns();
-	q = pst_reply_claim(skb, sandbox, p, r, &became);
+	q = pst_reply_claim(skb, sandbox, p, device, r, &became);
 	if (q) {
 		r->at = PST_DNS_HEADER + q->size;
 		r->min_s = sandbox->lease_min_s;
@@ -545,6 +542,20 @@ __noinline int pst_learn(struct __sk_buff *skb, const struct pst_sandbox *sandbo
 	}
 	__sync_fetch_and_add(&quota->replies[became & (PST_REPLY_KINDS - 1)], 1);
 	return 0;
+}
+
+/* A datagram from port 53 for a sandbox that learns. Nothing here keeps the packet from the application. */
+__noinline int pst_learn(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
+			 const struct pst_packet *p)
+{
+	return pst_learn_reply(skb, sandbox, p, 0);
+}
+
+/* The same for a device: a function of its own, as its programs have no helper for sockets' cgroups. */
+__noinline int pst_learn_inward(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
+				const struct pst_packet *p)
+{
+	return pst_learn_reply(skb, sandbox, p, 1);
 }
 
 #endif

@@ -19,6 +19,8 @@
 #define PST_ETH_IPV6	    0x86dd
 #define PST_ECHO4	    8
 #define PST_ECHO6	    128
+#define PST_PONG4	    0
+#define PST_PONG6	    129
 #define PST_FRAGMENT_BITS   0x3fff /* more fragments, and the offset */
 #define PST_FRAGMENT_OFFSET 0x1fff
 #define PST_MAX_PAYLOAD	    0xffff /* what a length field of 16 bits can say */
@@ -101,10 +103,16 @@ static __always_inline int pst_load(struct __sk_buff *skb, __u32 offset, void *t
 	return 0;
 }
 
+/* What differs between the hooks: is the first fragment of a packet understood, which has the ports; is the answer to an
+ * echo request? */
+#define PST_FIRST_FRAGMENTS 1U
+#define PST_PONGS	    2U
+
 /* Where the header behind IP begins, the IP packet ends (both from the packet's beginning), and what ICMP is there. */
 struct pst_l4_place {
 	__u32 header, end;
 	__u8 icmp, echo;
+	__u32 takes;
 };
 
 /* Ports, flags and ICMP types. Returns a reason, 0 when understood. */
@@ -123,6 +131,9 @@ static __always_inline __u8 pst_parse_l4(struct __sk_buff *skb, struct pst_l4_pl
 		p->query.protocol = PST_ICMP;
 		p->icmp_type = (__u8)(bpf_ntohs(l4.source) >> 8);
 		p->source_port = (__u16)(bpf_ntohl(l4.word1) >> 16);
+		if (at.takes & PST_PONGS &&
+		    l4.source == bpf_htons((at.echo == PST_ECHO4 ? PST_PONG4 : PST_PONG6) << 8))
+			return 0;
 		return l4.source == bpf_htons(at.echo << 8) ? 0 : PST_REASON_ICMP_TYPE;
 	}
 	p->source_port = bpf_ntohs(l4.source);
@@ -147,9 +158,6 @@ static __always_inline void pst_map_word(__u8 to[16], __be32 addr4)
 	out[2] = bpf_htonl(0xffff);
 	out[3] = addr4;
 }
-
-/* What differs between the hooks: where IP begins, and whether a first fragment is understood, which has the ports. */
-#define PST_FIRST_FRAGMENTS 1U
 
 static __always_inline __u8 pst_parse_ip4(struct __sk_buff *skb, const __u32 base,
 					  const __u32 takes, struct pst_packet *p)
@@ -179,7 +187,8 @@ static __always_inline __u8 pst_parse_ip4(struct __sk_buff *skb, const __u32 bas
 			    (struct pst_l4_place){.header = base + sizeof(ip),
 						  .end = base + (length ? length : size),
 						  .icmp = IPPROTO_ICMP,
-						  .echo = PST_ECHO4},
+						  .echo = PST_ECHO4,
+						  .takes = takes},
 			    p);
 }
 
@@ -197,13 +206,15 @@ static __always_inline int pst_is_big_tcp6(struct __sk_buff *skb, const __u32 ba
 }
 
 static __always_inline __u8 pst_parse_ip6_l4(struct __sk_buff *skb, __u32 header, __u32 end,
-					     struct pst_packet *p)
+					     const __u32 takes, struct pst_packet *p)
 {
-	return pst_parse_l4(
-		skb,
-		(struct pst_l4_place){
-			.header = header, .end = end, .icmp = IPPROTO_ICMPV6, .echo = PST_ECHO6},
-		p);
+	return pst_parse_l4(skb,
+			    (struct pst_l4_place){.header = header,
+						  .end = end,
+						  .icmp = IPPROTO_ICMPV6,
+						  .echo = PST_ECHO6,
+						  .takes = takes},
+			    p);
 }
 
 /* The first fragment of a packet: what its fragment header says is behind it; 0: not the first. */
@@ -233,7 +244,7 @@ static __always_inline __u8 pst_parse_ip6(struct __sk_buff *skb, const __u32 bas
 	if (pst_is_big_tcp6(skb, base, &ip)) {
 		p->ip_protocol = IPPROTO_TCP;
 		return pst_parse_ip6_l4(skb, base + sizeof(ip) + sizeof(struct pst_l4), skb->len,
-					p);
+					takes, p);
 	}
 	switch (ip.next) {
 	case IPPROTO_FRAGMENT:
@@ -242,7 +253,7 @@ static __always_inline __u8 pst_parse_ip6(struct __sk_buff *skb, const __u32 bas
 		if (!(takes & PST_FIRST_FRAGMENTS) || !p->ip_protocol)
 			return PST_REASON_FRAGMENT;
 		return pst_parse_ip6_l4(skb, base + sizeof(ip) + sizeof(struct pst_l4), skb->len,
-					p);
+					takes, p);
 	case IPPROTO_HOPOPTS:
 	case IPPROTO_ROUTING:
 	case IPPROTO_AH:
@@ -258,7 +269,7 @@ static __always_inline __u8 pst_parse_ip6(struct __sk_buff *skb, const __u32 bas
 		   : size <= sizeof(ip) + PST_MAX_PAYLOAD)
 		return PST_REASON_MALFORMED;
 	return pst_parse_ip6_l4(skb, base + sizeof(ip),
-				length ? base + length + sizeof(ip) : skb->len, p);
+				length ? base + length + sizeof(ip) : skb->len, takes, p);
 }
 
 static __always_inline void pst_parse_at(struct __sk_buff *skb, const __u32 base, const __u32 takes,

@@ -391,28 +391,35 @@ struct pst_peer {
 
 /* What a flow of the netdev kind has come to; decides how long it may be silent (PST_TRACK_*_NS). */
 enum pst_track_state {
-	PST_TRACK_NEW = 0,     /* only one side has spoken */
-	PST_TRACK_OPEN = 1,    /* both have */
-	PST_TRACK_CLOSING = 2, /* TCP: a FIN or RST was seen */
+	PST_TRACK_NEW = 0,  /* only one side has spoken */
+	PST_TRACK_OPEN = 1, /* both have */
+	PST_TRACK_CLOSING = 2, /* TCP: one side has said that it ends */
+	PST_TRACK_CLOSED = 3,  /* TCP: both have, or one has reset it */
 };
+
+/* TCP: which sides have sent a FIN. */
+#define PST_TRACK_FIN_OUT 1U
+#define PST_TRACK_FIN_IN  2U
 
 /*
  * pst_tracked: a flow of the netdev kind; key: pst_peer_key (ICMP echo: its id is local_port, port is 0). A hit needs
- * `generation` equal to the record's: under another one the flow is judged again.
+ * `generation` equal to the record's: under another one the flow is judged again. `seal` tells a reader whose entry was
+ * given to another flow meanwhile: it is the generation and a seeded hash of the flow's own key.
  */
 struct pst_tracked {
-	__u64 last_ns; /* CLOCK_MONOTONIC at the last tick */
+	__u64 last_ns;	  /* CLOCK_MONOTONIC at the last tick */
 	__u64 generation; /* under which it was last allowed; 0: by audit or the gate, so it is judged each time */
-	__u64 packets; /* not yet added to the rule's counters */
+	__u64 seal;
+	__u64 packets; /* sent, not yet added to the rule's counters */
 	__u64 bytes;
 	__u32 rule;
 	__u8 kind;  /* PST_FLOW_OUT or PST_FLOW_IN */
 	__u8 state; /* enum pst_track_state */
 	__u8 step;  /* enum pst_step that allowed it */
-	__u8 pad;
+	__u8 fins;  /* PST_TRACK_FIN_* */
 	__u64 name;		 /* id of the name that let it out; 0: no name did */
 	struct pst_name_key key; /* kept here: the lease may be gone when the policy changes */
-	__u32 pad2;
+	__u32 pad;
 };
 
 /* pst_owners: socket storage of bound sockets: which sandbox's listener this is. */
@@ -517,7 +524,7 @@ PST_ASSERT("pst_decision is 8 bytes", sizeof(struct pst_decision) == 8);
 PST_ASSERT("pst_flow is 344 bytes", sizeof(struct pst_flow) == 344);
 PST_ASSERT("pst_peer_key is 24 bytes", sizeof(struct pst_peer_key) == 24);
 PST_ASSERT("pst_peer is 32 bytes", sizeof(struct pst_peer) == 32);
-PST_ASSERT("pst_tracked is 312 bytes", sizeof(struct pst_tracked) == 312);
+PST_ASSERT("pst_tracked is 320 bytes", sizeof(struct pst_tracked) == 320);
 PST_ASSERT("pst_device is 424 bytes", sizeof(struct pst_device) == 424);
 PST_ASSERT("pst_own is aligned", __builtin_offsetof(struct pst_device, own) % 8 == 0);
 PST_ASSERT("pst_event is 336 bytes", sizeof(struct pst_event) == 336);

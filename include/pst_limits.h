@@ -74,11 +74,18 @@
 #define PST_TRACKED	1024
 #define PST_MAX_TRACKED 65536
 
-/* How long a tracked flow may be silent: TCP while it opens, once it is open (RFC 5382 5: 2 h 4 min) and once it closes;
- * UDP as PST_UDP_IDLE_*; ICMP echo as UDP. */
+/* How long a tracked flow may be silent: TCP while it opens, once it is open (RFC 5382 5: 2 h 4 min), while one side has
+ * ended it (the same: 4 min), and once both have (for the last ACK); UDP and ICMP echo: PST_UDP_IDLE_*. */
 #define PST_TRACK_NEW_NS     60000000000ULL
 #define PST_TRACK_OPEN_NS    7440000000000ULL
-#define PST_TRACK_CLOSING_NS 60000000000ULL
+#define PST_TRACK_CLOSING_NS 240000000000ULL
+#define PST_TRACK_CLOSED_NS  1000000000ULL
+
+/* And in a full table, while a new flow needs room: TCP that was never answered; UDP and ICMP echo that a prefix or the
+ * default let out; TCP likewise, which passes without state. */
+#define PST_SPARE_NEW_NS  5000000000ULL
+#define PST_SPARE_UDP_NS  2000000000ULL
+#define PST_SPARE_OPEN_NS 60000000000ULL
 
 /* Answers to denied packets: at once, and the time that one token takes to come back (200 a second). */
 #define PST_ANSWER_BURST       256
