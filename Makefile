@@ -120,6 +120,7 @@ $(call obj,$(wildcard tests/agree/kernel.c)): $(B)/agree.skel.h
 $(call obj,$(wildcard tests/agree/*.c)): | $(B)/agree.skel.h
 $(call obj,tests/agree/dns/kernel.c): $(B)/agree_dns.skel.h
 $(call obj,tests/bpf/test_packet.c): $(B)/packet.skel.h
+$(call obj,$(wildcard tests/bpf/test_answer*.c)): $(B)/answer.skel.h
 # The agreement tests compile the decider and the DNS reader natively; nothing else on the user side sees bpf/.
 $(call obj,$(wildcard tests/agree/*.c tests/agree/dns/*.c)): BASE += -Ibpf
 $(call asan,tests/agree/dns/native.c) $(call fuzz,tests/agree/dns/native.c): BASE += -Ibpf
