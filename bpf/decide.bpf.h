@@ -151,6 +151,12 @@ PST_FUNCTION __u64 pst_cidr_says(const struct pst_sandbox *sandbox, const struct
 PST_ASSERT("PST_MAX_PORT_RANGES is a power of two",
 	   (PST_MAX_PORT_RANGES & (PST_MAX_PORT_RANGES - 1)) == 0);
 
+static __always_inline int pst_is_daemons(const struct pst_sandbox *sandbox,
+					  const struct pst_query *query)
+{
+	return query->protocol == PST_TCP && query->port && query->port == sandbox->daemon_port;
+}
+
 /* Steps 7 to 10 for one form of the destination, joined into what the form before it said:
  * always-denied beats allow beats deny. */
 static __always_inline void pst_judge_form(const struct pst_sandbox *sandbox,
@@ -166,7 +172,10 @@ static __always_inline void pst_judge_form(const struct pst_sandbox *sandbox,
 		*d = pst_failed();
 		return;
 	}
-	if (always->kind != PST_ALWAYS_OPEN && !(cidr->flags & PST_CIDR_LIFTED)) {
+	/* Who changes policies is not lifted with the address it listens at. */
+	if (always->kind != PST_ALWAYS_OPEN &&
+	    (!(cidr->flags & PST_CIDR_LIFTED) ||
+	     (always->kind == PST_ALWAYS_HOST && pst_is_daemons(sandbox, query)))) {
 		*d = pst_answer(PST_VERDICT_DENY, PST_STEP_ALWAYS_DENIED, PST_REASON_ALWAYS_DENIED,
 				0);
 		return;
@@ -282,7 +291,7 @@ static __always_inline struct pst_decision pst_judge_loopback(const struct pst_s
 							      const struct pst_query *query)
 {
 	/* Who changes policies is not to be reached by those whom they are for. */
-	if (query->protocol == PST_TCP && query->port && query->port == sandbox->daemon_port)
+	if (pst_is_daemons(sandbox, query))
 		return pst_answer(PST_VERDICT_DENY, PST_STEP_LOOPBACK, PST_REASON_LOOPBACK, 0);
 	if (sandbox->loopback == PST_LOOPBACK_HOST)
 		return pst_answer(PST_VERDICT_ALLOW, PST_STEP_LOOPBACK, PST_REASON_LOOPBACK_HOST,

@@ -32,6 +32,7 @@ struct explain_input {
 	/* The name that let the query's flow out before; NULL: none did. Instead of pst_query.live, a number that means
 	 * nothing without a table. */
 	const char *live;
+	bool device; /* netdev kind: the host is a neighbour like any other */
 };
 
 /* The oracle: what pst_decide() must answer to `query`. Uses no table. */

@@ -158,14 +158,19 @@ uint32_t explain_name_rule(const struct policy *policy, const char *name,
 	return found;
 }
 
+/* The port at which this host's policies are changed. */
+static bool is_daemons(const struct table_env *env, const struct pst_query *query)
+{
+	return env && env->daemon_port && query->port == env->daemon_port &&
+	       query->protocol == PST_TCP;
+}
+
 /* Step 5. */
 static struct pst_decision judge_loopback(const struct policy *policy, const struct table_env *env,
 					  const struct pst_query *query)
 {
-	bool daemons = env && env->daemon_port && query->port == env->daemon_port &&
-		       query->protocol == PST_TCP;
-
-	switch ((enum pst_loopback)(daemons ? PST_LOOPBACK_DENY : policy->loopback)) {
+	switch ((enum pst_loopback)(is_daemons(env, query) ? PST_LOOPBACK_DENY
+							   : policy->loopback)) {
 	case PST_LOOPBACK_HOST:
 		return answer(PST_VERDICT_ALLOW, PST_STEP_LOOPBACK, PST_REASON_LOOPBACK_HOST, 0);
 	case PST_LOOPBACK_OWN:
@@ -347,9 +352,14 @@ struct pst_decision explain_query(const struct explain_input *in, const struct p
 	r = readings_of(&a);
 	trusted = dns && (explain_is_trusted(in, &r.addr[0]) ||
 			  (r.count > 1 && explain_is_trusted(in, &r.addr[1])));
-	if (!trusted && (is_loopback(&a) || is_host(in, &a)))
+	if (!trusted && (is_loopback(&a) || (is_host(in, &a) && !in->device)))
 		return judge_loopback(in->policy, in->env, query);
 	if (trusted && judge_resolver(in->policy, query, &d))
 		return soften(in->policy, d);
+	for (int i = 0; i < r.count; i++) {
+		if (is_host(in, &r.addr[i]) && is_daemons(in->env, query))
+			return answer(PST_VERDICT_DENY, PST_STEP_ALWAYS_DENIED,
+				      PST_REASON_ALWAYS_DENIED, 0);
+	}
 	return soften(in->policy, judge_readings(in, query, &r, dns && !trusted));
 }
