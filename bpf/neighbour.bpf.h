@@ -239,7 +239,8 @@ __noinline int pst_nd_says(struct __sk_buff *skb, const struct pst_device *devic
 #define PST_DHCP6_CLIENT 546
 #define PST_DHCP6_SERVER 547
 
-/* A client's message, to everybody on the link or to the host: allowed only as an option of the attach. */
+/* A client's message, to everybody on the link or to the host: allowed only as an option of the attach, and only as
+ * often as neighbours are talked to; beyond that it is a datagram like any other. */
 static __always_inline int pst_is_dhcp(const struct pst_device *device, const struct pst_packet *p)
 {
 	const __u8 *to = p->query.addr;
@@ -252,9 +253,9 @@ static __always_inline int pst_is_dhcp(const struct pst_device *device, const st
 	if (!pst_is_own(device, p->source) &&
 	    !(v4 && pst_addr_is_mapped(p->source) && !pst_word(p->source, 3)))
 		return 0;
-	if (v4)
-		return pst_word(to, 3) == 0xffffffff || pst_is_on_link(to);
-	return pst_is_on_link(to);
+	if (!(v4 && pst_word(to, 3) == 0xffffffff) && !pst_is_on_link(to))
+		return 0;
+	return pst_may_talk_to_neighbours(&device->sandbox);
 }
 
 /* The server's answer. */
