@@ -9,7 +9,7 @@ clang=${CLANG:-$(command -v clang-14 || command -v clang)}
 bpftool=${BPFTOOL:-$(command -v bpftool || echo /usr/sbin/bpftool)}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-caught=0 missed=0
+source tests/agree/beside.sh
 flags=(-std=gnu11 -O1 -Iinclude -Iuser -I. -D_GNU_SOURCE=)
 multiarch=$("$cc" -print-multiarch 2>/dev/null || true)
 bpf_flags=(-g -O2 -target bpf -mcpu=v3 -fno-strict-aliasing -Iinclude
@@ -34,18 +34,16 @@ for source in user/base/*.c user/policy/*.c user/table/*.c user/events/words.c \
 done
 "$cc" "${flags[@]}" -c "$work/no_kernel.c" -o "$work/native/no_kernel.o"
 
-# copy NAME FILE SED-EXPRESSION: the mistake, in a copy beside copies of all that includes it.
+# copy NAME FILE SED-EXPRESSION: the mistake, in a copy beside copies of all that includes it, in $dir.
 copy()
 {
-	dir=$work/mutant
-	rm -rf "$dir" && mkdir -p "$dir/common"
+	mkdir "$dir/common"
 	cp "$work"/common/*.o "$dir/common"
 	cp bpf/agree.bpf.c bpf/maps.bpf.h bpf/lease.bpf.h bpf/decide.bpf.h tests/agree/native.c "$dir"
 	cp "$2" "$dir/$(basename "$2")"
 	sed -i -E "$3" "$dir/$(basename "$2")"
 	if [ -n "$3" ] && cmp -s "$2" "$dir/$(basename "$2")"; then
 		echo "FAIL $1: the mistake does not apply to $2"
-		missed=$((missed + 1))
 		return 1
 	fi
 }
@@ -78,13 +76,10 @@ expect_difference()
 	shift
 	if "$@" >"$dir/log" 2>&1; then
 		echo "FAIL $name: not noticed"
-		missed=$((missed + 1))
 	elif grep -q -e '^difference' -e ', expected ' "$dir/log"; then
 		echo "ok   $name: $(tail -n 1 "$dir/log")"
-		caught=$((caught + 1))
 	else
 		echo "FAIL $name: $(tail -n 1 "$dir/log")"
-		missed=$((missed + 1))
 	fi
 }
 
@@ -98,8 +93,8 @@ control()
 	missed=$((missed + 1))
 }
 
-# mutant NAME FILE SED-EXPRESSION
-mutant()
+# native_leg NAME FILE SED-EXPRESSION
+native_leg()
 {
 	copy "$@" || return 0
 	build_native "$2"
@@ -107,13 +102,25 @@ mutant()
 }
 
 # The same for what only the kernel leg has.
-kernel_mutant()
+kernel_leg()
 {
 	copy "$@" || return 0
 	build_kernel
 	expect_difference "$1" "$dir/agree" -s 1 -n 300000
 }
 
+mutant()
+{
+	beside native_leg "$@"
+}
+
+kernel_mutant()
+{
+	beside kernel_leg "$@"
+}
+
+dir=$work/control
+mkdir "$dir"
 copy control bpf/decide.bpf.h ''
 build_native bpf/decide.bpf.h
 control native "$dir/agree" -N -s 1 -n 300000
@@ -206,5 +213,6 @@ kernel_mutant "lease: looked up in the policy's slot" $lease '/pst_lease_table/,
 kernel_mutant "lease: names looked up in the policy's slot" $lease '/pst_learned_table/,/^}/s/sandbox->names_slot/sandbox->policy_slot/'
 kernel_mutant "names: looked up in the state's slot" bpf/maps.bpf.h '/pst_name_find/,/^}/s/sandbox->policy_slot/sandbox->state_slot/'
 
+tell_all
 echo "mutants: $caught passed, $missed failed"
 [ $missed -eq 0 ]

@@ -9,7 +9,7 @@ clang=$(command -v clang-14 clang | head -n 1)
 bpftool=$(command -v bpftool /usr/sbin/bpftool | head -n 1)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-caught=0 missed=0
+source tests/agree/beside.sh
 
 # What every mutant shares.
 mkdir "$work/common" "$work/stub"
@@ -38,13 +38,10 @@ read -ra kernel_libs < <(pkg-config --libs libbpf)
 # plant NAME FILE SED-EXPRESSION: the copy is in $dir
 plant()
 {
-	dir=$work/mutant
-	rm -rf "$dir" && mkdir "$dir"
 	cp bpf/*.h "$dir"
 	sed -i -E "$3" "$dir/$2"
 	if cmp -s "bpf/$2" "$dir/$2"; then
 		echo "FAIL $1: the mistake does not apply to $2"
-		missed=$((missed + 1))
 		return 1
 	fi
 }
@@ -56,18 +53,15 @@ judge()
 	shift
 	if timeout 120 "$dir/agree" -s 1 "$@" >"$dir/log" 2>&1; then
 		echo "FAIL $name: not noticed"
-		missed=$((missed + 1))
 	elif grep -q '^difference' "$dir/log"; then
 		echo "ok   $name: $(tail -n 1 "$dir/log")"
-		caught=$((caught + 1))
 	else
 		echo "FAIL $name: $(tail -n 1 "$dir/log")"
-		missed=$((missed + 1))
 	fi
 }
 
-# mutant NAME SED-EXPRESSION: of dns.bpf.h, natively
-mutant()
+# native_leg NAME SED-EXPRESSION: of dns.bpf.h, natively
+native_leg()
 {
 	plant "$1" dns.bpf.h "$2" || return 0
 	"$cc" "${flags[@]}" -w -I"$dir" tests/agree/dns/native.c "$work"/common/*.o "$work/stub/no_kernel.o" \
@@ -75,8 +69,8 @@ mutant()
 	judge "$1" -N -n 50000
 }
 
-# kernel_mutant NAME FILE SED-EXPRESSION
-kernel_mutant()
+# kernel_leg NAME FILE SED-EXPRESSION
+kernel_leg()
 {
 	plant "$1" "$2" "$3" || return 0
 	"$clang" -g -O2 -target bpf -mcpu=v3 -fno-strict-aliasing -Iinclude -I"$dir" \
@@ -85,6 +79,16 @@ kernel_mutant()
 	"$cc" "${flags[@]}" -I"$dir" tests/agree/dns/kernel.c "$work"/common/*.o "$work/stub/native.o" \
 		"${libs[@]}" "${kernel_libs[@]}" -o "$dir/agree"
 	judge "$1" -n 20000
+}
+
+mutant()
+{
+	beside native_leg "$@"
+}
+
+kernel_mutant()
+{
+	beside kernel_leg "$@"
 }
 
 mutant "question: TC is let through" 's/ \| PST_DNS_TC \|/ |/'
@@ -135,5 +139,6 @@ kernel_mutant "lease: nothing is lifted" learn.bpf.h 's/return cidr \&\& cidr->f
 kernel_mutant "lease: a translated address is not looked into" learn.bpf.h 's/\(pst_embedded\(r->lease.addr, embedded\) \&\&/(0 \&\&/'
 kernel_mutant "lease: the first time of an address is kept" learn.bpf.h '/ pst_lease_renew\(/,/^}/s/if \(by->expires_ns < expires_ns\)/if (0)/'
 
+tell_all
 echo "mutants of DNS: $caught passed, $missed failed"
 [ $missed -eq 0 ]
