@@ -200,6 +200,14 @@ __noinline int pst_judge_frame(struct __sk_buff *skb, const struct pst_sandbox *
 	return pst_tell(skb, sandbox, p, d, known);
 }
 
+/* 224.0.0.0/24, ff02::/16: groups of the link (RFC 5771 4, RFC 4291 2.7). */
+static __always_inline int pst_is_link_group(const __u8 addr[16])
+{
+	if (pst_addr_is_mapped(addr))
+		return addr[12] == 224 && !addr[13] && !addr[14];
+	return pst_is_link_multicast(addr);
+}
+
 /* What could not be read as a packet to judge, or has no source of the sandbox's own. */
 __noinline int pst_odd_frame(struct __sk_buff *skb, const struct pst_device *device,
 			     struct pst_packet *p)
@@ -221,6 +229,9 @@ __noinline int pst_odd_frame(struct __sk_buff *skb, const struct pst_device *dev
 	if (!reason)
 		return PST_TC_NEXT;
 	p->query.broken = (__u8)reason;
+	/* Every system tells its neighbours which groups it is in: not worth a line to anybody. */
+	if (pst_is_link_group(p->query.addr) && reason != PST_REASON_SPOOFED)
+		return pst_refuse_frame(0, 0, reason, 0);
 	return pst_refuse_frame((const struct pst_sandbox *)device, p, reason, PST_HOOK_EGRESS);
 }
 
@@ -242,9 +253,9 @@ static __always_inline int pst_frame_out(struct __sk_buff *skb)
 		return pst_odd_frame(skb, device, &p);
 	if (pst_track_hit(&device->sandbox, &p, PST_FLOW_OUT) || pst_is_dhcp(device, &p))
 		return PST_TC_NEXT;
-	/* A question is read where nobody else can write any more. */
+	/* A question is read where nobody else can write any more; what is too long for one is none. */
 	if (p.query.port == PST_DNS_PORT && p.query.protocol == PST_UDP &&
-	    pst_settle_frame(skb, skb->len))
+	    pst_settle_frame(skb, PST_HEADERS + PST_DNS_MAX_QUERY))
 		return pst_refuse_frame(&device->sandbox, &p, PST_REASON_INTERNAL, PST_HOOK_EGRESS);
 	return pst_judge_frame(skb, &device->sandbox, &p);
 }
