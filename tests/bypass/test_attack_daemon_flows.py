@@ -60,7 +60,11 @@ s = sockets["s"] = socket.socket()
 s.setblocking(False)
 out = tried(s.connect, (to, port))
 """
-MANY_NAMESPACES = "others = [subprocess.Popen(['unshare', '-n', 'sleep', '100']) for _ in range(many)]"
+# Their output is not the test's: who waits for its end would wait for theirs.
+MANY_NAMESPACES = """
+others = [subprocess.Popen(['unshare', '-n', 'sleep', '100'], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                           stderr=subprocess.DEVNULL) for _ in range(many)]
+"""
 HAND_ON = """
 ours, childs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
 s = socket.create_connection((to, port))
