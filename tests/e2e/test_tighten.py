@@ -14,7 +14,7 @@ from postern import assert_silence
 from resolver import ADDRESSES, V4
 from wait import until
 
-RUNS = 200 if LONG else 60
+RUNS = 200 if LONG else 30
 FLOWS = [("tcp", TIGHT)] * 11 + [("udp", TIGHT)] * 11 + [("connected", TIGHT)] * 10
 BESIDE = [("tcp", KEPT), ("udp", KEPT), ("connected", KEPT), ("udp", NEVER), ("tcp", NEVER)]
 ENDED = ("ECONNABORTED", "ECONNRESET")
