@@ -135,7 +135,7 @@ mutant "NAT64: the well-known prefix is not looked into" $decide 's/0x0064ff9b/0
 mutant "deny beats allow between two readings" $decide 's/CIDR_ALLOW \&\& d->step != PST_STEP_CIDR_ALLOW/CIDR_ALLOW \&\& d->step == PST_STEP_NONE/'
 mutant "::1 alone is loopback, not ::" $decide 's/pst_word\(addr, 3\) <= 1/pst_word(addr, 3) == 1/'
 mutant "0.0.0.0 is not loopback" $decide 's/addr\[12\] == 127 \|\| !pst_word\(addr, 3\)/addr[12] == 127/'
-mutant "host addresses are not loopback" $decide 's/always->kind == PST_ALWAYS_HOST \|\| pst_is_loopback/pst_is_loopback/'
+mutant "host addresses are not loopback" $decide 's/always->kind == PST_ALWAYS_HOST \&\& !sandbox->ifindex/0/'
 mutant "a resolver on loopback is judged as loopback" $decide 's/if \(!resolver \&\& \(/if ((/'
 mutant "a resolver is trusted on every port" $decide 's/\(query->port == PST_DNS_PORT \&\& /(/'
 mutant "ICMP is DNS" $decide 's/ \&\& query->protocol != PST_ICMP\)/)/'
