@@ -43,14 +43,14 @@ obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 asan = $(patsubst %.c,$(B)/asan/obj/%.o,$(1))
 fuzz = $(patsubst %.c,$(B)/fuzz/obj/%.o,$(1))
 
-CLI = $(filter-out user/cli/main.c,$(call room,cli))
+CLI = $(filter-out user/cli/main.c,$(call room,net cli))
 # The command line speaks to the daemon's socket; it serves nothing.
 API_CLIENT = $(wildcard user/api/client.c)
 API = $(filter-out $(API_CLIENT),$(call room,api))
 # What speaks HTTP; its tests bring routes of their own.
 API_SERVER = $(addprefix user/api/,server.c exchange.c streams.c queue.c query.c caller.c share.c)
 DAEMON = $(filter-out user/daemon/main.c,$(call room,daemon))
-POSTERN = $(call room,$(PURE) kern cli) $(API_CLIENT)
+POSTERN = $(call room,$(PURE) kern net cli) $(API_CLIENT)
 POSTERND = $(call room,$(PURE) kern) $(API) $(DAEMON) $(wildcard user/daemon/main.c)
 # The programs that there are sources for.
 BINARIES = $(if $(wildcard user/cli/main.c),$(B)/postern) $(if $(wildcard user/daemon/main.c),$(B)/posternd)
@@ -73,7 +73,7 @@ SALTED = $(if $(wildcard user/daemon/main.c),$(B)/salted/posternd)
 # The rival of the race for the first connection.
 RACE = $(B)/tests/race/snoop $(B)/tests/race/snoop.bpf.o
 SKELETONS = $(patsubst %.bpf.c,$(B)/%.skel.h,$(notdir $(wildcard bpf/*.bpf.c tests/bpf/*.bpf.c)))
-AGREE = $(if $(wildcard tests/agree/agree.c),$(B)/tests/agree/agree $(B)/tests/agree/dns/agree)
+AGREE = $(if $(wildcard tests/agree/agree.c),$(addprefix $(B)/tests/agree/,agree dns/agree frames/frames))
 
 all: $(BINARIES)
 
@@ -158,6 +158,10 @@ $(B)/tests/agree/agree: $(call obj,$(wildcard tests/agree/*.c) $(call room,$(PUR
 	$(call say,LINK) $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(B)/tests/agree/dns/agree: $(call obj,$(wildcard tests/agree/dns/*.c) tests/agree/options.c \
 		$(call room,base policy table dns) $(TESTLIB))
+	$(call say,LINK) $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(LIBS)
+# The policies of the first, and the oracle; not its legs.
+$(B)/tests/agree/frames/frames: $(call obj,$(wildcard tests/agree/frames/*.c) $(addprefix tests/agree/,generate.c \
+		options.c rows.c) $(call room,$(PURE) kern))
 	$(call say,LINK) $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(BENCH): $(B)/bench/%: $(B)/obj/tests/bench/%.o \
 		$(call obj,$(wildcard tests/bench/lib/*.c) $(call room,$(PURE) kern))

@@ -65,6 +65,9 @@ struct agree_case {
 };
 
 void agree_generate(struct agree_case *c, uint64_t seed);
+/* Another policy for the same host, and for what was learned. */
+void agree_change_policy(struct agree_case *c, uint64_t seed);
+void agree_print_policy(const struct agree_case *c);
 /* The case and one of its queries, for people. */
 void agree_print(const struct agree_case *c, const struct pst_query *query);
 

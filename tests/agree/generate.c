@@ -323,30 +323,42 @@ static void random_bases(struct dice *d, struct agree_case *c)
 	c->bases[1] = wrap(d, &c->bases[0]); /* the same address in two forms */
 }
 
+static void random_policy(struct dice *d, struct agree_case *c)
+{
+	c->policy = (struct policy){.default_deny = chance(d, 65),
+				    .audit = chance(d, 20),
+				    .dns_gate = chance(d, 80),
+				    .loopback = (uint8_t)below(d, 3),
+				    .inbound = (uint8_t)below(d, 3)};
+	random_rules(d, c);
+	random_cidrs(d, c, c->lifted, &c->policy.allow_private);
+	random_cidrs(d, c, c->inbound, &c->policy.inbound_from);
+	random_addrs(d, c, c->resolvers, &c->policy.resolvers);
+}
+
 void agree_generate(struct agree_case *c, uint64_t seed)
 {
 	struct dice d = {.state = seed};
 
 	memset(c, 0, sizeof(*c));
 	random_bases(&d, c);
-	c->policy.default_deny = chance(&d, 65);
-	c->policy.audit = chance(&d, 20);
-	c->policy.dns_gate = chance(&d, 80);
-	c->policy.loopback = (uint8_t)below(&d, 3);
-	c->policy.inbound = (uint8_t)below(&d, 3);
 	random_names(&d, c);
 	random_leases(&d, c);
-	random_rules(&d, c);
-	random_cidrs(&d, c, c->lifted, &c->policy.allow_private);
-	random_cidrs(&d, c, c->inbound, &c->policy.inbound_from);
+	random_policy(&d, c);
 	random_cidrs(&d, c, c->add, &c->always.add);
 	random_cidrs(&d, c, c->except, &c->always.except);
-	random_addrs(&d, c, c->resolvers, &c->policy.resolvers);
 	random_addrs(&d, c, c->host_resolvers, &c->env.resolvers);
 	c->env.daemon_port = chance(&d, 50) ? random_port(&d) : 0;
 	random_addrs(&d, c, c->host, &c->always.host);
 	for (size_t i = 0; i < AGREE_BATCH; i++)
 		random_query(&d, c, &c->queries[i]);
+}
+
+void agree_change_policy(struct agree_case *c, uint64_t seed)
+{
+	struct dice d = {.state = seed};
+
+	random_policy(&d, c);
 }
 
 static void print_cidrs(const char *what, const struct cidr_list *list)
@@ -401,24 +413,31 @@ static void print_leases(const struct agree_case *c)
 	}
 }
 
-void agree_print(const struct agree_case *c, const struct pst_query *query)
+void agree_print_policy(const struct agree_case *c)
 {
 	const struct policy *p = &c->policy;
-	char text[CIDR_TEXT_MAX];
-	struct addr a;
 
-	printf("  default %s, loopback %u, names %d, gate %d, audit %d\n",
-	       p->default_deny ? "deny" : "allow", p->loopback, p->has_names, p->dns_gate,
-	       p->audit);
+	printf("  default %s, loopback %u, inbound %u, names %d, gate %d, audit %d\n",
+	       p->default_deny ? "deny" : "allow", p->loopback, p->inbound, p->has_names,
+	       p->dns_gate, p->audit);
 	print_rules(p);
 	print_leases(c);
 	print_cidrs("lifted", &p->allow_private);
+	print_cidrs("may call", &p->inbound_from);
 	print_cidrs("always denied, added", &c->always.add);
 	print_cidrs("always denied, except", &c->always.except);
 	print_addrs("resolver", &p->resolvers);
 	print_addrs("resolver of the host", &c->env.resolvers);
-	printf("port of the daemon: %u\n", c->env.daemon_port);
+	printf("  port of the daemon: %u\n", c->env.daemon_port);
 	print_addrs("host address", &c->always.host);
+}
+
+void agree_print(const struct agree_case *c, const struct pst_query *query)
+{
+	char text[CIDR_TEXT_MAX];
+	struct addr a;
+
+	agree_print_policy(c);
 	memcpy(a.bytes, query->addr, sizeof(a.bytes));
 	printf("  query %s protocol %u port %u broken %u inbound %u dns %u live '%s'\n",
 	       addr_print(&a, text), query->protocol, query->port, query->broken, query->inbound,

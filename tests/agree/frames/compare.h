@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/* A run: where it stands, and what is compared. */
+#ifndef TESTS_AGREE_FRAMES_COMPARE_H
+#define TESTS_AGREE_FRAMES_COMPARE_H
+
+#include "tests/agree/frames/leg.h"
+
+struct run {
+	struct leg *leg;
+	uint64_t seed; /* of the scene */
+	uint64_t passed, failed;
+	uint64_t uncertain; /* not compared: time passed a limit meanwhile */
+	uint64_t acts[2][ACT_COUNT]; /* how often the model said so; [1]: to the device */
+	uint64_t reasons[PST_REASON_MAX];
+	uint64_t counters[PST_REASON_MAX]; /* as the kernel has to have them */
+	struct scene scene;
+	struct frame frame;
+	struct pst_quota quota; /* before the frame */
+	struct outcome outcome;
+	struct verdict verdict;
+};
+
+/* The counters as they are. */
+void compare_begin(struct run *run);
+/* This frame: counts it as passed or failed. 0, or that what came of it cannot be told. */
+#define COMPARE_UNCERTAIN 1
+int compare_frame(struct run *run);
+/* All counters, and how many flows there are. */
+void compare_all(struct run *run);
+
+#endif

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/* The model's view of DNS in frames: what user/dns makes of questions and replies, and what is learned from them. */
+#include <string.h>
+
+#include "tests/agree/frames/model.h"
+
+/* Where the message is; 0: nothing that could be one. */
+static size_t message_of(const struct frame *f, const struct reading *r, size_t *ret_at)
+{
+	size_t length = frame_word(f, r->l4 + 4);
+
+	if (length < 8 + DNS_HEADER_SIZE || r->l4 + length > f->size)
+		return 0;
+	*ret_at = r->l4 + 8;
+	return length - 8;
+}
+
+/* Can be turned into an answer: a query with one question, whatever it asks for (RFC 1035 4.1). */
+bool model_is_question(const struct frame *f, const struct reading *r)
+{
+	size_t start, size = message_of(f, r, &start), at = start + DNS_HEADER_SIZE;
+	size_t end = start + size, longest = start + DNS_HEADER_SIZE + DOMAIN_MAX + 2;
+
+	if (size < DNS_HEADER_SIZE + 5 || f->gso_size || f->bytes[start + 2] & 0xf8 ||
+	    frame_word(f, start + 4) != 1 || frame_word(f, start + 6) || frame_word(f, start + 8))
+		return false;
+	while (at < end && f->bytes[at] && f->bytes[at] <= 63)
+		at += 1u + f->bytes[at];
+	return at < end && !f->bytes[at] && at + 5 <= end && at < longest;
+}
+
+static bool is_covered(const struct world *w, const char *name)
+{
+	for (size_t i = 0; i < w->c.policy.n_rules; i++) {
+		const struct policy_rule *rule = &w->c.policy.rules[i];
+
+		if (rule->verdict == PST_VERDICT_ALLOW &&
+		    rule->dest.kind == POLICY_DEST_NAME &&
+		    domain_matches(&rule->dest.domain, name))
+			return true;
+	}
+	return false;
+}
+
+static struct asked *place_for(struct world *w)
+{
+	if (w->n_asked < FRAME_ASKED)
+		return &w->asked[w->n_asked++];
+	for (size_t i = 0; i < FRAME_ASKED; i++)
+		if (!w->asked[i].stamp_ns)
+			return &w->asked[i];
+	return NULL;
+}
+
+static void record(struct world *w, const struct reading *r, const struct dns_question *question,
+		   struct verdict *v)
+{
+	struct asked *asked = place_for(w);
+
+	if (!asked) {
+		w->uncertain = true;
+		return;
+	}
+	*asked = (struct asked){
+		.stamp_ns = 1, .resolver = r->to, .local = r->from, .port = r->from_port, .question = *question};
+	v->asked = asked;
+}
+
+struct pst_decision model_ask(struct world *w, const struct frame *f, const struct reading *r,
+			      struct pst_decision d, struct verdict *v)
+{
+	struct dns_question question;
+	size_t at, size = message_of(f, r, &at);
+	bool whole = size && size <= PST_DNS_MAX_QUERY && !f->gso_size && at + size == f->size;
+	enum pst_reason reason = PST_REASON_NAME_GATE;
+	bool plain, covered;
+
+	if (whole && w->questions_full)
+		v->busy = true;
+	plain = whole && !w->questions_full &&
+		dns_question_parse(f->bytes + at, size, &question) == DNS_GATE_PASSES;
+	covered = plain && is_covered(w, question.name);
+	if (v->busy)
+		reason = PST_REASON_DNS_BUSY;
+	if (plain && (covered || w->device.sandbox.learn == PST_LEARN_ALL))
+		record(w, r, &question, v);
+	if (d.verdict != PST_VERDICT_GATE)
+		return d;
+	d.verdict = covered ? PST_VERDICT_ALLOW
+			    : (w->c.policy.audit ? PST_VERDICT_WOULD_DENY : PST_VERDICT_DENY);
+	d.reason = covered ? PST_REASON_RESOLVER : (uint8_t)reason;
+	return d;
+}
+
+/* ---- replies ---- */
+
+static struct asked *find_asked(struct world *w, const struct reading *r)
+{
+	for (size_t i = 0; i < w->n_asked; i++)
+		if (w->asked[i].stamp_ns && w->asked[i].port == r->to_port &&
+		    addr_equal(&w->asked[i].resolver, &r->from))
+			return &w->asked[i];
+	return NULL;
+}
+
+void model_learn(struct world *w, const struct frame *f, const struct reading *r,
+		 struct verdict *v)
+{
+	(void)f;
+	(void)v;
+	(void)find_asked(w, r);
+}
