@@ -10,6 +10,8 @@
 
 #define CLIENT_SLOTS	 32
 #define CLIENT_TIMEOUT_S 2
+/* For what should go unanswered: TCP has sent it again by then, and what is denied was not to arrive at once either. */
+#define CLIENT_SILENCE_MS 500
 
 /* Until `condition` holds, for time that cannot be moved. */
 #define wait_until(condition)                                                                      \
@@ -21,12 +23,13 @@
 	} while (0)
 
 enum client_op {
-	CLIENT_RESOLVE, /* asks NET_RESOLVER for `name`, waits for the answer */
-	CLIENT_ASK,	/* the same, without waiting */
-	CLIENT_RACE,	/* resolves `name` and connects to what came at once */
-	CLIENT_CONNECT, /* a socket of `type` into `slot` */
-	CLIENT_TALK,	/* sends four bytes on `slot`, waits for their echo */
-	CLIENT_SEND_TO, /* one datagram, without connect() */
+	CLIENT_RESOLVE,		/* asks NET_RESOLVER for `name`, waits for the answer */
+	CLIENT_ASK,		/* the same, without waiting */
+	CLIENT_RACE,		/* resolves `name` and connects to what came at once */
+	CLIENT_CONNECT,		/* a socket of `type` into `slot` */
+	CLIENT_TALK,		/* sends four bytes on `slot`, waits for their echo */
+	CLIENT_TALK_UNANSWERED, /* the same, but not for long: EAGAIN */
+	CLIENT_SEND_TO,		/* one datagram, without connect() */
 	CLIENT_TALK_TO, /* the same on `slot`, which is made for it when it is empty; waits for the echo */
 	CLIENT_WAIT,   /* for an error on `slot` */
 	CLIENT_ACCEPT, /* from the listener, into `slot` */
@@ -53,12 +56,17 @@ struct client {
 	int fd;
 };
 
-static inline void client_limit(int fd)
+static inline void client_limit_ms(int fd, int ms)
 {
-	const struct timeval limit = {.tv_sec = CLIENT_TIMEOUT_S};
+	const struct timeval limit = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
 
 	(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+}
+
+static inline void client_limit(int fd)
+{
+	client_limit_ms(fd, CLIENT_TIMEOUT_S * 1000);
 }
 
 static inline socklen_t client_address(const char *text, uint16_t port,
@@ -251,6 +259,11 @@ static inline void client_obey(const struct client_order *order, int slots[CLIEN
 	case CLIENT_TALK:
 		report->error = client_talk(*slot);
 		break;
+	case CLIENT_TALK_UNANSWERED:
+		client_limit_ms(*slot, CLIENT_SILENCE_MS);
+		report->error = client_talk(*slot);
+		client_limit(*slot);
+		break;
 	case CLIENT_SEND_TO:
 		report->error = client_send_to(order->name, order->port);
 		break;
@@ -396,6 +409,32 @@ static inline int client_slot_op(const struct client *client, enum client_op op,
 
 	order.slot = slot;
 	return client_do(client, order).error;
+}
+
+/* Into `slot` by TCP, as far as the answer of 203.0.113.1, which there is none: client_hear() tells how it ended. */
+static inline void client_begins_connecting(const struct client *client, int slot)
+{
+	struct client_order order = client_name_order(CLIENT_CONNECT, "203.0.113.1");
+	struct pollfd early = {.fd = client->fd, .events = POLLIN};
+
+	order.slot = slot;
+	order.type = SOCK_STREAM;
+	order.port = 80;
+	client_tell(client, &order);
+	assert_int_equal(poll(&early, 1, 100), 0);
+}
+
+/* Somebody `there` connects to the client's listener at `port`, and is accepted into `slot`; returns the peer's end. */
+static inline int client_is_called(const struct client *client, const struct net *net, int slot,
+				   uint16_t port)
+{
+	int peer = -1;
+
+	net_go(net->there);
+	assert_int_equal(client_connect(&peer, SOCK_STREAM, "192.0.2.1", port), 0);
+	net_go(net->here);
+	assert_int_equal(client_slot_op(client, CLIENT_ACCEPT, slot), 0);
+	return peer;
 }
 
 /* Connects by TCP and lets go again. */

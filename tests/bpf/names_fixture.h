@@ -18,22 +18,34 @@
 
 /* ---- what the kernel has ---- */
 
-/* The inner map in force of a run that pinned its maps. */
-static inline int open_inner(const struct run *run, const char *outer)
+/* The record of a run that pinned its maps. */
+static inline struct pst_sandbox record_of(const struct run *run)
 {
 	cleanup_close int records = run_open_map(run, "pst_sandbox");
-	cleanup_close int map = run_open_map(run, outer);
 	struct pst_sandbox record;
 	uint64_t cgroup;
-	uint32_t id;
-	int fd;
 
 	assert_int_equal(cgroup_id(run->cgroup, &cgroup), 0);
 	assert_int_equal(bpf_map_lookup_elem(records, &cgroup, &record), 0);
-	assert_int_equal(bpf_map_lookup_elem(map, &record.names_slot, &id), 0);
+	return record;
+}
+
+static inline int open_inner_at(const struct run *run, const char *outer, uint32_t slot)
+{
+	cleanup_close int map = run_open_map(run, outer);
+	uint32_t id;
+	int fd;
+
+	assert_int_equal(bpf_map_lookup_elem(map, &slot, &id), 0);
 	fd = bpf_map_get_fd_by_id(id);
 	assert_true(fd >= 0);
 	return fd;
+}
+
+/* What is learned: the inner map in force. */
+static inline int open_inner(const struct run *run, const char *outer)
+{
+	return open_inner_at(run, outer, record_of(run).names_slot);
 }
 
 static inline struct pst_addr address_key(const char *text)

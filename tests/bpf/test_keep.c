@@ -19,6 +19,12 @@ static void finish(struct run *run, struct client *client, const struct world *w
 	run_end(world->place, run);
 }
 
+/* What reached the other side. */
+static unsigned arrivals(const struct world *world)
+{
+	return world->net->echoed + world->net->datagrams;
+}
+
 /* What each way of talking to A sees under KEEP(TWO): 0, or the error of the denial. */
 static const struct way {
 	const char *name;
@@ -45,6 +51,31 @@ static int talk(const struct client *client, const struct way *way, int slot, co
 	return client_slot_op(client, CLIENT_TALK, slot);
 }
 
+/* A run under this policy, and somebody in it whose flow of that kind to A is in `slot` 1 and works. */
+static struct client begin_with_a_flow(const struct world *world, const struct way *way,
+				       const char *json, struct run *ret_run)
+{
+	struct run run = run_start_with(world->place, world->net, 0, json);
+	struct client client = client_start(run.cgroup, 0);
+
+	assert_int_equal(begin(&client, way, 1, A), 0);
+	assert_int_equal(talk(&client, way, 1, A), 0);
+	*ret_run = run;
+	return client;
+}
+
+/* Denied, and nothing arrives of what is sent now. */
+static void is_denied(const struct world *world, const struct client *client, const struct way *way,
+		      int slot)
+{
+	unsigned arrived = arrivals(world);
+	int error = way->denied == EAGAIN ? client_slot_op(client, CLIENT_TALK_UNANSWERED, slot)
+					  : talk(client, way, slot, A);
+
+	assert_int_equal(error, way->denied);
+	assert_int_equal(arrivals(world), arrived);
+}
+
 /* One packet is enough to be remembered. */
 static void a_flow_lives_on(void **state)
 {
@@ -52,11 +83,9 @@ static void a_flow_lives_on(void **state)
 
 	for (size_t i = 0; i < WAYS; i++) {
 		const struct way *way = &ways[i];
-		struct run run = run_start_with(world->place, world->net, 0, KEEP(ONE));
-		struct client client = client_start(run.cgroup, 0);
+		struct run run;
+		struct client client = begin_with_a_flow(world, way, KEEP(ONE), &run);
 
-		assert_int_equal(begin(&client, way, 1, A), 0);
-		assert_int_equal(talk(&client, way, 1, A), 0);
 		run_apply(&run, KEEP(TWO));
 		assert_int_equal(end_denied(&run), 0);
 		for (int again = 0; again < 3; again++)
@@ -80,16 +109,11 @@ static void without_the_word_it_ends(void **state)
 
 	for (size_t i = 0; i < WAYS; i++) {
 		const struct way *way = &ways[i];
-		struct run run = run_start_with(world->place, world->net, 0, PLAIN(ONE));
-		struct client client = client_start(run.cgroup, 0);
-		unsigned arrived;
+		struct run run;
+		struct client client = begin_with_a_flow(world, way, PLAIN(ONE), &run);
 
-		assert_int_equal(begin(&client, way, 1, A), 0);
-		assert_int_equal(talk(&client, way, 1, A), 0);
-		arrived = world->net->echoed + world->net->datagrams;
 		run_apply(&run, PLAIN(TWO));
-		assert_int_equal(talk(&client, way, 1, A), way->denied);
-		assert_int_equal(world->net->echoed + world->net->datagrams, arrived);
+		is_denied(world, &client, way, 1);
 		finish(&run, &client, world);
 	}
 }
@@ -100,21 +124,16 @@ static void it_ends_when_the_word_is_taken_back(void **state)
 
 	for (size_t i = 0; i < WAYS; i++) {
 		const struct way *way = &ways[i];
-		struct run run = run_start_with(world->place, world->net, 0, KEEP(ONE));
-		struct client client = client_start(run.cgroup, 0);
-		unsigned arrived;
+		struct run run;
+		struct client client = begin_with_a_flow(world, way, KEEP(ONE), &run);
 
-		assert_int_equal(begin(&client, way, 1, A), 0);
-		assert_int_equal(talk(&client, way, 1, A), 0);
 		run_apply(&run, KEEP(TWO));
 		assert_int_equal(talk(&client, way, 1, A), 0);
 		run_apply(&run, PLAIN(TWO));
-		arrived = world->net->echoed + world->net->datagrams;
-		assert_int_equal(talk(&client, way, 1, A), way->denied);
+		is_denied(world, &client, way, 1);
 		/* Said again it means what is allowed from now on. */
 		run_apply(&run, KEEP(TWO));
-		assert_int_equal(talk(&client, way, 1, A), way->denied);
-		assert_int_equal(world->net->echoed + world->net->datagrams, arrived);
+		is_denied(world, &client, way, 1);
 		assert_int_equal(end_denied(&run), way->type == SOCK_STREAM);
 		finish(&run, &client, world);
 	}
@@ -126,22 +145,17 @@ static void a_flow_from_before_is_judged_again(void **state)
 
 	for (size_t i = 0; i < WAYS; i++) {
 		const struct way *way = &ways[i];
-		struct run run = run_start_with(world->place, world->net, 0, PLAIN(ONE));
-		struct client client = client_start(run.cgroup, 0);
-		unsigned arrived;
+		struct run run;
+		struct client client = begin_with_a_flow(world, way, PLAIN(ONE), &run);
 
-		for (int slot = 1; slot <= 2; slot++) {
-			assert_int_equal(begin(&client, way, slot, A), 0);
-			assert_int_equal(talk(&client, way, slot, A), 0);
-		}
+		assert_int_equal(begin(&client, way, 2, A), 0);
+		assert_int_equal(talk(&client, way, 2, A), 0);
 		/* One is judged once more under a policy that allows it, and so becomes one to keep. */
 		run_apply(&run, KEEP(ONE));
 		assert_int_equal(talk(&client, way, 1, A), 0);
 		run_apply(&run, KEEP(TWO));
 		assert_int_equal(talk(&client, way, 1, A), 0);
-		arrived = world->net->echoed + world->net->datagrams;
-		assert_int_equal(talk(&client, way, 2, A), way->denied);
-		assert_int_equal(world->net->echoed + world->net->datagrams, arrived);
+		is_denied(world, &client, way, 2);
 		assert_int_equal(end_denied(&run), way->type == SOCK_STREAM);
 		finish(&run, &client, world);
 	}
@@ -154,13 +168,11 @@ static void what_audit_let_through_is_not_kept(void **state)
 
 	for (size_t i = 0; i < WAYS; i++) {
 		const struct way *way = &ways[i];
-		struct run run = run_start_with(world->place, world->net, 0, audit);
-		struct client client = client_start(run.cgroup, 0);
+		struct run run;
+		struct client client = begin_with_a_flow(world, way, audit, &run);
 
-		assert_int_equal(begin(&client, way, 1, A), 0);
-		assert_int_equal(talk(&client, way, 1, A), 0);
 		run_apply(&run, KEEP(TWO));
-		assert_int_equal(talk(&client, way, 1, A), way->denied);
+		is_denied(world, &client, way, 1);
 		finish(&run, &client, world);
 	}
 }
@@ -174,16 +186,14 @@ static void what_the_host_denies_always_ends(void **state)
 			{.value = {.kind = PST_ALWAYS_OPEN}},
 			{.key = {.prefixlen = 128}, .value = {.kind = PST_ALWAYS_RANGE}}};
 		const struct way *way = &ways[i];
-		struct run run = run_start_with(world->place, world->net, 0, KEEP(ONE));
-		struct client client = client_start(run.cgroup, 0);
+		struct run run;
+		struct client client = begin_with_a_flow(world, way, KEEP(ONE), &run);
 		struct error err = {{0}};
 
-		assert_int_equal(begin(&client, way, 1, A), 0);
-		assert_int_equal(talk(&client, way, 1, A), 0);
 		memcpy(rows[1].key.addr, address_key(A).addr, 16);
 		check(kern_sandbox_set_always(run.sandbox, rows, 2, &err));
 		run_apply(&run, KEEP(TWO));
-		assert_int_equal(talk(&client, way, 1, A), way->denied);
+		is_denied(world, &client, way, 1);
 		assert_int_equal(end_denied(&run), way->type == SOCK_STREAM);
 		finish(&run, &client, world);
 	}
@@ -225,7 +235,7 @@ static void the_gate_keeps_nobody(void **state)
 
 	assert_int_equal(client_connects(&client, 1, SOCK_DGRAM, NET_RESOLVER, 53), 0);
 	/* Not a question that the server has an answer for: it only counts. */
-	assert_int_equal(client_slot_op(&client, CLIENT_TALK, 1), EAGAIN);
+	assert_int_equal(client_slot_op(&client, CLIENT_TALK_UNANSWERED, 1), EAGAIN);
 	assert_int_equal(client_talks_to(&client, 2, NET_RESOLVER, 53), EAGAIN);
 	wait_until(world->net->questions == questions + 2);
 	/* Somebody else's port 53, where nobody is; and another port of his, which is kept. */
@@ -243,20 +253,13 @@ static void the_gate_keeps_nobody(void **state)
 	finish(&run, &client, world);
 }
 
-/* 203.0.113.1 does not answer. */
 static void a_connection_in_the_making_is_judged(void **state)
 {
 	const struct world *world = *state;
 	struct run run = run_start_with(world->place, world->net, 0, "{\"existing\":\"keep\"}");
 	struct client client = client_start(run.cgroup, 0);
-	struct client_order order = client_name_order(CLIENT_CONNECT, "203.0.113.1");
-	struct pollfd early = {.fd = client.fd, .events = POLLIN};
 
-	order.slot = 1;
-	order.type = SOCK_STREAM;
-	order.port = 80;
-	client_tell(&client, &order);
-	assert_int_equal(poll(&early, 1, 100), 0);
+	client_begins_connecting(&client, 1);
 	run_apply(&run, KEEP(TWO));
 	assert_int_equal(end_denied(&run), 1);
 	assert_int_equal(client_hear(&client).error, ECONNABORTED);
@@ -273,17 +276,13 @@ static void what_a_peer_opened_lives_on(void **state)
 	struct run run = run_start_with(world->place, world->net, 0, open);
 	struct client client = client_start(run.cgroup, 7000);
 	char bytes[4] = "ping";
-	int peer = -1;
 
 	for (int quiet = 0; quiet < 2; quiet++) {
-		int slot = 1 + quiet;
+		int slot = 1 + quiet, peer = client_is_called(&client, world->net, slot, 7000);
 
-		net_go(world->net->there);
-		assert_int_equal(client_connect(&peer, SOCK_STREAM, "192.0.2.1", 7000), 0);
-		net_go(world->net->here);
-		assert_int_equal(client_slot_op(&client, CLIENT_ACCEPT, slot), 0);
 		if (!quiet)
-			assert_int_equal(client_slot_op(&client, CLIENT_TALK, slot), EAGAIN);
+			assert_int_equal(client_slot_op(&client, CLIENT_TALK_UNANSWERED, slot),
+					 EAGAIN);
 		run_apply(&run, closed[0]);
 		assert_int_equal(end_denied(&run), 0);
 		/* The echo of what the peer says first. */
@@ -299,30 +298,12 @@ static void what_a_peer_opened_lives_on(void **state)
 	finish(&run, &client, world);
 }
 
-/* The state that a run keeps of UDP without connect(). */
-static int open_peers(const struct run *run)
-{
-	cleanup_close int map = run_open_map(run, "pst_flows");
-	cleanup_close int records = run_open_map(run, "pst_sandbox");
-	struct pst_sandbox record;
-	uint64_t cgroup;
-	uint32_t id;
-	int fd;
-
-	assert_int_equal(cgroup_id(run->cgroup, &cgroup), 0);
-	assert_int_equal(bpf_map_lookup_elem(records, &cgroup, &record), 0);
-	assert_int_equal(bpf_map_lookup_elem(map, &record.state_slot, &id), 0);
-	fd = bpf_map_get_fd_by_id(id);
-	assert_true(fd >= 0);
-	return fd;
-}
-
 static void idle_udp_ends_as_usual(void **state)
 {
 	const struct world *world = *state;
 	struct run run = run_start_with(world->place, world->net, 0, KEEP(ONE));
 	struct client client = client_start(run.cgroup, 0);
-	cleanup_close int peers = open_peers(&run);
+	cleanup_close int peers = open_inner_at(&run, "pst_flows", record_of(&run).state_slot);
 	struct pst_peer_key key;
 	struct pst_peer peer;
 
@@ -341,24 +322,19 @@ static void the_record_says_since_when(void **state)
 {
 	const struct world *world = *state;
 	struct run run = run_start_with(world->place, world->net, 0, PLAIN(ONE));
-	cleanup_close int records = run_open_map(&run, "pst_sandbox");
 	struct pst_sandbox first, record;
-	uint64_t cgroup;
 
-	assert_int_equal(cgroup_id(run.cgroup, &cgroup), 0);
-	assert_int_equal(bpf_map_lookup_elem(records, &cgroup, &record), 0);
-	assert_int_equal(record.keep_since, 0);
+	assert_int_equal(record_of(&run).keep_since, 0);
 	run_apply(&run, KEEP(ONE));
-	assert_int_equal(bpf_map_lookup_elem(records, &cgroup, &first), 0);
+	first = record_of(&run);
 	assert_int_equal(first.keep_since, first.generation);
 	run_apply(&run, KEEP(TWO));
 	run_flip(&run);
-	assert_int_equal(bpf_map_lookup_elem(records, &cgroup, &record), 0);
+	record = record_of(&run);
 	assert_true(record.generation > first.generation);
 	assert_int_equal(record.keep_since, first.keep_since);
 	run_apply(&run, PLAIN(TWO));
-	assert_int_equal(bpf_map_lookup_elem(records, &cgroup, &record), 0);
-	assert_int_equal(record.keep_since, 0);
+	assert_int_equal(record_of(&run).keep_since, 0);
 	run_end(world->place, &run);
 }
 

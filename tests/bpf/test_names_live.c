@@ -108,7 +108,7 @@ static void nothing_passes_once_the_name_is_removed(void **state)
 	assert_int_equal(client_slot_op(&client, CLIENT_TALK, 1), 0);
 	echoed = world->net->echoed;
 	run_apply(&run, POLICY("\"b.example\""));
-	assert_int_equal(client_slot_op(&client, CLIENT_TALK, 1), EAGAIN);
+	assert_int_equal(client_slot_op(&client, CLIENT_TALK_UNANSWERED, 1), EAGAIN);
 	assert_int_equal(world->net->echoed, echoed);
 	client_end(&client);
 	run_end(world->place, &run);
