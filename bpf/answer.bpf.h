@@ -8,6 +8,7 @@
 #define PST_ANSWER_BPF_H
 
 #include "dns.bpf.h"
+#include "kernel.bpf.h"
 #include "maps.bpf.h"
 #include "packet.bpf.h"
 #include "report.bpf.h"
@@ -205,20 +206,6 @@ static __always_inline __u16 pst_fold(__u64 sum)
 	return (__u16)sum;
 }
 
-/*
- * Is the checksum at `offset` still to be finished by whoever needs it (CHECKSUM_PARTIAL)? No field says. The helper
- * that is told to replace 0 by 1 below it changes every checksum but such a one. Leaves a wrong one behind.
- */
-static __always_inline int pst_is_partial(struct __sk_buff *skb, __u32 offset)
-{
-	__u16 before = 0, after = 0;
-
-	if (bpf_skb_load_bytes(skb, offset, &before, 2) ||
-	    bpf_l4_csum_replace(skb, offset, 0, 1, 2) || bpf_skb_load_bytes(skb, offset, &after, 2))
-		return 0;
-	return before == after;
-}
-
 /* Of the pseudo header (RFC 9293 3.1, RFC 8200 8.1). */
 static __always_inline __u64 pst_pseudo_sum(struct pst_answer_room *a, __u32 ip, __u8 protocol,
 					    __u32 size)
@@ -352,7 +339,7 @@ static __always_inline int pst_answer_cut_tcp(struct __sk_buff *skb, struct pst_
 
 	if (protocol != IPPROTO_TCP)
 		return -1;
-	*ret_partial = pst_is_partial(skb, tcp + __builtin_offsetof(struct pst_tcp, checksum));
+	*ret_partial = pst_is_partial(skb);
 	return (int)bpf_skb_change_tail(skb, tcp + sizeof(struct pst_tcp), 0);
 }
 
@@ -502,7 +489,7 @@ __noinline int pst_answer_prohibited(struct __sk_buff *skb, const struct pst_san
 		return PST_ANSWER_NONE;
 	l4 = sizeof(struct pst_ethernet) + ip;
 	checksum = at == 1 ? a->icmp.checksum : a->udp.checksum;
-	partial = pst_is_partial(skb, l4 + at * 2);
+	partial = pst_is_partial(skb);
 	/* First the tail: a packet of UDP segments does not grow in front. */
 	if (bpf_skb_change_tail(skb, l4 + sizeof(a->l4), 0) ||
 	    bpf_skb_adjust_room(skb, (int)(sizeof(a->icmp) + ip), BPF_ADJ_ROOM_MAC, 0))
@@ -661,7 +648,7 @@ __noinline int pst_answer_nxdomain(struct __sk_buff *skb, const struct pst_sandb
 	if (!pst_is_between_two(p, pst_answer_ethernet(a, ip)) || !pst_may_answer(sandbox))
 		return PST_ANSWER_NONE;
 	size = sizeof(a->udp) + pst_answer_message(a, end, size);
-	partial = pst_is_partial(skb, l4 + __builtin_offsetof(struct pst_udp, checksum));
+	partial = pst_is_partial(skb);
 	if (bpf_skb_change_tail(skb, l4 + size, 0))
 		return PST_ANSWER_NONE;
 	pst_answer_turn(a, ip);

@@ -63,6 +63,10 @@ struct net_device {
 struct sk_buff {
 	struct net_device *dev;
 	char cb[48];
+	__u8 ip_summed : 2;
+	__u16 mac_header;
+	__u16 csum_start;
+	__u16 csum_offset;
 };
 
 /* What IPv4 and IPv6 keep in cb: the size of the largest fragment a packet came in; 0: in one piece. */
@@ -162,6 +166,32 @@ static __always_inline int pst_was_fragmented(const struct __sk_buff *skb, int i
 	bpf_probe_read_kernel(&number, sizeof(number), (const void *)&spilled);
 	number += bpf_core_field_offset(struct sk_buff, cb) + offset;
 	return bpf_probe_read_kernel(&size, sizeof(size), (const void *)number) || size;
+}
+
+#define PST_CHECKSUM_PARTIAL 3
+#define PST_CHECKSUM_UNKNOWN (~0U)
+
+/* Is a checksum still missing (CHECKSUM_PARTIAL), which whoever needs it will write? */
+static __always_inline int pst_is_partial(const struct __sk_buff *skb)
+{
+	const struct sk_buff *kernel = (const struct sk_buff *)skb;
+
+	return BPF_CORE_READ_BITFIELD_PROBED(kernel, ip_summed) == PST_CHECKSUM_PARTIAL;
+}
+
+/* Where it will be written, in bytes from the frame's beginning; 0: none is missing. */
+static __always_inline __u32 pst_checksum_place(const struct __sk_buff *skb)
+{
+	const struct sk_buff *kernel = (const struct sk_buff *)skb;
+	__u16 frame, start, offset;
+
+	if (!pst_is_partial(skb))
+		return 0;
+	if (bpf_core_read(&frame, sizeof(frame), &kernel->mac_header) ||
+	    bpf_core_read(&start, sizeof(start), &kernel->csum_start) ||
+	    bpf_core_read(&offset, sizeof(offset), &kernel->csum_offset))
+		return PST_CHECKSUM_UNKNOWN;
+	return (__u32)start - frame + offset;
 }
 
 /* Who calls; only meaningful in hooks that run in the caller's context. */

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Frame -> an answer of bpf/answer.bpf.h. Never part of postern: test_answer.c attaches these programs, whose policy is
- * the destination port, to devices of its own. Everything else passes.
+ * Frame -> an answer of bpf/answer.bpf.h, or whether bpf/checksum.bpf.h finds it strange. Never part of postern:
+ * test_answer.c attaches these programs, whose policy is the destination port, to devices of its own. Everything else
+ * passes.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include "answer.bpf.h"
+#include "checksum.bpf.h"
 #include "answer.h"
 
 struct {
@@ -83,6 +85,12 @@ int answer_out(struct __sk_buff *skb)
 	if (!record || !is || !is->deny || answer_parse(skb, &p))
 		return PST_ANSWER_NEXT;
 	is->seen++;
+	if (is->check) {
+		if (!pst_checksum_is_strange(skb, &p))
+			return PST_ANSWER_NEXT;
+		is->strange++;
+		return PST_ANSWER_NONE;
+	}
 	if (skb->gso_size)
 		is->gso++;
 	if (p.query.protocol == PST_TCP && p.query.port == ANSWER_PORT)

@@ -12,7 +12,8 @@
 
 struct answer_switches {
 	__u32 deny, deny_in; /* 0: everything passes */
-	__u64 seen, seen_in, gso, marked;
+	__u32 check, pad;    /* 1: what has a strange checksum is dropped, the rest passes */
+	__u64 seen, seen_in, gso, marked, strange;
 };
 
 #endif

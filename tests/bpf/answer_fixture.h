@@ -20,6 +20,7 @@
 
 #include "answer.skel.h"
 #include "tests/bpf/answer.h"
+#include "tests/bpf/answer_model.h"
 
 #ifndef VIRTIO_NET_HDR_GSO_UDP_L4
 #define VIRTIO_NET_HDR_GSO_UDP_L4 5 /* Linux 6.2 */
@@ -90,11 +91,12 @@ static inline void answers_done(struct answers *a)
 /* ---- the tap ---- */
 
 struct tap {
+	int ifindex;
 	int fd; /* the microVM's side */
 	int socket; /* of the host: what came in at the tap and was let through; and what is to go out */
 };
 
-static inline struct tap tap_open(void)
+static inline struct tap tap_open(const char *name)
 {
 	struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
 	struct tap tap = {.fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC)};
@@ -102,11 +104,10 @@ static inline struct tap tap_open(void)
 	int on = 1;
 
 	assert_true(tap.fd >= 0);
-	(void)snprintf(request.ifr_name, sizeof(request.ifr_name), "pst-tap");
+	(void)snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
 	assert_int_equal(ioctl(tap.fd, TUNSETIFF, &request), 0);
-	shell("sysctl -qw net.ipv6.conf.pst-tap.disable_ipv6=1; ip link set pst-tap address "
-	      "02:00:00:00:00:01 mtu 65500 up");
-	at.sll_ifindex = (int)if_nametoindex("pst-tap");
+	shell("ip link set %s address 02:00:00:00:00:01 mtu 65500 up", name);
+	tap.ifindex = at.sll_ifindex = (int)if_nametoindex(name);
 	tap.socket = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	assert_true(tap.socket >= 0);
 	assert_int_equal(setsockopt(tap.socket, SOL_PACKET, PACKET_VNET_HDR, &on, sizeof(on)), 0);
@@ -125,7 +126,7 @@ static inline void tap_watch(const struct tap *tap, bool is6)
 {
 	struct sockaddr_ll at = {.sll_family = AF_PACKET,
 				 .sll_protocol = htons(is6 ? ETH_P_IPV6 : ETH_P_IP),
-				 .sll_ifindex = (int)if_nametoindex("pst-tap")};
+				 .sll_ifindex = tap->ifindex};
 
 	assert_int_equal(bind(tap->socket, (struct sockaddr *)&at, sizeof(at)), 0);
 }
@@ -134,6 +135,69 @@ static inline void tap_close(struct tap *tap)
 {
 	close(tap->fd);
 	close(tap->socket);
+}
+
+/* ---- frames through it ---- */
+
+/* A frame as it goes through a device: with what virtio says about it. */
+struct wire {
+	struct virtio_net_hdr header;
+	struct frame frame;
+};
+
+/* Leaves the checksum to whoever needs it. */
+static inline void leave_checksum(struct wire *w)
+{
+	struct frame *f = &w->frame;
+	uint8_t protocol = frame_protocol(f);
+	size_t l4 = frame_l4(f);
+
+	w->header.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
+	w->header.csum_start = (uint16_t)l4;
+	w->header.csum_offset = (uint16_t)checksum_of(protocol);
+	put16(f->bytes + l4 + checksum_of(protocol),
+	      protocol == ICMP4 ? 0 : frame_pseudo(f, frame_payload(f)));
+}
+
+static inline void finish_checksum(struct wire *w)
+{
+	size_t start = w->header.csum_start, at = start + w->header.csum_offset;
+	uint16_t sum;
+
+	if (!(w->header.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM))
+		return;
+	assert_true(at + 2 <= w->frame.size);
+	sum = (uint16_t)~add_up(w->frame.bytes + start, w->frame.size - start, 0);
+	put16(w->frame.bytes + at, sum ? sum : 0xffff);
+}
+
+static inline ssize_t try_put(int fd, struct wire *w)
+{
+	const struct iovec parts[] = {{&w->header, sizeof(w->header)},
+				      {w->frame.bytes, w->frame.size}};
+
+	return writev(fd, parts, 2);
+}
+
+static inline void put(int fd, struct wire *w)
+{
+	assert_int_equal(try_put(fd, w), sizeof(w->header) + w->frame.size);
+}
+
+/* false: nothing is there. Programs run, and answers arrive, before a write returns. */
+static inline bool take(int fd, struct wire *ret_wire)
+{
+	const struct iovec parts[] = {{&ret_wire->header, sizeof(ret_wire->header)},
+				      {ret_wire->frame.bytes, sizeof(ret_wire->frame.bytes)}};
+	ssize_t n = readv(fd, parts, 2);
+
+	if (n < 0 && errno == EAGAIN)
+		return false;
+	assert_true(n > (ssize_t)sizeof(ret_wire->header));
+	ret_wire->frame.size = (size_t)n - sizeof(ret_wire->header);
+	assert_int_equal(ret_wire->header.gso_type, VIRTIO_NET_HDR_GSO_NONE);
+	finish_checksum(ret_wire);
+	return true;
 }
 
 #endif
