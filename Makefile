@@ -202,7 +202,7 @@ test:
 	@+MAKE='$(MAKE)' tools/test.sh
 
 unit: $(UNIT_PROGRAMS)
-	@tests/run.sh unit $^
+	@tests/run.sh --beside unit $^
 bpf: $(BPF_PROGRAMS)
 	@tests/run.sh bpf $^
 agree: $(AGREE)

@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# Runs test programs one after the other; one line each, the whole output of one that failed, one
+# Runs test programs, one after the other if not told otherwise; one line each, the whole output of one that failed, one
 # closing line. A run without a program or without a test fails: something that should be there is not.
 #   tests/run.sh NAME PROGRAM...            cmocka and other programs, exit code 0 is a pass
+#   tests/run.sh --beside NAME PROGRAM...   the same, as many at a time as there are processors
 #   tests/run.sh --corpus NAME PROGRAM...   fuzz targets over tests/fuzz/corpus/<target without fuzz_>
 #   tests/run.sh --fuzz SECONDS NAME PROGRAM...
 #   tests/run.sh --pytest NAME DIRECTORY...
@@ -13,7 +14,9 @@ export UBSAN_OPTIONS=print_stacktrace=1
 limit_s=${TEST_LIMIT_S:-300}
 mode=program
 seconds=60
+at_once=1
 case ${1-} in
+--beside) at_once=$(nproc); shift ;;
 --corpus) mode=corpus; shift ;;
 --fuzz) mode=fuzz; seconds=$2; shift 2 ;;
 --pytest) mode=pytest; shift ;;
@@ -21,9 +24,9 @@ esac
 name=$1
 shift
 
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
-passed=0 failed=0 skipped=0
+work=$(mktemp -d)
+log=$work/log
+trap 'rm -rf "$work"' EXIT
 
 command_of()
 {
@@ -43,24 +46,44 @@ command_of()
 	esac
 }
 
+# What there is to say of a program, in its own file: it may run beside others.
 run_one()
 {
-	local start rc=0
+	local start rc=0 log=$2
 	start=$(date +%s%N)
 	command_of "$1"
-	timeout -k 5 "$limit_s" "${command[@]}" >"$log" 2>&1 </dev/null || rc=$?
+	timeout -k 5 "$limit_s" "${command[@]}" >"$log.all" 2>&1 </dev/null || rc=$?
 	local took_ms=$((($(date +%s%N) - start) / 1000000))
-	if [ $rc -eq 0 ]; then
-		passed=$((passed + 1))
-		echo "ok   ${1#"${B:-build}"/} (${took_ms} ms)"
-		tail -n 1 "$log" | grep -v '^\['	# a closing line that is not cmocka's, such as a seed
-		grep -h '\[  SKIPPED \] [^0-9]' "$log" | sort -u
-		skipped=$((skipped + $(grep -h '\[  SKIPPED \] [^0-9]' "$log" | sort -u | wc -l)))
+	if [ $rc -ne 0 ]; then
+		cat "$log.all"
+		echo "FAIL ${1#"${B:-build}"/} (exit $rc, ${took_ms} ms)"
 		return
 	fi
-	failed=$((failed + 1))
-	cat "$log"
-	echo "FAIL ${1#"${B:-build}"/} (exit $rc, ${took_ms} ms)"
+	echo "ok   ${1#"${B:-build}"/} (${took_ms} ms)"
+	tail -n 1 "$log.all" | grep -v '^\['	# a closing line that is not cmocka's, such as a seed
+	grep -h '\[  SKIPPED \] [^0-9]' "$log.all" | sort -u >"$log.skipped"
+	cat "$log.skipped"
+	touch "$log.passed"
+}
+
+run_all()
+{
+	local n=0 program
+	for program; do
+		n=$((n + 1))
+		if [ "$at_once" -eq 1 ]; then # in the foreground, where ^C reaches it
+			run_one "$program" "$work/$n"
+			continue
+		fi
+		while [ "$(jobs -rp | wc -l)" -ge "$at_once" ]; do
+			wait -n
+		done
+		{ run_one "$program" "$work/$n" >"$work/$n.out"; cat "$work/$n.out"; } &
+	done
+	wait
+	passed=$(find "$work" -name '*.passed' | wc -l)
+	failed=$(($# - passed))
+	skipped=$(find "$work" -name '*.skipped' -exec cat {} + | wc -l)
 }
 
 run_pytest()
@@ -86,8 +109,6 @@ if [ $mode = pytest ]; then
 	run_pytest "$@"
 	exit
 fi
-for program; do
-	run_one "$program"
-done
+run_all "$@"
 echo "$name: $passed programs passed, $failed failed, $skipped tests skipped"
-[ $failed -eq 0 ] && [ $passed -gt 0 ]
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
