@@ -10,7 +10,7 @@
 
 /* What outlives a change of policy; everything else is made anew. */
 static const int state_maps[] = {KERN_MAP_FLOWS, KERN_MAP_QUESTIONS, KERN_MAP_LEASES,
-				 KERN_MAP_LEARNED};
+				 KERN_MAP_LEARNED, KERN_MAP_TRACKED};
 #define STATE_MAPS (sizeof(state_maps) / sizeof(state_maps[0]))
 
 void kern_inners_init(struct kern_inners *inners)
@@ -51,11 +51,14 @@ static int new_map(const struct kern_object *object, int map, size_t entries,
 	return kern_inner_new(object, map, entries ? (__u32)entries : 1, &inners->fd[map]);
 }
 
-/* Room for one lease is none: then no question will want a place either. */
-static __u32 state_entries(int map, __u32 leases)
+/* Room for one lease is none: then no question will want a place either. A device's UDP peers are among its tracked
+ * flows. */
+static __u32 state_entries(const struct kern_object *object, int map, __u32 leases)
 {
+	if (map == KERN_MAP_TRACKED)
+		return object->inner[map].max_entries;
 	if (map == KERN_MAP_FLOWS)
-		return PST_MAX_FLOWS;
+		return object->n_hooks ? PST_MAX_FLOWS : 1;
 	if (map == KERN_MAP_QUESTIONS && leases > 1)
 		return PST_QUESTIONS;
 	return map == KERN_MAP_LEARNED ? leases * (PST_MAX_NAMES / PST_MAX_LEASES) : leases;
@@ -68,11 +71,14 @@ static int add_state(const struct kern_object *object, const struct kern_inners 
 
 	for (size_t i = 0; !r && i < STATE_MAPS; i++) {
 		int map = state_maps[i];
+		bool is_flows = map == KERN_MAP_FLOWS || map == KERN_MAP_TRACKED;
 
-		if (state->fd[map] >= 0 && (!leases || map == KERN_MAP_FLOWS))
+		if (object->map_fd[map] < 0)
+			continue;
+		if (state->fd[map] >= 0 && (!leases || is_flows))
 			r = share(state, map, inners);
 		else
-			r = new_map(object, map, state_entries(map, leases), inners);
+			r = new_map(object, map, state_entries(object, map, leases), inners);
 	}
 	return r;
 }

@@ -69,7 +69,8 @@ static int make_kind(const char *pin_dir, const char *kind, struct error *err)
 	return 0;
 }
 
-int kern_object_pin(const struct kern_object *object, const char *pin_dir, struct error *err)
+int kern_object_pin(const struct kern_object *object, const struct kern_device_links *device,
+		    const char *pin_dir, struct error *err)
 {
 	int r = make_kind(pin_dir, "links", err);
 
@@ -77,6 +78,10 @@ int kern_object_pin(const struct kern_object *object, const char *pin_dir, struc
 		r = make_kind(pin_dir, "maps", err);
 	for (int i = 0; !r && i < object->n_hooks; i++)
 		r = pin_at(pin_dir, "links", object->hooks[i].name, object->hooks[i].link_fd, err);
+	for (int i = 0; !r && device && i < KERN_DEVICE_HOOKS; i++) {
+		if (device->fd[i] >= 0)
+			r = pin_at(pin_dir, "links", kern_device_hook_name(i), device->fd[i], err);
+	}
 	for (int i = 0; !r && i < KERN_MAP_COUNT; i++) {
 		if (object->map_fd[i] >= 0)
 			r = pin_at(pin_dir, "maps", kern_map_name(i), object->map_fd[i], err);

@@ -28,6 +28,7 @@ static struct kern_attachment *attachment_new(struct kern_host *host, const char
 	(void)snprintf(attachment->name, sizeof(attachment->name), "%s", name);
 	for (int i = 0; i < KERN_MAX_HOOKS; i++)
 		attachment->link_fd[i] = -1;
+	kern_device_links_init(&attachment->on.links, 0);
 	return attachment;
 }
 
@@ -38,6 +39,7 @@ void kern_attachment_free(struct kern_attachment *attachment)
 	kern_attachment_unstage(attachment);
 	kern_links_close(attachment->host, attachment->link_fd);
 	attachment->host->links_held -= attachment->links_kept;
+	kern_on_device_free(attachment);
 	free(attachment);
 }
 
@@ -65,12 +67,13 @@ static int identify(struct kern_attachment *attachment, const struct kern_attach
 		    struct error *err)
 {
 	struct pst_sandbox *record = &attachment->record;
-	uint64_t cgroup;
-	int r = cgroup_id(attach->cgroup_fd, &cgroup);
+	uint64_t cgroup = 0;
+	int r = attach->device ? 0 : cgroup_id(attach->cgroup_fd, &cgroup);
 
 	if (r < 0)
 		return error_set(err, r, "cannot read the cgroup's id: %s", strerror(-r));
 	record->cgroup_id = cgroup;
+	record->ifindex = attach->device ? attach->device->ifindex : 0;
 	if (getrandom(&record->seed, sizeof(record->seed), 0) != sizeof(record->seed))
 		return error_set(err, -EIO, "cannot get random bytes");
 	record->id = attach->id;
@@ -87,38 +90,64 @@ int kern_attachment_identify(struct kern_attachment *attachment, const struct ke
 	if (r < 0)
 		return r;
 	/* No generation: it denies everything still. But it is not what a removal leaves. */
-	r = write_record(attachment->host, attachment->record.cgroup_id, &attachment->record);
+	if (kern_is_on_device(attachment))
+		r = kern_on_device_identify(attachment, attach);
+	else
+		r = write_record(attachment->host, attachment->record.cgroup_id,
+				 &attachment->record);
 	return r < 0 ? error_set(err, r, "cannot write the sandbox record: %s", strerror(-r)) : 0;
+}
+
+static int attach_to_cgroup(struct kern_attachment *made, const struct kern_attach *attach,
+			    struct error *err)
+{
+	struct kern_host *host = made->host;
+	int r = kern_links_complete(host, made->name, attach->cgroup_fd, made->link_fd, err);
+
+	if (!r) {
+		r = write_record(host, made->record.cgroup_id, &zero_record);
+		if (r < 0)
+			(void)error_set(err, r, "cannot write the sandbox record: %s",
+					strerror(-r));
+	}
+	if (r < 0)
+		kern_links_detach(host, made->link_fd);
+	else
+		made->links_kept = kern_links_keep(host, made->link_fd);
+	return r;
+}
+
+static int attach_to_device(struct kern_attachment *made, const struct kern_attach *attach,
+			    struct error *err)
+{
+	int r = kern_on_device_new(made, attach, err);
+
+	if (r < 0)
+		kern_on_device_detach(made);
+	else
+		kern_on_device_keep(made);
+	return r;
 }
 
 int kern_attachment_new(struct kern_host *host, const struct kern_attach *attach,
 			struct kern_attachment **ret_attachment, struct error *err)
 {
 	cleanup(attachment_freep) struct kern_attachment *made = attachment_new(host, attach->name);
-	struct pst_sandbox *record;
 	int r;
 
 	if (!made)
 		return error_set(err, -ENOMEM, "out of memory");
-	record = &made->record;
 	r = identify(made, attach, err);
 	if (r < 0)
 		return r;
 	/* What a dead attachment of that name left is not this one's. */
 	remove_pins(made);
-	r = kern_links_complete(host, made->name, attach->cgroup_fd, made->link_fd, err);
-	if (!r) {
-		r = write_record(host, record->cgroup_id, &zero_record);
-		if (r < 0)
-			(void)error_set(err, r, "cannot write the sandbox record: %s",
-					strerror(-r));
-	}
+	r = attach->device ? attach_to_device(made, attach, err)
+			   : attach_to_cgroup(made, attach, err);
 	if (r < 0) {
-		kern_links_detach(host, made->link_fd);
 		remove_pins(made);
 		return r;
 	}
-	made->links_kept = kern_links_keep(host, made->link_fd);
 	*ret_attachment = TAKE_PTR(made);
 	return 0;
 }
@@ -167,6 +196,28 @@ static int take_state(const struct kern_host *host, struct pst_sandbox *next)
 				       &none, BPF_ANY);
 }
 
+/* A table of this many flows takes the place of the ready one; that waits for a grace period, once in its life. */
+static int take_track(struct kern_attachment *attachment, struct pst_sandbox *next)
+{
+	const struct kern_host *host = attachment->host;
+	uint32_t flows = attachment->on.flows;
+	cleanup_close int other = -1;
+	int r = take_slot(host, KERN_POOL_TRACK, &next->track_slot);
+
+	if (r || !flows || flows == PST_TRACKED)
+		return r;
+	r = kern_inner_new(&host->object, KERN_MAP_TRACKED, flows, &other);
+	return r ? r : kern_pool_replace(&host->object, KERN_MAP_TRACKED, next->track_slot, other);
+}
+
+static int take_of_device(struct kern_attachment *attachment, struct pst_sandbox *next)
+{
+	int r = next->track_slot ? 0 : take_track(attachment, next);
+
+	next->flags |= attachment->on.flags;
+	return r ? r : kern_on_device_stage(attachment);
+}
+
 /* Slots of `mine` that `other` does not name. */
 static void give_slots(const struct kern_host *host, const struct pst_sandbox *mine,
 		       const struct pst_sandbox *other)
@@ -177,6 +228,8 @@ static void give_slots(const struct kern_host *host, const struct pst_sandbox *m
 		kern_pool_give(host->pools, KERN_POOL_NAMES, mine->names_slot);
 	if (mine->state_slot && mine->state_slot != other->state_slot)
 		kern_pool_give(host->pools, KERN_POOL_STATE, mine->state_slot);
+	if (mine->track_slot && mine->track_slot != other->track_slot)
+		kern_pool_give(host->pools, KERN_POOL_TRACK, mine->track_slot);
 }
 
 void kern_attachment_unstage(struct kern_attachment *attachment)
@@ -184,6 +237,7 @@ void kern_attachment_unstage(struct kern_attachment *attachment)
 	if (!attachment->next_policy)
 		return;
 	give_slots(attachment->host, &attachment->next, &attachment->record);
+	kern_on_device_unstage(attachment);
 	kern_policy_put(attachment->next_policy);
 	attachment->next_policy = NULL;
 	attachment->next = zero_record;
@@ -223,8 +277,11 @@ int kern_attachment_stage(struct kern_attachment *attachment, struct kern_policy
 	/* Names that were learned stay learned over a policy without any. */
 	if (!r && !next.names_slot && next.learn)
 		r = take_slot(host, KERN_POOL_NAMES, &next.names_slot);
+	if (!r && kern_is_on_device(attachment))
+		r = take_of_device(attachment, &next);
 	if (r < 0) {
 		give_slots(host, &next, &attachment->record);
+		kern_on_device_unstage(attachment);
 		return error_set(err, r, "no room for the sandbox's tables: %s", strerror(-r));
 	}
 	policy->refs++;
@@ -246,6 +303,20 @@ static void hold_by_lsm(struct kern_attachment *attachment, const struct pst_san
 		attachment->lsm_held = false;
 }
 
+static int put_in_force(struct kern_attachment *attachment, const struct pst_sandbox *record)
+{
+	if (kern_is_on_device(attachment))
+		return kern_on_device_write(attachment, record);
+	return write_record(attachment->host, record->cgroup_id, record);
+}
+
+static const char *why_not(int r)
+{
+	if (r == -ENOENT)
+		return "its cgroup is gone";
+	return r == -ENODEV ? "its device is gone" : strerror(-r);
+}
+
 int kern_attachment_flip(struct kern_attachment *attachment, struct error *err)
 {
 	struct kern_policy *before = attachment->policy;
@@ -255,12 +326,11 @@ int kern_attachment_flip(struct kern_attachment *attachment, struct error *err)
 	if (!attachment->next_policy)
 		return error_set(err, -EINVAL, "there is no policy to put in force");
 	hold_by_lsm(attachment, &attachment->next);
-	r = write_record(attachment->host, attachment->next.cgroup_id, &attachment->next);
+	r = put_in_force(attachment, &attachment->next);
 	if (r < 0) {
 		hold_by_lsm(attachment, &old);
 		kern_attachment_unstage(attachment);
-		return error_set(err, r, "cannot put the policy in force: %s",
-				 r == -ENOENT ? "its cgroup is gone" : strerror(-r));
+		return error_set(err, r, "cannot put the policy in force: %s", why_not(r));
 	}
 	attachment->record = attachment->next;
 	attachment->policy = TAKE_PTR(attachment->next_policy);
@@ -280,10 +350,28 @@ int kern_attachment_refresh(struct kern_attachment *attachment, uint64_t generat
 	if (!next.generation)
 		return 0;
 	next.generation = generation;
-	r = write_record(attachment->host, next.cgroup_id, &next);
+	r = put_in_force(attachment, &next);
 	if (r < 0)
-		return error_set(err, r, "cannot write the sandbox record: %s", strerror(-r));
+		return error_set(err, r, "cannot write the sandbox record: %s", why_not(r));
 	attachment->record = next;
+	return 0;
+}
+
+int kern_attachment_set_own(struct kern_attachment *attachment, const struct kern_own *own,
+			    struct error *err)
+{
+	struct kern_own before = attachment->on.own;
+	int r;
+
+	if (!kern_is_on_device(attachment))
+		return error_set(err, -EINVAL, "it has no device");
+	attachment->on.own = *own;
+	/* The record as it is: what was allowed before it need not be asked for again. */
+	r = attachment->record.generation ? put_in_force(attachment, &attachment->record) : 0;
+	if (r < 0) {
+		attachment->on.own = before;
+		return error_set(err, r, "cannot change its addresses: %s", why_not(r));
+	}
 	return 0;
 }
 
@@ -297,13 +385,17 @@ static void give_back(struct kern_attachment *attachment)
 		kern_policy_put(attachment->policy);
 	attachment->policy = NULL;
 	record->policy_slot = record->hits_slot = record->names_slot = record->state_slot = 0;
+	record->track_slot = 0;
 	/* A refresh is not to put in force again what was closed. */
 	record->generation = record->keep_since = 0;
 }
 
 int kern_attachment_close(struct kern_attachment *attachment)
 {
-	int r = write_record(attachment->host, attachment->record.cgroup_id, &zero_record);
+	int r = kern_is_on_device(attachment)
+			? kern_on_device_close(attachment)
+			: write_record(attachment->host, attachment->record.cgroup_id,
+				       &zero_record);
 
 	if (r < 0 && r != -ENOENT)
 		return r;
@@ -317,6 +409,12 @@ void kern_attachment_detach(struct kern_attachment *attachment)
 	struct kern_host *host = attachment->host;
 
 	kern_attachment_unstage(attachment);
+	if (kern_is_on_device(attachment)) {
+		kern_on_device_detach(attachment);
+		remove_pins(attachment);
+		give_back(attachment);
+		return;
+	}
 	kern_links_open(host, attachment->name, attachment->link_fd);
 	kern_links_detach(host, attachment->link_fd);
 	hold_by_lsm(attachment, &zero_record);
@@ -347,6 +445,8 @@ int kern_attachment_repair(struct kern_attachment *attachment, struct error *err
 	bool whole = true;
 	int r;
 
+	if (kern_is_on_device(attachment))
+		return kern_on_device_repair(attachment, err);
 	/* The first holds the policy; who removes pins removes the directory. All would be 130,000 looks for 10,000
 	 * of us. */
 	for (int i = 0; whole && i < host->object.n_hooks; i += host->object.n_hooks - 1) {
@@ -371,10 +471,12 @@ bool kern_attachment_has_lsm(const struct kern_attachment *attachment)
 	return attachment->lsm_held;
 }
 
-bool kern_attachment_is_alive(const struct kern_attachment *attachment)
+bool kern_attachment_is_alive(struct kern_attachment *attachment)
 {
 	cleanup_close int fd = -1;
 
+	if (kern_is_on_device(attachment))
+		return kern_on_device_look(attachment) <= KERN_DEVICE_LOOSE;
 	return !cgroup_open_id(attachment->host->root_fd, attachment->record.cgroup_id, &fd);
 }
 
@@ -383,7 +485,7 @@ bool kern_attachment_was_open(const struct kern_attachment *attachment)
 	return attachment->was_open;
 }
 
-bool kern_attachment_is_linked(const struct kern_attachment *attachment)
+bool kern_attachment_is_linked(struct kern_attachment *attachment)
 {
 	const struct kern_host *host = attachment->host;
 	cleanup_close int pinned = -1;
@@ -391,6 +493,8 @@ bool kern_attachment_is_linked(const struct kern_attachment *attachment)
 	uint64_t cgroup = 0;
 	int fd = attachment->link_fd[0];
 
+	if (kern_is_on_device(attachment))
+		return kern_on_device_look(attachment) == KERN_DEVICE_HERE;
 	if (fd < 0) {
 		kern_link_path(host, attachment->name, host->object.hooks[0].name, path);
 		fd = pinned = bpf_obj_get(path);
@@ -427,7 +531,38 @@ static int read_record(const struct kern_host *host, uint64_t cgroup,
 	return bpf_map_lookup_elem(host->object.map_fd[KERN_MAP_SANDBOX], &cgroup, ret_record);
 }
 
-int kern_host_peek(const struct kern_host *host, const char *name, uint64_t cgroup_id,
+static bool is_of_device(const struct kern_host *host, const char *name, uint64_t where)
+{
+	return where & KERN_ON_DEVICE(0) || kern_on_device_has_pins(host, name);
+}
+
+static uint32_t hinted_device(uint64_t where)
+{
+	return where & KERN_ON_DEVICE(0) ? (uint32_t)where : 0;
+}
+
+/* Finds it, and whatever is in force for its device. -ENOENT: the device is not there, or there is no record. */
+static int look_on_device(struct kern_attachment *found, uint64_t where)
+{
+	int r = kern_on_device_find(found, hinted_device(where));
+
+	if (!r && kern_on_device_look(found) >= KERN_DEVICE_LEFT)
+		r = -ENOENT;
+	return r ? r : kern_on_device_read(found);
+}
+
+static int peek_device(struct kern_host *host, const char *name, uint64_t where,
+		       struct pst_sandbox *ret_record)
+{
+	cleanup(attachment_freep) struct kern_attachment *found = attachment_new(host, name);
+	int r = found ? look_on_device(found, where) : -ENOMEM;
+
+	if (!r)
+		*ret_record = found->record;
+	return r;
+}
+
+int kern_host_peek(struct kern_host *host, const char *name, uint64_t where,
 		   struct pst_sandbox *ret_record)
 {
 	cleanup_close int link = -1;
@@ -435,6 +570,8 @@ int kern_host_peek(const struct kern_host *host, const char *name, uint64_t cgro
 	uint64_t cgroup = 0;
 	int r;
 
+	if (is_of_device(host, name, where))
+		return peek_device(host, name, where, ret_record);
 	kern_link_path(host, name, host->object.hooks[0].name, path);
 	link = bpf_obj_get(path);
 	if (link < 0 && link != -ENOENT)
@@ -443,7 +580,7 @@ int kern_host_peek(const struct kern_host *host, const char *name, uint64_t cgro
 	if (r < 0)
 		return r;
 	if (!cgroup)
-		cgroup = cgroup_id;
+		cgroup = where;
 	return cgroup ? read_record(host, cgroup, ret_record) : -ENOENT;
 }
 
@@ -471,6 +608,7 @@ static int take_found(struct kern_attachment *found, const uint8_t *hash)
 	r = claim(host, KERN_POOL_STATE, record->state_slot);
 	r = first_of(r, claim(host, KERN_POOL_HITS, record->hits_slot));
 	r = first_of(r, claim(host, KERN_POOL_NAMES, record->names_slot));
+	r = first_of(r, claim(host, KERN_POOL_TRACK, record->track_slot));
 	return first_of(r,
 			kern_policy_adopt(host, record->policy_slot, hash, record, &found->policy));
 }
@@ -518,7 +656,43 @@ static int adopt(struct kern_attachment *found, uint64_t cgroup, int cgroup_fd, 
 	return 0;
 }
 
-int kern_attachment_adopt(struct kern_host *host, const char *name, uint64_t cgroup_id,
+static int adopt_from_device(struct kern_attachment *found, uint64_t where, const uint8_t *hash,
+			     struct error *err)
+{
+	struct kern_host *host = found->host;
+	int taken = 0, r;
+
+	if (!host->devices)
+		return error_set(err, -EOPNOTSUPP, "no device can be attached here: %s",
+				 host->no_devices.text);
+	r = look_on_device(found, where);
+	if (found->on.state == KERN_DEVICE_LEFT)
+		return error_set(err, -ENOENT, "its device is in another network namespace");
+	if (found->on.state == KERN_DEVICE_GONE) {
+		remove_pins(found);
+		return error_set(err, -ENOENT, "its device is gone");
+	}
+	if (r < 0 && r != -ENOENT)
+		return error_set(err, r, "cannot read its record: %s", strerror(-r));
+	if (!kern_is_on_device(found))
+		return error_set(err, -ENOENT, "nothing of it is on a device");
+	if (found->on.slot)
+		taken = kern_pool_claim(host->pools, KERN_POOL_DEVICE, found->on.slot);
+	taken = first_of(taken, take_found(found, hash));
+	kern_on_device_remember(found);
+	found->was_open = !(found->on.found & 1U << KERN_FROM_DEVICE);
+	r = kern_on_device_complete(found, err);
+	if (r < 0)
+		return r;
+	if (taken < 0)
+		return error_set(err, taken, "its record names what is another's: %s",
+				 strerror(-taken));
+	found->record.ifindex = found->on.links.ifindex;
+	kern_on_device_keep(found);
+	return 0;
+}
+
+int kern_attachment_adopt(struct kern_host *host, const char *name, uint64_t where,
 			  const uint8_t *hash, struct kern_attachment **ret_attachment,
 			  struct error *err)
 {
@@ -529,7 +703,13 @@ int kern_attachment_adopt(struct kern_host *host, const char *name, uint64_t cgr
 
 	if (!found)
 		return error_set(err, -ENOMEM, "out of memory");
-	r = find_links(host, name, cgroup_id, found->link_fd, &cgroup);
+	if (is_of_device(host, name, where)) {
+		r = adopt_from_device(found, where, hash, err);
+		if (!r)
+			*ret_attachment = TAKE_PTR(found);
+		return r;
+	}
+	r = find_links(host, name, where, found->link_fd, &cgroup);
 	if (!r)
 		r = cgroup_open_id(host->root_fd, cgroup, &cgroup_fd);
 	if ((r == -ENOENT || r == -ESTALE) && has_let_go(host, name))
@@ -553,7 +733,9 @@ void kern_host_forget(struct kern_host *host, const char *name)
 
 	if (!left)
 		return;
-	if (!find_links(host, name, 0, left->link_fd, &cgroup)) {
+	if (is_of_device(host, name, 0)) {
+		(void)look_on_device(left, 0);
+	} else if (!find_links(host, name, 0, left->link_fd, &cgroup)) {
 		left->record.cgroup_id = cgroup;
 		(void)kern_attachment_close(left);
 	}

@@ -148,6 +148,9 @@ int kern_insert(const struct kern_object *object, const int inner[KERN_OUTER_COU
 		all[i].outer_fd = object->map_fd[i];
 		all[i].inner_fd = inner[i];
 		all[i].slot = slot;
+		/* Outers of the other kind are not loaded. */
+		if (object->map_fd[i] < 0)
+			continue;
 		all[i].started = i && !pthread_create(&all[i].thread, NULL, insert_one, &all[i]);
 	}
 	for (int i = 0; i < KERN_OUTER_COUNT; i++) {

@@ -35,6 +35,7 @@ void kern_host_close(struct kern_host *host)
 	if (!host)
 		return;
 	kern_lsm_free(host->lsm);
+	cleanup_close_(&host->links_fd);
 	kern_pools_free(host->pools);
 	kern_policies_free(host);
 	kern_object_done(&host->object);
@@ -88,34 +89,90 @@ static int map_entries(int fd, uint32_t *ret_entries)
 	return 0;
 }
 
+/* All in the object that can be had here; what is there keeps its size: the limit of then holds until nothing is
+ * attached any more. */
+static int load_with(struct kern_host *host, const struct kern_host_options *options,
+		     struct kern_object_options *how, struct error *err)
+{
+	int r;
+
+	how->with_walk = options->with_walk;
+	how->with_unix = true;
+	how->walked = options->max_sandboxes;
+	how->slots = host->slots;
+	how->devices = host->devices;
+	r = kern_object_load(&host->object, how, err);
+	/* Programs that cannot be opened are loaded again. */
+	if (r < 0 && how->progs) {
+		how->progs = NULL;
+		r = kern_object_load(&host->object, how, err);
+	}
+	if (r >= 0 || !how->with_device)
+		return r;
+	/* Kernels without programs of network devices judge cgroups all the same. */
+	if (err)
+		host->no_devices = *err;
+	how->with_device = false;
+	host->devices = 0;
+	return kern_object_load(&host->object, how, err);
+}
+
+static int count_missing(const int maps[KERN_MAP_COUNT], bool of_devices)
+{
+	int missing = 0;
+
+	for (int i = 0; i < KERN_MAP_COUNT; i++)
+		missing += maps[i] < 0 && kern_map_is_of_devices(i) == of_devices;
+	return missing;
+}
+
+static uint32_t device_count(const struct kern_host_options *options)
+{
+	uint64_t count = 2ULL * options->max_sandboxes + SPARE_SLOTS;
+	const uint32_t most = (1U << PST_DEVICE_SLOT_BITS) - 1;
+
+	return count < most ? (uint32_t)count : most;
+}
+
+static int read_sizes(struct kern_host *host, const struct kern_host_options *options,
+		      const int maps[KERN_MAP_COUNT])
+{
+	int r = 0;
+
+	host->slots = 2 * options->max_sandboxes + SPARE_SLOTS;
+	host->devices = device_count(options);
+	if (maps[KERN_MAP_QUOTAS] >= 0)
+		r = map_entries(maps[KERN_MAP_QUOTAS], &host->slots);
+	if (!r && maps[KERN_MAP_DEVICES] >= 0)
+		r = map_entries(maps[KERN_MAP_DEVICES], &host->devices);
+	return r;
+}
+
 static int load(struct kern_host *host, const struct kern_host_options *options, struct error *err)
 {
 	char progs[PATH_MAX];
 	int maps[KERN_MAP_COUNT];
 	int missing = kern_host_find_maps(host->dir, maps);
-	struct kern_object_options how = {.with_walk = options->with_walk,
-					  .with_unix = true,
-					  .walked = options->max_sandboxes};
-	int r = 0;
+	int of_devices = count_missing(maps, true), others = count_missing(maps, false);
+	bool has_build = !others && kern_host_has_build(host->dir);
+	/* This very build found that there are none. */
+	bool without = has_build && of_devices == KERN_DEVICE_MAPS;
+	struct kern_object_options how = {.maps = maps, .with_device = !without};
+	int r = read_sizes(host, options, maps);
 
 	host->fresh = missing == KERN_MAP_COUNT;
-	host->slots = 2 * options->max_sandboxes + SPARE_SLOTS;
-	/* What is there keeps its size: the limit of then holds until nothing is attached any more. */
-	if (maps[KERN_MAP_QUOTAS] >= 0)
-		r = map_entries(maps[KERN_MAP_QUOTAS], &host->slots);
 	(void)snprintf(progs, sizeof(progs), "%s/progs", host->dir);
-	how.slots = host->slots;
-	how.maps = maps;
-	how.progs = !missing && kern_host_has_build(host->dir) ? progs : NULL;
+	if (has_build && (without || !of_devices))
+		how.progs = progs;
+	if (without) {
+		host->devices = 0;
+		(void)error_set(&host->no_devices, -EOPNOTSUPP,
+				"this kernel did not take the programs; run `postern doctor`");
+	}
 	if (!r)
-		r = kern_object_load(&host->object, &how, err);
+		r = load_with(host, options, &how, err);
 	else
 		(void)error_set(err, r, "cannot read %s/maps: %s", host->dir, strerror(-r));
-	/* Programs that cannot be opened are loaded again. */
-	if (r < 0 && how.progs) {
-		how.progs = NULL;
-		r = kern_object_load(&host->object, &how, err);
-	}
 	for (int i = 0; i < KERN_MAP_COUNT; i++)
 		kern_close_fd(&maps[i]);
 	return r;
@@ -206,6 +263,9 @@ static int make_pools(struct kern_host *host, const struct kern_host_options *op
 		all[i].first = 1;
 		all[i].slots = host->slots;
 	}
+	all[KERN_POOL_DEVICE].slots = host->devices ? host->devices : 1;
+	if (!host->devices)
+		all[KERN_POOL_TRACK].slots = 1;
 	return kern_pools_new(
 		&host->object,
 		&(struct kern_pools_options){
@@ -264,6 +324,7 @@ int kern_host_open(const struct kern_host_options *options, struct kern_host **r
 		return error_set(err, -ENOMEM, "out of memory");
 	kern_object_init(&host->object);
 	host->links_max = links_max();
+	host->links_fd = kern_on_device_watch();
 	host->root_fd = options->cgroup_root_fd;
 	host->dir = strdup(options->dir);
 	if (!host->dir)
@@ -292,11 +353,13 @@ int kern_host_open(const struct kern_host_options *options, struct kern_host **r
 static void give_stale(struct kern_host *host)
 {
 	uint64_t top[KERN_POOLS];
+	__u32 end = host->slots > host->devices ? host->slots : host->devices;
 
 	/* Claiming raises it. */
 	memcpy(top, host->tag.replies, sizeof(top));
 	for (size_t pool = 0; pool < KERN_POOLS; pool++) {
-		for (__u32 slot = 1; slot < top[pool] && slot < host->slots; slot++) {
+		/* Beyond a pool's size nothing can be claimed. */
+		for (__u32 slot = 1; slot < top[pool] && slot < end; slot++) {
 			if (!kern_pool_claim(host->pools, pool, slot))
 				kern_pool_give(host->pools, pool, slot);
 		}
@@ -305,8 +368,10 @@ static void give_stale(struct kern_host *host)
 
 int kern_host_adopted(struct kern_host *host)
 {
-	if (!host->fresh)
+	if (!host->fresh) {
+		kern_on_device_sweep(host);
 		give_stale(host);
+	}
 	return kern_pools_start(host->pools);
 }
 
@@ -334,10 +399,14 @@ int kern_host_repair(struct kern_host *host, struct error *err)
 	bool maps = true, progs = true;
 	int r;
 
-	for (int i = 0; i < KERN_MAP_COUNT; i++)
-		maps = maps && is_pinned(host, "maps", kern_map_name(i));
+	for (int i = 0; i < KERN_MAP_COUNT; i++) {
+		if (host->object.map_fd[i] >= 0)
+			maps = maps && is_pinned(host, "maps", kern_map_name(i));
+	}
 	for (int i = 0; i < host->object.n_hooks; i++)
 		progs = progs && is_pinned(host, "progs", host->object.hooks[i].name);
+	for (int i = 0; host->devices && i < KERN_DEVICE_HOOKS; i++)
+		progs = progs && is_pinned(host, "progs", kern_device_hook_name(i));
 	if (maps && progs && kern_host_has_build(host->dir))
 		return 0;
 	r = make_dirs(host->dir, err);
@@ -395,8 +464,11 @@ size_t kern_host_maps(const struct kern_host *host, struct kern_map_id *ids, siz
 {
 	size_t n = 0;
 
-	for (int i = KERN_OUTER_COUNT; i < KERN_MAP_COUNT && n < max; i++)
-		ids[n++] = (struct kern_map_id){kern_map_name(i), map_id(host->object.map_fd[i])};
+	for (int i = KERN_OUTER_COUNT; i < KERN_MAP_COUNT && n < max; i++) {
+		if (host->object.map_fd[i] >= 0)
+			ids[n++] = (struct kern_map_id){kern_map_name(i),
+							map_id(host->object.map_fd[i])};
+	}
 	return n;
 }
 
@@ -420,10 +492,16 @@ int kern_host_names(const struct kern_host *host, kern_name_fn fn, void *context
 
 int kern_host_reserve(struct kern_host *host, size_t count, bool with_names, struct error *err)
 {
+	size_t devices = 0;
 	int r = kern_pool_reserve(host->pools, KERN_POOL_HITS, count);
 
+	for (const struct kern_attachment *a = host->on_devices; a; a = a->on.next)
+		devices++;
 	if (!r && with_names)
 		r = kern_pool_reserve(host->pools, KERN_POOL_NAMES, count);
+	if (!r && devices)
+		r = kern_pool_reserve(host->pools, KERN_POOL_DEVICE,
+				      devices < count ? devices : count);
 	return r < 0 ? error_set(err, r, "no room for the tables of %zu sandboxes: %s", count,
 				 strerror(-r))
 		     : 0;

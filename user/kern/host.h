@@ -101,19 +101,23 @@ struct kern_attach {
 int kern_attachment_new(struct kern_host *host, const struct kern_attach *attach,
 			struct kern_attachment **ret_attachment, struct error *err);
 /*
- * Finds what `name` left in the kernel: by its pinned links, else (pins removed) by a link on `cgroup_id` (0: not
- * known). Links get this build's programs, missing ones are made and pinned again. The slots of its record are
+ * Finds what `name` left in the kernel: by its pinned links, else (pins removed) by a link on `where`: a cgroup's id, or
+ * KERN_ON_DEVICE(ifindex); 0: not known. Links get this build's programs, missing ones are made and pinned again. The slots of its record are
  * taken; `hash` is the one of its policy (NULL: not known, then the policy is shared with nobody). -ENOENT: nothing
- * is there any more (the cgroup is gone): its pins are removed.
+ * is there any more (the cgroup or the device is gone): its pins are removed. They stay (and hold what drops everything)
+ * when its device has gone to another network namespace: -ENOENT as well, until kern_host_forget().
+ * Without pins a device is found by its number: whoever asks compares the record's id with the one he expects.
  */
-int kern_attachment_adopt(struct kern_host *host, const char *name, uint64_t cgroup_id,
+#define KERN_ON_DEVICE(ifindex) (1ULL << 63 | (ifindex))
+int kern_attachment_adopt(struct kern_host *host, const char *name, uint64_t where,
 			  const uint8_t *hash, struct kern_attachment **ret_attachment,
 			  struct error *err);
 /* For one that was attached and never got a policy: its record was zero. */
 int kern_attachment_identify(struct kern_attachment *attachment, const struct kern_attach *attach,
 			     struct error *err);
-/* The record in force, as it is in the kernel; -ENOENT when its cgroup is gone. Used before adopting, too: by name. */
-int kern_host_peek(const struct kern_host *host, const char *name, uint64_t cgroup_id,
+/* The record in force, as it is in the kernel; -ENOENT when its cgroup or device is gone. Used before adopting, too: by
+ * name, and `where` as above. */
+int kern_host_peek(struct kern_host *host, const char *name, uint64_t where,
 		   struct pst_sandbox *ret_record);
 /* Ends what `name` left in the kernel and could not be adopted: its record is zeroed, its links are detached and
  * unpinned. */
@@ -138,7 +142,7 @@ int kern_attachment_close(struct kern_attachment *attachment);
 /* When it was adopted its packets were not judged: root had removed its pins while no daemon ran. They are now. */
 bool kern_attachment_was_open(const struct kern_attachment *attachment);
 /* The kernel judges by its links still: its cgroup is there, or sockets of it outlive it. */
-bool kern_attachment_is_linked(const struct kern_attachment *attachment);
+bool kern_attachment_is_linked(struct kern_attachment *attachment);
 /* Detaches (egress last), unpins, gives the slots back. */
 void kern_attachment_detach(struct kern_attachment *attachment);
 /* Forgets it; what is pinned stays. */
@@ -150,8 +154,33 @@ const struct pst_sandbox *kern_attachment_staged(const struct kern_attachment *a
 bool kern_attachment_has_lsm(const struct kern_attachment *attachment);
 /* As kern_host_repair(), for its links. */
 int kern_attachment_repair(struct kern_attachment *attachment, struct error *err);
-/* The cgroup is still there. */
-bool kern_attachment_is_alive(const struct kern_attachment *attachment);
+/* The cgroup, or the device (in our network namespace), is still there. */
+bool kern_attachment_is_alive(struct kern_attachment *attachment);
+
+/* ---- devices ---- */
+
+struct kern_device_info {
+	uint32_t ifindex;    /* that it was attached to */
+	char name[IFNAMSIZ]; /* of now; "": it is not here any more */
+	enum kern_tc tc;     /* as it is attached */
+	bool has_left;	     /* it is in another network namespace: whatever it sends is dropped */
+	bool is_gone;	     /* or it is nowhere any more */
+	uint32_t from_program; /* ids; 0: not attached */
+	uint32_t to_program;
+	struct kern_own own;
+};
+/* -EINVAL for one of the cgroup kind. */
+int kern_attachment_device(struct kern_attachment *attachment, struct kern_device_info *ret_info);
+/* What its frames may come from, from now on: one write, in force at once. */
+int kern_attachment_set_own(struct kern_attachment *attachment, const struct kern_own *own,
+			    struct error *err);
+/* Readable when a device came, went or changed: kern_attachment_is_alive() then tells about each. -1: never. */
+int kern_host_device_events(const struct kern_host *host);
+/* Flows that it has state for; idle ones stay until a sweep. */
+typedef int (*kern_tracked_fn)(void *context, const struct pst_peer_key *key,
+			       const struct pst_tracked *tracked);
+int kern_attachment_tracked(const struct kern_attachment *attachment, kern_tracked_fn fn,
+			    void *context);
 
 /* Ends TCP connections that the records in force deny, for attachments at any levels, in one netns (-1: ours). */
 int kern_host_end_denied(const struct kern_host *host, struct kern_attachment *const *attachments,

@@ -4,6 +4,7 @@
 #define KERN_HOST_OBJECT_H
 
 #include "kern/host.h"
+#include "kern/host_device.h"
 #include "kern/object.h"
 #include "kern/pool.h"
 
@@ -12,7 +13,9 @@ enum kern_host_pool {
 	KERN_POOL_POLICY = 0, /* tries and port sets */
 	KERN_POOL_STATE,      /* UDP peers */
 	KERN_POOL_HITS,
-	KERN_POOL_NAMES, /* questions, leases, names */
+	KERN_POOL_NAMES,  /* questions, leases, names */
+	KERN_POOL_TRACK,  /* flows of a device */
+	KERN_POOL_DEVICE, /* elements of pst_devices */
 	KERN_POOLS,
 };
 
@@ -46,8 +49,13 @@ struct kern_host {
 	char *dir;
 	int root_fd;
 	uint32_t slots;
-	uint32_t walked;	      /* sandboxes that one socket walk may be about */
-	uint64_t generation;	      /* the last one given */
+	uint32_t walked;     /* sandboxes that one socket walk may be about */
+	uint64_t generation; /* the last one given */
+	uint32_t
+		devices; /* elements of pst_devices; 0: programs of devices cannot be loaded here, */
+	struct error no_devices; /* because of this */
+	struct kern_attachment *on_devices;
+	int links_fd;		      /* tells when devices go */
 	size_t links_held, links_max; /* descriptors of links that stay open, and may */
 	struct pst_quota tag;	      /* slot 0 of pst_quotas */
 	struct kern_lsm *lsm;	      /* NULL: this kernel runs none */
@@ -63,8 +71,9 @@ struct kern_attachment {
 	char name[KERN_ID_MAX + 1];
 	int link_fd[KERN_MAX_HOOKS]; /* as object.hooks; -1: only pinned */
 	size_t links_kept;	     /* of host->links_held */
-	bool lsm_held;		     /* the LSM programs know of it */
-	bool was_open;		     /* it was found without the link that judges packets */
+	struct kern_on_device on;
+	bool lsm_held; /* the LSM programs know of it */
+	bool was_open; /* it was found without the link that judges packets */
 	struct pst_sandbox
 		record; /* in force; generation 0: none yet. What is fixed is filled in anyway */
 	struct kern_policy *policy;
@@ -76,6 +85,11 @@ struct kern_attachment {
 int kern_policy_adopt(struct kern_host *host, uint32_t slot, const uint8_t *hash,
 		      const struct pst_sandbox *record, struct kern_policy **ret_policy);
 void kern_policies_free(struct kern_host *host);
+
+static inline bool kern_is_on_device(const struct kern_attachment *attachment)
+{
+	return attachment->on.links.ifindex;
+}
 
 /* host_links.c */
 /* "DIR/sandboxes/NAME/HOOK" into path[PATH_MAX]; hook NULL: the directory. */

@@ -178,7 +178,7 @@ static int pin_maps(const struct kern_host *host, struct error *err)
 		struct stat st;
 
 		(void)snprintf(path, sizeof(path), "%s/maps/%s", host->dir, kern_map_name(i));
-		if (stat(path, &st))
+		if (host->object.map_fd[i] >= 0 && stat(path, &st))
 			r = pin_new(path, host->object.map_fd[i], err);
 	}
 	return r;
@@ -193,6 +193,11 @@ static int pin_programs(const struct kern_host *host, struct error *err)
 		(void)snprintf(path, sizeof(path), "%s/progs/%s", host->dir,
 			       host->object.hooks[i].name);
 		r = pin_new(path, host->object.hooks[i].prog_fd, err);
+	}
+	for (int i = 0; !r && host->devices && i < KERN_DEVICE_HOOKS; i++) {
+		(void)snprintf(path, sizeof(path), "%s/progs/%s", host->dir,
+			       kern_device_hook_name(i));
+		r = pin_new(path, host->object.device_fd[i], err);
 	}
 	(void)snprintf(path, sizeof(path), "%s/progs/pst_walk_tcp", host->dir);
 	if (!r && host->object.walk_fd >= 0)

@@ -187,6 +187,7 @@ int kern_policy_adopt(struct kern_host *host, uint32_t slot, const uint8_t *hash
 	if (!policy)
 		return -ENOMEM;
 	policy->fields = *record;
+	policy->fields.flags &= ~KERN_DEVICE_FLAGS; /* not the policy's: others share it */
 	policy->keep = record->keep_since;
 	*ret_policy = policy;
 	return 0;

@@ -57,7 +57,9 @@ int kern_host_end_denied(const struct kern_host *host, struct kern_attachment *c
 		int r;
 
 		for (size_t i = 0; i < count; i++) {
-			if (attachments[i]->record.cgroup_level == level)
+			/* What is behind a device learns of it by its next packet. */
+			if (!kern_is_on_device(attachments[i]) &&
+			    attachments[i]->record.cgroup_level == level)
 				records[n++] = &attachments[i]->record;
 		}
 		r = end_all_at_level(host, records, n, netns_fd, err);
@@ -77,7 +79,12 @@ int kern_attachment_sockets(const struct kern_attachment *attachment, bool stage
 		.records = &record, .n_records = 1, .netns_fd = netns_fd, .all = !staged_denies};
 	cleanup_buf struct buf list = {};
 	struct pst_socket one;
-	int r = kern_sockets_list(&attachment->host->object, &walk, &list, err);
+	int r;
+
+	/* Its sockets are not ours to see. */
+	if (kern_is_on_device(attachment))
+		return 0;
+	r = kern_sockets_list(&attachment->host->object, &walk, &list, err);
 
 	for (size_t at = 0; r >= 0 && at + sizeof(one) <= list.size; at += sizeof(one)) {
 		memcpy(&one, list.data + at, sizeof(one));
@@ -122,6 +129,45 @@ int kern_attachment_peers(const struct kern_attachment *attachment, kern_peer_fn
 	r = kern_inner_open(&attachment->host->object, KERN_MAP_FLOWS,
 			    attachment->record.state_slot, &fd);
 	return r < 0 ? r : tell_peers(fd, keys, peers, fn, context);
+}
+
+static int tell_tracked(int fd, struct pst_peer_key *keys, struct pst_tracked *tracked,
+			kern_tracked_fn fn, void *context)
+{
+	LIBBPF_OPTS(bpf_map_batch_opts, options);
+	__u32 place = 0, *from = NULL;
+	int r = 0;
+
+	for (unsigned left = 2 * PST_MAX_TRACKED / PEERS_BATCH; !r && left; left--) {
+		__u32 count = PEERS_BATCH;
+		int got = bpf_map_lookup_batch(fd, from, &place, keys, tracked, &count, &options);
+
+		if (got < 0 && got != -ENOENT)
+			return got;
+		for (__u32 i = 0; !r && i < count; i++)
+			r = fn(context, &keys[i], &tracked[i]);
+		if (got == -ENOENT) /* with the last of them */
+			break;
+		from = &place;
+	}
+	return r;
+}
+
+int kern_attachment_tracked(const struct kern_attachment *attachment, kern_tracked_fn fn,
+			    void *context)
+{
+	cleanup_free struct pst_peer_key *keys = calloc(PEERS_BATCH, sizeof(*keys));
+	cleanup_free struct pst_tracked *tracked = calloc(PEERS_BATCH, sizeof(*tracked));
+	cleanup_close int fd = -1;
+	int r;
+
+	if (!keys || !tracked)
+		return -ENOMEM;
+	if (!attachment->record.track_slot)
+		return 0;
+	r = kern_inner_open(&attachment->host->object, KERN_MAP_TRACKED,
+			    attachment->record.track_slot, &fd);
+	return r < 0 ? r : tell_tracked(fd, keys, tracked, fn, context);
 }
 
 int kern_attachment_leases(const struct kern_attachment *attachment, kern_lease_fn fn,
@@ -187,10 +233,10 @@ int kern_attachment_quota(const struct kern_attachment *attachment, struct pst_q
 
 size_t kern_host_usage(const struct kern_host *host, struct kern_usage *usage, size_t max)
 {
-	static const char *const names[] = {[KERN_POOL_POLICY] = "policy",
-					    [KERN_POOL_STATE] = "state",
-					    [KERN_POOL_HITS] = "hits",
-					    [KERN_POOL_NAMES] = "names"};
+	static const char *const names[] = {
+		[KERN_POOL_POLICY] = "policy", [KERN_POOL_STATE] = "state",
+		[KERN_POOL_HITS] = "hits",     [KERN_POOL_NAMES] = "names",
+		[KERN_POOL_TRACK] = "track",   [KERN_POOL_DEVICE] = "device"};
 	size_t n = 0;
 
 	for (; n < KERN_POOLS && n < max; n++)
@@ -209,7 +255,7 @@ size_t kern_attachment_maps(const struct kern_attachment *attachment, struct ker
 		  {KERN_MAP_PORTS, record->policy_slot},    {KERN_MAP_NAMES, record->policy_slot},
 		  {KERN_MAP_RULES, record->hits_slot},	    {KERN_MAP_FLOWS, record->state_slot},
 		  {KERN_MAP_QUESTIONS, record->names_slot}, {KERN_MAP_LEASES, record->names_slot},
-		  {KERN_MAP_LEARNED, record->names_slot}};
+		  {KERN_MAP_LEARNED, record->names_slot},   {KERN_MAP_TRACKED, record->track_slot}};
 	size_t n = 0;
 
 	for (size_t i = 0; i < sizeof(of) / sizeof(of[0]) && n < max; i++) {

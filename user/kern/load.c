@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <bpf/bpf.h>
@@ -13,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "kern/object.h"
+#include "kern/quiet.h"
 #include "kern/unix.h"
 #include "postern.skel.h"
 
@@ -34,10 +34,16 @@ const char *kern_map_name(int map)
 	return map_table[map].name;
 }
 
+bool kern_map_is_of_devices(int map)
+{
+	return map == KERN_MAP_TRACKED || map == KERN_MAP_NETDEVS || map == KERN_MAP_DEVICES;
+}
+
 void kern_object_init(struct kern_object *object)
 {
-	*object = (struct kern_object){
-		.btf_fd = -1, .walk_fd = -1, .from_device_fd = -1, .to_device_fd = -1};
+	*object = (struct kern_object){.btf_fd = -1, .walk_fd = -1};
+	for (int i = 0; i < KERN_DEVICE_HOOKS; i++)
+		object->device_fd[i] = -1;
 	for (int i = 0; i < KERN_MAP_COUNT; i++)
 		object->map_fd[i] = -1;
 	for (int i = 0; i < KERN_MAX_HOOKS; i++)
@@ -54,23 +60,13 @@ void kern_object_done(struct kern_object *object)
 		kern_close_fd(&object->map_fd[i]);
 	kern_close_fd(&object->btf_fd);
 	kern_close_fd(&object->walk_fd);
-	kern_close_fd(&object->from_device_fd);
-	kern_close_fd(&object->to_device_fd);
+	for (int i = 0; i < KERN_DEVICE_HOOKS; i++)
+		kern_close_fd(&object->device_fd[i]);
 }
 
 static void bpf_closep(struct bpf_object **bpf)
 {
 	bpf_object__close(*bpf);
-}
-
-/* libbpf's own lines would go to stderr behind the caller's back; the verifier's come by
- * kernel_log_buf. */
-static int say_nothing(enum libbpf_print_level level, const char *format, va_list args)
-{
-	(void)level;
-	(void)format;
-	(void)args;
-	return 0;
 }
 
 static __u32 type_named(const struct btf *btf, const char *name)
@@ -186,15 +182,10 @@ static void templates_close(struct templates *templates)
 		kern_close_fd(&templates->fd[i]);
 }
 
-static bool is_of_devices(int map)
-{
-	return map == KERN_MAP_TRACKED || map == KERN_MAP_NETDEVS || map == KERN_MAP_DEVICES;
-}
-
 /* Is this map part of what is loaded? */
 static bool is_wanted(const struct kern_object_options *options, int map)
 {
-	return options->with_device || !is_of_devices(map);
+	return options->with_device || !kern_map_is_of_devices(map);
 }
 
 /* Only what is wanted: the verifier's time and empty maps are paid by each `postern run`. */
@@ -342,16 +333,18 @@ static int take_unix(struct kern_object *object, const struct kern_object_option
 	return r;
 }
 
-/* Which of the two directions a program of the netdev kind is for. */
 static int take_device(struct kern_object *object, const struct kern_object_options *options,
 		       const struct bpf_program *program)
 {
-	bool from = strcmp(bpf_program__name(program), "pst_from_device") == 0;
+	const char *name = bpf_program__name(program);
 
 	if (!options->with_device)
 		return 0;
-	return take_program(options, program,
-			    from ? &object->from_device_fd : &object->to_device_fd);
+	for (int i = 0; i < KERN_DEVICE_HOOKS; i++) {
+		if (strcmp(kern_device_hook_name(i), name) == 0)
+			return take_program(options, program, &object->device_fd[i]);
+	}
+	return -ENOENT;
 }
 
 static int take_programs(struct kern_object *object, const struct kern_object_options *options,
@@ -448,7 +441,8 @@ static int load_silently(struct kern_object *object, const struct kern_object_op
 int kern_object_load(struct kern_object *object, const struct kern_object_options *options,
 		     struct error *err)
 {
-	libbpf_print_fn_t print = libbpf_set_print(say_nothing);
+	/* The verifier's lines come by kernel_log_buf. */
+	KERN_QUIET;
 	int r = -1;
 
 	/* The walk is not needed for a verdict, and may be what this kernel does not take. */
@@ -458,7 +452,6 @@ int kern_object_load(struct kern_object *object, const struct kern_object_option
 		if (r < 0)
 			kern_object_done(object);
 	}
-	(void)libbpf_set_print(print);
 	return r;
 }
 

@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "kern/device_links.h"
 #include "kern/sandbox.h"
 #include "pst_abi.h"
 
@@ -76,10 +77,13 @@ struct kern_object {
 	int n_hooks;
 	int walk_fd;   /* the program that walks sockets; -1: this kernel refuses it */
 	bool has_unix; /* pst_sandbox.unix_sockets holds */
-	int from_device_fd, to_device_fd; /* the programs of the netdev kind; -1: not loaded */
+	int device_fd[KERN_DEVICE_HOOKS]; /* the programs of the netdev kind; -1: not loaded */
 };
 
 const char *kern_map_name(int map);
+/* Only where the programs of the netdev kind are. */
+bool kern_map_is_of_devices(int map);
+#define KERN_DEVICE_MAPS 3
 
 /* Closes what is open and leaves -1 behind. */
 static inline void kern_close_fd(int *fd)
@@ -147,9 +151,24 @@ uint64_t kern_keep_since(bool keep, uint64_t before, uint64_t generation);
 /* Moves the state out of `inners`; what was in `state` is closed. */
 void kern_inners_take_state(struct kern_inners *state, struct kern_inners *inners);
 
+/* device_record.c */
+/* Into an element of pst_devices that nothing names, and has not named for a grace period. */
+int kern_device_write(const struct kern_object *object, __u32 slot,
+		      const struct pst_sandbox *record, const struct kern_own *own);
+int kern_device_read(const struct kern_object *object, __u32 slot, struct pst_sandbox *ret_record,
+		     struct kern_own *ret_own);
+/* The element in force for a device; -ENOENT: none, which denies. */
+int kern_device_named(const struct kern_object *object, __u32 ifindex, __u32 *ret_slot);
+/* Puts it in force. */
+int kern_device_name(const struct kern_object *object, __u32 ifindex, __u32 slot, __u64 generation);
+/* Denies everything, if that very element is in force: the device may be another one meanwhile. */
+int kern_device_unname(const struct kern_object *object, __u32 ifindex, __u32 slot);
+
 /* attach.c */
 int kern_object_attach(struct kern_object *object, int cgroup_fd, struct error *err);
-int kern_object_pin(const struct kern_object *object, const char *pin_dir, struct error *err);
+/* Below `pin_dir`: links of the cgroup kind, or those of `device` (NULL: none), and maps. */
+int kern_object_pin(const struct kern_object *object, const struct kern_device_links *device,
+		    const char *pin_dir, struct error *err);
 void kern_object_detach(struct kern_object *object);
 
 #endif

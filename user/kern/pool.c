@@ -343,7 +343,8 @@ static int fill_some(struct kern_pools *pools, struct kern_pool *pool, bool *ret
 	r = make_all(pools, pool, &batch);
 	if (!r) {
 		r = write_all(pools, pool, &batch);
-		*ret_grace = !r;
+		if (!r && pool->spec.n_outers)
+			*ret_grace = true;
 	}
 	(void)pthread_mutex_lock(&pools->lock);
 	pool->n_filling = 0;
@@ -380,9 +381,10 @@ static int empty_some(struct kern_pools *pools, struct kern_pool *pool, struct b
 	(void)pthread_mutex_unlock(&pools->lock);
 	r = write_all(pools, pool, settling);
 	(void)pthread_mutex_lock(&pools->lock);
+	/* Without outers it tells nothing of how long they take. */
 	if (loop_monotonic_ns() - start_ns > SETTLE_NS)
 		pools->settle_at_once = SETTLE_AT_LEAST;
-	else if (settling->count == pools->settle_at_once)
+	else if (pool->spec.n_outers && settling->count == pools->settle_at_once)
 		pools->settle_at_once *= 2;
 	/* What could not be emptied is tried again. */
 	set_states(pool, settling, r < 0 ? SLOT_RETURNED : SLOT_FREE);

@@ -34,6 +34,10 @@ struct kern_sandbox {
 	char *pin_dir;		    /* set while attached */
 	struct pst_sandbox next;    /* what the next flip writes; rules 0: there is no policy yet */
 	struct pst_sandbox current; /* the record in force; generation 0: none was written */
+	struct kern_attach_device device; /* ifindex 0: the cgroup kind */
+	struct kern_device_links links;
+	__u32 device_slot; /* in force, or the last that was */
+	bool settled; /* a grace period has passed since the last flip: the other slot is free */
 	bool next_keeps; /* `next` keeps live flows: its keep_since is known when it gets its generation */
 	bool attached;
 };
@@ -43,6 +47,7 @@ void kern_sandbox_free(struct kern_sandbox *sandbox)
 	if (!sandbox)
 		return;
 	kern_object_done(&sandbox->object);
+	kern_device_links_close(&sandbox->links);
 	cleanup_close_(&sandbox->cgroup_fd);
 	kern_inners_done(&sandbox->state);
 	cleanup_close_(&sandbox->rules_fd);
@@ -63,36 +68,81 @@ static struct kern_sandbox *sandbox_new(void)
 	if (!sandbox)
 		return NULL;
 	kern_object_init(&sandbox->object);
+	kern_device_links_init(&sandbox->links, 0);
 	sandbox->cgroup_fd = -1;
 	kern_inners_init(&sandbox->state);
 	sandbox->rules_fd = sandbox->next_rules_fd = -1;
 	return sandbox;
 }
 
-int kern_sandbox_load(const struct kern_sandbox_options *options, struct kern_sandbox **ret_sandbox,
-		      struct error *err)
+static bool is_device(const struct kern_sandbox *sandbox)
 {
-	cleanup(sandbox_freep) struct kern_sandbox *sandbox = sandbox_new();
-	const struct kern_object_options load = {.with_walk = !options->one_policy,
-						 .with_unix = !options->one_policy ||
-							      options->unix_sockets,
-						 .one_policy = options->one_policy,
-						 .slots = KERN_SLOTS,
-						 .walked = 1};
-	uint64_t cgroup = 0;
-	int r;
+	return sandbox->device.ifindex;
+}
 
-	if (!sandbox)
-		return error_set(err, -ENOMEM, "out of memory");
-	if (!options->id)
-		return error_set(err, -EINVAL, "a sandbox needs an id");
-	r = cgroup_id(options->cgroup_fd, &cgroup);
+static int take_cgroup(struct kern_sandbox *sandbox, const struct kern_sandbox_options *options,
+		       struct error *err)
+{
+	uint64_t cgroup = 0;
+	int r = cgroup_id(options->cgroup_fd, &cgroup);
+
 	if (r < 0)
 		return error_set(err, r, "cannot read the cgroup's id: %s", strerror(-r));
 	sandbox->cgroup_fd = fcntl(options->cgroup_fd, F_DUPFD_CLOEXEC, 3);
 	if (sandbox->cgroup_fd < 0)
 		return error_set(err, -errno, "cannot keep the cgroup open: %s", strerror(errno));
-	r = kern_object_load(&sandbox->object, &load, err);
+	sandbox->next.cgroup_id = cgroup;
+	sandbox->next.cgroup_level = options->cgroup_level;
+	return 0;
+}
+
+static void take_device(struct kern_sandbox *sandbox, const struct kern_sandbox_options *options)
+{
+	sandbox->device = *options->device;
+	kern_device_links_init(&sandbox->links, options->id);
+	sandbox->links.ifindex = options->device->ifindex;
+	sandbox->links.tc = options->device->tc;
+	sandbox->next.ifindex = options->device->ifindex;
+}
+
+static int load_object(struct kern_sandbox *sandbox, const struct kern_sandbox_options *options,
+		       struct error *err)
+{
+	const struct kern_object_options cgroup = {.with_walk = !options->one_policy,
+						   .with_unix = !options->one_policy ||
+								options->unix_sockets,
+						   .one_policy = options->one_policy,
+						   .slots = KERN_SLOTS,
+						   .walked = 1};
+	const struct kern_object_options device = {.without_cgroup = true,
+						   .with_device = true,
+						   .devices = KERN_SLOTS,
+						   .one_policy = options->one_policy,
+						   .slots = KERN_SLOTS,
+						   .walked = 1};
+	int r = kern_object_load(&sandbox->object, options->device ? &device : &cgroup, err);
+
+	if (!r && options->device && options->device->flows)
+		sandbox->object.inner[KERN_MAP_TRACKED].max_entries = options->device->flows;
+	return r;
+}
+
+int kern_sandbox_load(const struct kern_sandbox_options *options, struct kern_sandbox **ret_sandbox,
+		      struct error *err)
+{
+	cleanup(sandbox_freep) struct kern_sandbox *sandbox = sandbox_new();
+	int r = 0;
+
+	if (!sandbox)
+		return error_set(err, -ENOMEM, "out of memory");
+	if (!options->id)
+		return error_set(err, -EINVAL, "a sandbox needs an id");
+	if (options->device)
+		take_device(sandbox, options);
+	else
+		r = take_cgroup(sandbox, options, err);
+	if (!r)
+		r = load_object(sandbox, options, err);
 	if (r < 0)
 		return r;
 	if (getrandom(&sandbox->next.seed, sizeof(sandbox->next.seed), 0) !=
@@ -100,8 +150,6 @@ int kern_sandbox_load(const struct kern_sandbox_options *options, struct kern_sa
 		return error_set(err, -EIO, "cannot get random bytes");
 	sandbox->max_leases = options->leases ? options->leases : PST_MAX_LEASES;
 	sandbox->next.id = options->id;
-	sandbox->next.cgroup_id = cgroup;
-	sandbox->next.cgroup_level = options->cgroup_level;
 	sandbox->next.netns_cookie = options->netns_cookie;
 	*ret_sandbox = TAKE_PTR(sandbox);
 	return 0;
@@ -134,6 +182,9 @@ static void take_next(struct kern_sandbox *sandbox, const struct table *table, u
 	table_fill_record(table, &sandbox->next);
 	sandbox->next.policy_slot = sandbox->next.state_slot = slot;
 	sandbox->next.hits_slot = sandbox->next.names_slot = slot;
+	sandbox->next.flags |= sandbox->device.flags;
+	if (is_device(sandbox))
+		sandbox->next.track_slot = slot;
 	sandbox->next_keeps = table->keep;
 	cleanup_close_(&sandbox->next_rules_fd);
 	sandbox->next_rules_fd = rules_fd;
@@ -181,21 +232,77 @@ int kern_sandbox_apply(struct kern_sandbox *sandbox, const struct table *table, 
 		return error_set(err, r, "cannot put the policy into its slot: %s", strerror(-r));
 	}
 	kern_inners_take_state(&sandbox->state, &inners);
+	sandbox->settled = true;
 	if (leases)
 		sandbox->n_leases = leases;
 	take_next(sandbox, table, slot, TAKE_FD(inners.fd[KERN_MAP_RULES]));
 	return 0;
 }
 
-static int write_record(const struct kern_sandbox *sandbox, const struct pst_sandbox *record)
+static const struct pst_sandbox zero;
+
+static int write_cgroup(const struct kern_sandbox *sandbox, const struct pst_sandbox *record)
 {
 	return bpf_map_update_elem(sandbox->object.map_fd[KERN_MAP_SANDBOX],
 				   &sandbox->next.cgroup_id, record, BPF_EXIST);
 }
 
+/* A write to an outer array waits for one, and changes nothing. */
+static int wait_grace(const struct kern_sandbox *sandbox)
+{
+	return bpf_map_update_elem(sandbox->object.map_fd[KERN_MAP_TRACKED],
+				   &sandbox->current.track_slot,
+				   &sandbox->state.fd[KERN_MAP_TRACKED], BPF_ANY);
+}
+
+/* Into the slot that is not in force; until then this device is judged by the one that is. */
+static int write_device(struct kern_sandbox *sandbox, const struct pst_sandbox *record)
+{
+	__u32 slot = sandbox->device_slot ^ 1U, ifindex = sandbox->device.ifindex;
+	int r = kern_device_links_where(&sandbox->links);
+
+	/* Another one may have its number by now. */
+	if (r >= 0 && !(r & 1 << KERN_FROM_DEVICE))
+		r = -ENODEV;
+	if (r >= 0 && !sandbox->settled)
+		r = wait_grace(sandbox);
+	if (r >= 0)
+		r = kern_device_write(&sandbox->object, slot, record, &sandbox->device.own);
+	if (!r)
+		r = kern_device_name(&sandbox->object, ifindex, slot, record->generation);
+	if (r < 0)
+		return r;
+	sandbox->device_slot = slot;
+	sandbox->settled = false;
+	return 0;
+}
+
+/* Denies everything. */
+static int write_zero(const struct kern_sandbox *sandbox)
+{
+	if (is_device(sandbox))
+		return kern_device_unname(&sandbox->object, sandbox->device.ifindex,
+					  sandbox->device_slot);
+	return write_cgroup(sandbox, &zero);
+}
+
+static int attach_hooks(struct kern_sandbox *sandbox, struct error *err)
+{
+	if (is_device(sandbox))
+		return kern_device_links_attach(&sandbox->links, sandbox->object.device_fd, err);
+	return kern_object_attach(&sandbox->object, sandbox->cgroup_fd, err);
+}
+
+static void detach_hooks(struct kern_sandbox *sandbox)
+{
+	if (is_device(sandbox))
+		kern_device_links_detach(&sandbox->links);
+	else
+		kern_object_detach(&sandbox->object);
+}
+
 int kern_sandbox_attach(struct kern_sandbox *sandbox, const char *pin_dir, struct error *err)
 {
-	const struct pst_sandbox zero = {};
 	cleanup_free char *dir = strdup(pin_dir);
 	int r;
 
@@ -203,16 +310,16 @@ int kern_sandbox_attach(struct kern_sandbox *sandbox, const char *pin_dir, struc
 		return error_set(err, -ENOMEM, "out of memory");
 	if (sandbox->attached)
 		return error_set(err, -EALREADY, "the sandbox is attached already");
-	r = kern_object_attach(&sandbox->object, sandbox->cgroup_fd, err);
+	r = attach_hooks(sandbox, err);
 	if (r < 0)
 		return r;
-	r = write_record(sandbox, &zero);
+	r = write_zero(sandbox);
 	if (r < 0)
 		(void)error_set(err, r, "cannot write the sandbox record: %s", strerror(-r));
 	else
-		r = kern_object_pin(&sandbox->object, pin_dir, err);
+		r = kern_object_pin(&sandbox->object, &sandbox->links, pin_dir, err);
 	if (r < 0) {
-		kern_object_detach(&sandbox->object);
+		detach_hooks(sandbox);
 		(void)pin_remove_dir(pin_dir);
 		return r;
 	}
@@ -232,9 +339,11 @@ int kern_sandbox_flip(struct kern_sandbox *sandbox, struct error *err)
 	sandbox->next.generation = now > last ? now : last + 1;
 	sandbox->next.keep_since = kern_keep_since(sandbox->next_keeps, sandbox->current.keep_since,
 						   sandbox->next.generation);
-	r = write_record(sandbox, &sandbox->next);
+	r = is_device(sandbox) ? write_device(sandbox, &sandbox->next)
+			       : write_cgroup(sandbox, &sandbox->next);
 	if (r < 0)
-		return error_set(err, r, "cannot put the policy in force: %s", strerror(-r));
+		return error_set(err, r, "cannot put the policy in force: %s",
+				 r == -ENODEV ? "the device is gone" : strerror(-r));
 	sandbox->current = sandbox->next;
 	if (sandbox->next_rules_fd >= 0) {
 		cleanup_close_(&sandbox->rules_fd);
@@ -246,24 +355,27 @@ int kern_sandbox_flip(struct kern_sandbox *sandbox, struct error *err)
 static void let_go(struct kern_sandbox *sandbox)
 {
 	(void)pin_remove_dir(sandbox->pin_dir);
-	kern_object_detach(&sandbox->object);
+	detach_hooks(sandbox);
 	sandbox->attached = false;
 }
 
 void kern_sandbox_detach(struct kern_sandbox *sandbox)
 {
-	const struct pst_sandbox zero = {};
 	bool populated = true;
 
 	if (!sandbox->attached)
 		return;
-	(void)write_record(sandbox, &zero);
+	(void)write_zero(sandbox);
+	if (is_device(sandbox)) {
+		let_go(sandbox);
+		return;
+	}
 	/* Members that are left stay denied: links and pins stay for a later sweep to remove. */
 	if (cgroup_is_populated(sandbox->cgroup_fd, &populated) < 0 || populated)
 		return;
 	let_go(sandbox);
 	/* Attached-cgroup storage survives the detach and would come back with the next attach. */
-	(void)write_record(sandbox, &zero);
+	(void)write_zero(sandbox);
 }
 
 /* The cgroup of the egress link; 0 once the cgroup is removed and its last socket is gone. */
@@ -283,6 +395,10 @@ int kern_sandbox_end(struct kern_sandbox *sandbox, unsigned timeout_ms)
 
 	if (!sandbox->attached)
 		return 0;
+	if (is_device(sandbox)) {
+		kern_sandbox_detach(sandbox);
+		return 0;
+	}
 	while (linked_cgroup(sandbox)) {
 		if (loop_boot_ns() > deadline)
 			return -EBUSY;
@@ -372,5 +488,10 @@ int kern_sandbox_end_denied(const struct kern_sandbox *sandbox, int netns_fd, si
 
 	if (!sandbox->current.generation)
 		return error_set(err, -EINVAL, "no policy is in force");
+	/* What is behind a device learns of it by its next packet. */
+	if (is_device(sandbox)) {
+		*ret_ended = 0;
+		return 0;
+	}
 	return kern_sockets_end_denied(&sandbox->object, &walk, ret_ended, err);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A sandbox of the cgroup kind in the kernel: the loaded object, its maps filled from a table, its
- * links. Start order (invariant 12): kern_sandbox_load -> kern_sandbox_apply -> kern_sandbox_attach
- * -> the process enters.
+ * A sandbox in the kernel: the loaded object, its maps filled from a table, its
+ * links on a cgroup or a device. Start order (invariant 12): kern_sandbox_load -> kern_sandbox_apply -> kern_sandbox_attach
+ * -> the process enters (or the device goes up).
  */
 #ifndef KERN_SANDBOX_H
 #define KERN_SANDBOX_H
@@ -60,12 +60,12 @@ int kern_sandbox_attach(struct kern_sandbox *sandbox, const char *pin_dir, struc
 int kern_sandbox_flip(struct kern_sandbox *sandbox, struct error *err);
 /* Zeroes the record, which denies. When nobody is left in the cgroup: detaches, unpins, zeroes again
  * (the storage survives a detach). With members left it stops there: they stay denied, and the pins
- * stay for a later pin_sweep(). Idempotent. */
+ * stay for a later pin_sweep(). A device is detached from at once: nobody is to be behind it any more. Idempotent. */
 void kern_sandbox_detach(struct kern_sandbox *sandbox);
 
 /* For a cgroup that was removed: detaches and unpins as soon as its last socket is gone. A socket can
  * outlive the processes (TCP has data to send again): -EBUSY after `timeout_ms`, and links and pins
- * stay, so that it stays judged, for a later pin_sweep(). */
+ * stay, so that it stays judged, for a later pin_sweep(). A device: as kern_sandbox_detach(). */
 int kern_sandbox_end(struct kern_sandbox *sandbox, unsigned timeout_ms);
 
 /* pst_sandbox.unix_sockets holds: this kernel has hooks for it, and they were loaded. */
