@@ -404,7 +404,8 @@ __noinline int pst_answer_reset(struct __sk_buff *skb, const struct pst_sandbox 
 /*
  * On the way to the sandbox: a segment of a flow that is not allowed any more becomes a RST, in place. It stands where
  * the segment stood in the sequence: the receiver takes it at once, or, when segments were lost before it, asks back by
- * an ACK, which is denied and answered.
+ * an ACK, which is denied and answered. One that only repeats (a keepalive does) is ignored: then what the sandbox sends
+ * next is answered. Takes no token: there are no more of them than a peer sends.
  */
 __noinline int pst_answer_reset_in(struct __sk_buff *skb, const struct pst_packet *p)
 {
