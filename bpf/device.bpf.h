@@ -8,6 +8,7 @@
 
 #include "maps.bpf.h"
 #include "answer.bpf.h"
+#include "checksum.bpf.h"
 #include "decide.bpf.h"
 #include "learn.bpf.h"
 #include "neighbour.bpf.h"
@@ -249,6 +250,9 @@ static __always_inline int pst_frame_out(struct __sk_buff *skb)
 	if (pst_is_vlan(skb))
 		return pst_odd_frame(skb, device, &p);
 	pst_parse_frame(skb, &p);
+	if (pst_checksum_is_strange(skb, &p))
+		return pst_refuse_frame(&device->sandbox, &p, PST_REASON_MALFORMED,
+					PST_HOOK_EGRESS);
 	if (p.query.broken || !pst_is_own(device, p.source))
 		return pst_odd_frame(skb, device, &p);
 	if (pst_track_hit(&device->sandbox, &p, PST_FLOW_OUT) || pst_is_dhcp(device, &p))

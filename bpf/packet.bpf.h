@@ -91,7 +91,7 @@ struct pst_packet {
 static __always_inline int pst_load(struct __sk_buff *skb, __u32 offset, void *to,
 				    const __u32 words)
 {
-	const __u32 *from = (const __u32 *)(long)skb->data + offset / 4;
+	const __u32 *from = (const void *)((const __u8 *)(long)skb->data + offset);
 	const void *end = (const void *)(long)skb->data_end;
 	__u32 *out = to;
 
