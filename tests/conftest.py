@@ -3,6 +3,7 @@
 
 import os
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "lib"))
 sys.dont_write_bytecode = True
 
 # pylint: disable=wrong-import-position
+import kinds  # noqa: E402
+import kindtable  # noqa: E402
 import postern as runner  # noqa: E402
 from daemon import Daemon  # noqa: E402
 from internet import Internet  # noqa: E402
@@ -31,13 +34,47 @@ def pytest_sessionstart(session):
 @pytest.fixture(scope="session")
 def net():
     internet = Internet()
+    internet.kinds = kinds.of(internet)
     try:
         yield internet
         runner.kill_marked()
         internet.check_forbidden()
     finally:
         runner.kill_marked()
+        for kind in internet.kinds.values():
+            kind.close()
         internet.close()
+
+
+_NONE = types.SimpleNamespace(params={})
+
+
+def pytest_generate_tests(metafunc):
+    if "net" in metafunc.fixturenames:
+        ways = kindtable.ways_of(metafunc.definition.nodeid)
+        if len(ways) > 1:
+            metafunc.parametrize("sandbox_kind", ways, ids=["cgroup", "netdev"], indirect=True)
+
+
+def pytest_collection_modifyitems(config, items):
+    out = [item for item in items if "sandbox_kind" in getattr(item, "callspec", _NONE).params
+           and item.callspec.params["sandbox_kind"] != "cgroup" and kindtable.reason_against(item.nodeid)]
+    if out:
+        config.hook.pytest_deselected(items=out)
+        items[:] = [item for item in items if item not in set(out)]
+
+
+@pytest.fixture(autouse=True)
+def sandbox_kind(request):
+    """The kind of sandbox that this test runs for: one and the same test, see lib/kindtable.py."""
+    if "net" not in request.fixturenames:
+        yield None
+        return
+    net = request.getfixturevalue("net")
+    net.kind = net.kinds[getattr(request, "param", "cgroup")]
+    yield net.kind
+    net.kind.rest()
+    net.kind = None
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from dnswire import (AAAA, ANY, AXFR, CHAOS, CLASS_ANY, HTTPS, IXFR, NULL, QNAME
                      pointer, query)
 
 TARGET = "93.184.46.1"
+ANSWERS = 200  # the least that is answered of a flood; the rest is held back
 LONGEST = ".".join(["a" * 63, "b" * 63, "c" * 63, "d" * 44, "wild.example.com"])  # 253 characters
 FLAGS = {"qr": 0x8000, "opcode-1": 0x0800, "opcode-notify": 0x2000, "opcode-update": 0x2800, "opcode-dso": 0x3000,
          "opcode-15": 0x7800, "aa": 0x0400, "tc": 0x0200, "ra": 0x0080, "z": 0x0040, "rcode-1": 1, "rcode-15": 15}
@@ -185,7 +186,8 @@ def test_the_control_beside_the_sandbox_everything_arrives(net, free):
             arrives(net, free, payload)
 
 
-def test_questions_that_pass(net, named):
+def test_questions_that_pass(net, dns, named):
+    dns.answer = lambda asked: [asked.reply()]
     for payload in FINE.values():
         for to in (TO4, TO6):
             arrives(net, named, payload, to)
@@ -202,6 +204,14 @@ def test_messages_that_do_not(net, named, to):
 def test_messages_that_do_not_by_packets_alone(net, named_packets, to):
     all_refused(net, named_packets, BAD, to)
     arrives(net, named_packets, FINE["plain"], to)
+
+
+def assert_all_refused(net, results, count):
+    """Where a refusal is an answer, not each of a flood has one."""
+    if net.kind.has_errors:
+        assert results == {"EPERM": count}
+    else:
+        assert results["EPERM"] >= ANSWERS and sum(results.values()) == count, results
 
 
 def test_the_reason_is_told(net, named):
@@ -250,8 +260,8 @@ def test_a_tunnel_by_names(net, free, named):
     payloads = [query(one, n, qtype=types[n % len(types)]).hex() for n, one in enumerate(names)]
     net.fence()
     since = net.mark()
-    assert named.send_all(data=payloads, to=TO4) == {"EPERM": 1000}
-    assert named.send_all(data=payloads, to=TO6) == {"EPERM": 1000}
+    for to in (TO4, TO6):
+        assert_all_refused(net, named.send_all(data=payloads, to=to), 1000)
     net.fence()
     assert not questions_seen(net, since)
     since = net.mark()

@@ -12,8 +12,8 @@ from crafted import RESOLVER4
 from dnsrows import (GOOD, NAMED, OFF, TO4, TO6, answers, assert_shut, await_question, control, learn, nothing_arrives,
                      questions_seen, to)
 from dnswire import opt, query
-from internet import PORT, canary
-from postern import execute, tool
+from internet import HOST4, PORT, canary
+from postern import plain, tool
 from wait import until
 
 ASKED = query(GOOD).hex()
@@ -104,7 +104,7 @@ def test_pieces_begun_towards_the_second_resolver(net, dns, free):
         assert box.send(data=ASKED[:24], to=TO4, flags=MSG_MORE) == "ok"
         box.send(data=ASKED[24:], to=to(second))
         asked = dnswire.Question(bytes.fromhex(ASKED))
-        dns.send(dnswire.udp(second, 53, "192.0.2.2", box.port_of(),
+        dns.send(dnswire.udp(second, 53, box.address(HOST4), box.port_of(),
                              asked.reply([dnswire.address(dnswire.QNAME, TARGET)])))
         until(lambda: sum(box.replies().values()), "the reply is counted")
         assert not box.leases(), box.replies()
@@ -277,11 +277,12 @@ def test_io_uring(net, free, named, how, mode):
     good = query(GOOD, extra=opt(data=bytes(200))).hex()
     bad = query(OFF, extra=opt(data=b"exfiltrate" * 18)).hex()[:len(good)].ljust(len(good), "0")
     since = net.mark()
-    done = execute(net, uring(how, mode, bad, bad))
+    done = plain(net, uring(how, mode, bad, bad))
     assert done.op("send").result == "ok", done
     await_question(net, bytes.fromhex(bad), since)
     # A bad one does not leave.
-    assert nothing_arrives(net, named, lambda who: who.run(argv=uring(how, mode, bad, bad)))[0] == 1
+    code = nothing_arrives(net, named, lambda who: who.run(argv=uring(how, mode, bad, bad)))[0]
+    assert code == 1 or not net.kind.has_errors
     # Nor one that turns bad.
     net.fence()
     since = net.mark()
@@ -322,7 +323,8 @@ while at < len(data):
     data = [ASKED, BAD, ASKED, b"tunnel".hex(), BAD, ASKED]
     send = lambda who: who.script(code=code, data=data, resolver=RESOLVER4)  # noqa: E731
     assert control(net, free, send, ASKED, BAD, b"tunnel".hex()) == [6]
-    assert only_asked_arrives(net, box, send) == [1, "EPERM", 1, "EPERM", "EPERM", 1]
+    result = only_asked_arrives(net, box, send)
+    assert result == [1, "EPERM", 1, "EPERM", "EPERM", 1] or not net.kind.has_errors
 
 
 WARM = """
@@ -395,7 +397,7 @@ def test_a_resolver_that_calls_is_no_admitted_peer(net, dns, free, named, reply,
             # Another socket on the port: the kernel knows nothing of the question any more.
             who.open_socket(bind=["0.0.0.0", port])
         for _ in range(2 if reply == "second" else 1):
-            dns.send(dnswire.udp(RESOLVER4, 53, "192.0.2.2", port, payload))
+            dns.send(dnswire.udp(RESOLVER4, 53, who.address(HOST4), port, payload))
             assert who.receive(), "it is delivered"
 
         def answer(who, port=port):
@@ -415,7 +417,7 @@ def test_a_resolver_that_calls_is_no_admitted_peer(net, dns, free, named, reply,
 def test_another_peer_that_calls_is_answered(net, dns, named):
     """The control: what the resolver may not be, a stranger from another port is."""
     named.open_socket(bind=["0.0.0.0", 0])
-    dns.send(dnswire.udp("93.184.47.200", 6353, "192.0.2.2", named.port_of(), b"hello"))
+    dns.send(dnswire.udp("93.184.47.200", 6353, named.address(HOST4), named.port_of(), b"hello"))
     assert named.receive()
     token, since = canary(), net.mark()
     assert named.send(data=token.encode().hex(), to=["93.184.47.200", 6353]) == "ok"
@@ -463,7 +465,7 @@ def test_from_port_53(net, free, box):
 
 def test_bound_to_a_device(net, free, box):
     def send(who):
-        who.open_socket(options=[[1, 25, "up0"]])
+        who.open_socket(options=[[1, 25, net.kind.device]])
         return [who.send(data=BAD, to=TO4), who.send(data=b"tunnel".hex(), to=TO4)]
     control(net, free, send, BAD)
     assert nothing_arrives(net, box, send) == ["EPERM", "EPERM"]

@@ -54,7 +54,7 @@ def test_icmp(net, free, leased, target):
     net.fence()
     token, since = canary(), net.mark()
     result = leased.script(code=PING, target=target, data=token.encode().hex())
-    assert result == "EPERM" or ":" in target
+    assert result == "EPERM" or ":" in target or not net.kind.has_errors
     net.fence()
     assert not [f for f in net.seen(token=token, dst=target, since=since) if f.protocol in (1, 58)]
 

@@ -9,7 +9,7 @@ import socket
 import pytest
 
 from internet import PORT, SO_RCVBUFFORCE, canary
-from postern import Running, flow, postern_run, sandboxed
+from postern import flow, sandboxed, started
 from wait import until
 
 LATER4 = "203.0.113.77"
@@ -49,7 +49,7 @@ def received(sock):
 @pytest.mark.parametrize("way", WAYS)
 def test_without_postern_a_live_flow_reaches_the_new_address(net, service, way):
     token = canary()
-    with Running(net, flow(way, LATER4, PORT, token)):
+    with started(net, None, flow(way, LATER4, PORT, token)):
         net.await_seen(token=token)
         net.host.ip("addr", "add", f"{LATER4}/32", "dev", "up0")
         until(lambda: received(service), "the host's service is reached")
@@ -58,10 +58,10 @@ def test_without_postern_a_live_flow_reaches_the_new_address(net, service, way):
 @pytest.mark.parametrize("way", WAYS)
 def test_a_live_flow_to_an_address_that_becomes_the_hosts_ends(net, service, way):
     token = canary()
-    with Running(net, postern_run([], flow(way, LATER4, PORT, token))) as run:
+    with started(net, [], flow(way, LATER4, PORT, token)) as run:
         net.await_seen(token=token)
         net.host.ip("addr", "add", f"{LATER4}/32", "dev", "up0")
-        run.await_line(lambda line: line.startswith("stream EPERM"), "the flow ends")
+        run.await_op("stream", "EPERM")
         received(service)
         net.fence()
         since = net.mark()
@@ -76,8 +76,7 @@ def test_a_live_flow_to_an_address_that_becomes_the_hosts_ends(net, service, way
 
 
 def test_a_tcp_connection_to_the_new_address_is_refused(net, service):
-    with Running(net, postern_run([], ["sh", "-c", "echo up; read x; " + " ".join(flow("tcp", LATER4, PORT, "x"))]),
-                 stdin=-1) as run:
+    with started(net, [], ["sh", "-c", "echo up; read x; " + " ".join(flow("tcp", LATER4, PORT, "x"))], stdin=-1) as run:
         run.await_line(lambda line: line == "up", "it runs")
         net.host.ip("addr", "add", f"{LATER4}/32", "dev", "up0")
         with net.host.call(lambda: socket.create_server(("0.0.0.0", PORT))):

@@ -4,7 +4,7 @@
 import pytest
 
 from internet import ALLOWED4, ALLOWED6, DENIED4, DENIED6, PORT, canary
-from postern import assert_denied, execute, fill, flow, sandboxed
+from postern import assert_denied, assert_told, fill, flow, plain, sandboxed
 from rows import POLICY
 
 PAIRS = [(ALLOWED4, DENIED4), (ALLOWED6, DENIED6)]
@@ -37,12 +37,12 @@ def test_connected_to_one_and_sent_to_another_by_packets_alone(net, packet_only,
 def assert_second_denied(net, argv, denied, op, run):
     """The first of two messages is allowed and arrives, the second is not and does not."""
     since = net.mark()
-    execute(net, fill(argv, canary()))
+    plain(net, fill(argv, canary()))
     net.await_seen(dst=denied, port=PORT, since=since)
     net.fence()
     token, since = canary(), net.mark()
     done = run(fill(argv, token))
-    assert done.op(op).result == "EPERM", done
+    assert_told(net, argv, done, op, "EPERM")
     net.fence()
     assert net.seen(token=token, since=since), done
     assert not net.seen(dst=denied, port=PORT, since=since), done
@@ -81,7 +81,7 @@ def test_corked_data_begun_towards_a_denied_peer_by_packets_alone(net, packet_on
 def test_corked_data_never_goes_to_a_second_peer(net, way, allowed, denied):
     """Not even without Postern (the kernel's own rule): what was begun towards the first peer goes there, whole."""
     argv = flow(way, allowed, PORT, denied, PORT, "CANARY")
-    for run in (lambda line: execute(net, line), lambda line: sandboxed(net, POLICY, line)):
+    for run in (lambda line: plain(net, line), lambda line: sandboxed(net, POLICY, line)):
         token, since = canary(), net.mark()
         run(fill(argv, token))
         net.await_seen(token=token, since=since)

@@ -4,7 +4,7 @@
 import pytest
 
 from internet import ALLOWED4, DENIED4, DENIED6, PORT, canary
-from postern import assert_denied, execute, fill, flow, sandboxed
+from postern import assert_denied, fill, flow, plain, sandboxed
 from rows import POLICY
 
 WAYS = [("tfo", "sendto"), ("tfo-connect", "connect")]
@@ -14,7 +14,7 @@ SYN = 2
 @pytest.mark.parametrize("way,_", WAYS)
 def test_the_control_puts_data_into_the_syn(net, way, _):
     token, since = canary(), net.mark()
-    for run in (lambda argv: execute(net, argv), lambda argv: sandboxed(net, POLICY, argv)):
+    for run in (lambda argv: plain(net, argv), lambda argv: sandboxed(net, POLICY, argv)):
         assert run(fill(flow(way, ALLOWED4, PORT, "CANARY"), token)).code == 0
         found = net.await_seen(token=token, since=since)
         assert found[0].flags & SYN, "the data came later: Fast Open is off, the row is not tested"

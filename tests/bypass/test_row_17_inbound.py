@@ -26,7 +26,7 @@ def write(tmp_path):
 def test_a_denied_peer_that_calls_is_answered_by_default(net, write, kind):
     with Server(net, kind, "0.0.0.0", 0, policy=write(CLOSED)) as server:
         token = canary().encode()
-        assert exchange(net.internet, HOST4, server.port, token, kind=kind, source=(DENIED4, 0)) == token
+        assert exchange(net.internet, server.address(HOST4), server.port, token, kind=kind, source=(DENIED4, 0)) == token
 
 
 @pytest.mark.parametrize("kind", ["tcp", "udp"])
@@ -35,7 +35,7 @@ def test_inbound_deny_is_no_exfiltration_by_reply(net, write, kind):
         net.fence()
         token, since = canary(), net.mark()
         net.forbid(token)
-        assert exchange(net.internet, HOST4, server.port, token.encode(), kind=kind, source=(DENIED4, 0),
+        assert exchange(net.internet, server.address(HOST4), server.port, token.encode(), kind=kind, source=(DENIED4, 0),
                         deadline_s=0.7) is None
         net.fence()
         # Not one frame towards the peer: no SYN-ACK, no data.
@@ -49,7 +49,7 @@ def test_the_peers_other_ports_stay_closed(net, write):
         box.process.stdin.flush()
         port = int(box.await_line(lambda line: line.startswith("listening"), "it listens").split()[1])
         token, since = canary(), net.mark()
-        assert exchange(net.internet, HOST4, port, token.encode(), kind="udp", source=(DENIED4, CALLER)) == token.encode()
+        assert exchange(net.internet, box.address(HOST4), port, token.encode(), kind="udp", source=(DENIED4, CALLER)) == token.encode()
         for way, op in (("udp", "sendto"), ("tcp", "connect")):
             assert box.do(*flow(way, DENIED4, PORT, token)).op(op).result == "EPERM"
         # From another port of ours to the very port that called.
@@ -68,11 +68,11 @@ def test_a_peer_made_up_inside_is_no_peer(net, write):
         box.process.stdin.flush()
         port = int(box.await_line(lambda line: line.startswith("listening"), "it listens").split()[1])
         box.do(f"ip addr add {DENIED4}/32 dev lo")
-        box.do("timeout 1 " + " ".join(flow("-s", DENIED4, "-p", 5353, "udp", HOST4, port, "x")))
+        box.do("timeout 1 " + " ".join(flow("-s", DENIED4, "-p", 5353, "udp", box.address(HOST4), port, "x")))
         box.do(f"ip addr del {DENIED4}/32 dev lo")
         token, since = canary(), net.mark()
         # An admitted caller now makes the server send to the made-up peer.
-        assert exchange(net.internet, HOST4, port, token.encode(), kind="udp", source=(ALLOWED4, 0)) is not None
+        assert exchange(net.internet, box.address(HOST4), port, token.encode(), kind="udp", source=(ALLOWED4, 0)) is not None
         net.fence()
         assert not net.seen(dst=DENIED4, since=since), box.text()
 
@@ -91,7 +91,7 @@ def test_a_listener_does_not_turn_into_a_caller(net, write):
     policy = write(CLOSED)
     with Server(net, argv=["/usr/bin/python3", "-c", script], policy=policy) as server:
         since = net.mark()
-        assert exchange(net.internet, HOST4, server.port, b"x", source=(DENIED4, 0)) == b"x"
+        assert exchange(net.internet, server.address(HOST4), server.port, b"x", source=(DENIED4, 0)) == b"x"
         server.wait()
         results = [line.split()[1:] for line in server.lines if line.startswith("connect ")]
         assert len(results) == 2 and all(result[0] == "-1" for result in results), server.text()
@@ -99,7 +99,7 @@ def test_a_listener_does_not_turn_into_a_caller(net, write):
         assert not net.seen(dst=DENIED4, port=PORT, since=since)
     with Server(net, argv=["/usr/bin/python3", "-c", script]) as control:
         since = net.mark()
-        assert exchange(net.internet, HOST4, control.port, b"x", source=(DENIED4, 0)) == b"x"
+        assert exchange(net.internet, control.address(HOST4), control.port, b"x", source=(DENIED4, 0)) == b"x"
         net.await_seen(dst=DENIED4, port=PORT, since=since)
 
 
@@ -121,7 +121,7 @@ def call_oneself(net, box, go, token):
     """A TCP connection to oneself from a borrowed address, which is then given back; and the accepted end sends."""
     box.do(f"ip addr add {DENIED4}/32 dev lo")
     script = SELF_CALL
-    for word, value in (("HOST", HOST4), ("BORROWED", DENIED4), ("GO", str(go)), ("CANARY", token)):
+    for word, value in (("HOST", box.address(HOST4)), ("BORROWED", DENIED4), ("GO", str(go)), ("CANARY", token)):
         script = script.replace(word, value)
     go.with_suffix(".py").write_text(script)
     box.process.stdin.write(f"/usr/bin/python3 {go.with_suffix('.py')} &\n")
@@ -132,7 +132,7 @@ def call_oneself(net, box, go, token):
 
 def test_a_syn_made_up_inside_marks_no_listener(net, write, tmp_path):
     """Its SYN came by `lo`: the connection is nobody's from outside, and its accepted end answers nobody outside."""
-    with PacketOnly(net, write(CLOSED), keep=()) as control:
+    with PacketOnly(net, write(CLOSED), keep=()) as control:  # not enforced
         token = canary()
         call_oneself(net, control, tmp_path / "control", token)
         (tmp_path / "control").touch()

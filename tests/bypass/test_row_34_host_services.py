@@ -4,7 +4,7 @@
 import pytest
 
 from internet import HOST4, HOST4_SECOND, HOST6
-from postern import PacketOnly, Server, Shell, execute, flow, sandboxed
+from postern import PacketOnly, Server, Shell, flow, plain, sandboxed
 from rows import POLICY
 from wait import until
 
@@ -27,7 +27,7 @@ def heard(services):
 
 def control(net, services, kind, address):
     """Without Postern the service is reached."""
-    assert execute(net, flow("-n", kind, address, services[0], "x")).code == 0
+    assert plain(net, flow("-n", kind, address, services[0], "x")).code == 0
     services[1][kind].await_op("reply", "ok")
 
 

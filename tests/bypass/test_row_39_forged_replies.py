@@ -8,6 +8,7 @@ from captive import Captive
 from crafted import RESOLVER4, RESOLVER6, STRANGER4, Blast
 from dnsrows import GOOD, NAMED, TO4, ask, assert_reached, assert_shut, learn
 from dnswire import QNAME, address
+from internet import HOST4
 from wait import until
 
 TRUE, FORGED = "93.184.39.1", "93.184.39.66"
@@ -45,10 +46,10 @@ def test_a_forged_reply_before_the_true_one(net, dns, free, named):
     assert_shut(net, named, free, FORGED)
 
 
-def forge(dns, box, port, txid=0x4242, resolver=RESOLVER4, client="192.0.2.2", target=FORGED):
+def forge(dns, box, port, txid=0x4242, resolver=RESOLVER4, target=FORGED):
     """A reply that fits a question for GOOD from that port."""
     asked = dnswire.Question(dnswire.query(GOOD, txid))
-    packet = dnswire.udp(resolver, 53, client, port, asked.reply([address(QNAME, target)]))
+    packet = dnswire.udp(resolver, 53, box.address(HOST4), port, asked.reply([address(QNAME, target)]))
     before = box.replies()["unasked"]
     dns.send(packet)
     return before
@@ -135,7 +136,7 @@ def test_a_late_reply(net, dns, free, named):
     ends = {}
     for sock, wait_s in (("in time", LATE_S - 1.2), ("late", LATE_S)):
         named.open_socket(sock=sock, bind=["0.0.0.0", 0])
-        assert named.send(sock=sock, data=dnswire.query(GOOD, 0x4242).hex(), to=TO4) == "ok"
+        assert named.send(sock=sock, data=dnswire.query(GOOD, 0x4242).hex(), to=TO4, wait=False) == "ok"
         ends[sock] = time.monotonic() + wait_s
     for sock, target, learned in (("in time", TRUE, True), ("late", FORGED, False)):
         until(lambda e=ends[sock]: time.monotonic() >= e, "the question is old", 15)
@@ -157,7 +158,7 @@ def test_a_million_forged_replies_beside_a_thousand_true_ones(net, dns, named):
         for n in range(rounds):
             txid = n * 61 % 65536
             since = len(dns.asked)
-            assert named.send(data=dnswire.query(GOOD, txid).hex(), to=TO4) == "ok"
+            assert named.send(data=dnswire.query(GOOD, txid).hex(), to=TO4, wait=False) == "ok"
             asked = dns.await_asked(lambda a, t=txid: a.txid == t and a.port == port)
             assert len(dns.asked) == since + 1
             blast.send(asked.packet(asked.reply([address(QNAME, FORGED)]), zero_checksum=True), 28, guesses)

@@ -7,6 +7,7 @@ import dnswire
 from captive import Captive
 from dnsrows import ANY_NAME, GOOD, OFF, TO4, ask, assert_reached, assert_shut
 from dnswire import QNAME, address, cname, pointer
+from internet import HOST4
 from wait import until
 
 BAD = "93.184.40.66"
@@ -122,7 +123,7 @@ def test_a_chain_towards_a_covered_name_from_one_that_is_not(net, dns, free, nam
     before = named.replies()
     asked = dnswire.Question(dnswire.query(OFF, 0x1234))
     named.open_socket(bind=["0.0.0.0", 0])
-    dns.send(dnswire.udp(TO4[0], 53, "192.0.2.2", named.port_of(),
+    dns.send(dnswire.udp(TO4[0], 53, named.address(HOST4), named.port_of(),
                          asked.reply([cname(QNAME, GOOD), address(GOOD, BAD)])))
     until(lambda: named.replies()["unasked"] > before["unasked"], "it is counted")
     assert not named.leases()

@@ -63,7 +63,8 @@ out = tried(sock.sendto, b"\\x08\\0\\0\\0\\0\\1\\0\\1" + bytes.fromhex(data), (r
         assert free.script(code=code, data=token.encode().hex(), resolver=RESOLVER4) == "ok"
     net.await_seen(token=token, since=since)
     token, since = canary(), net.mark()
-    assert named.script(code=code, data=token.encode().hex(), resolver=RESOLVER4) == "EPERM"
+    result = named.script(code=code, data=token.encode().hex(), resolver=RESOLVER4)
+    assert result == "EPERM" or not net.kind.has_errors
     net.fence()
     assert not net.seen(token=token, dst=RESOLVER4, since=since)
 

@@ -4,7 +4,7 @@
 import pytest
 
 from internet import ALLOWED4, ALLOWED4_NET, ALLOWED6, ALLOWED6_NET, DENIED4, DENIED6, PORT, canary
-from postern import assert_allowed, execute, fill, flow, sandboxed
+from postern import assert_allowed, assert_told, fill, flow, plain, sandboxed
 
 POLICY = ["--allow", ALLOWED4_NET, "--allow", ALLOWED6_NET]
 PAIRS = [(ALLOWED4, DENIED4), (ALLOWED6, DENIED6), ("::ffff:" + ALLOWED4, "::ffff:" + DENIED4),
@@ -40,12 +40,12 @@ def test_a_reconnected_socket_to_an_allowed_peer_works(net):
 def assert_denied_second(net, argv, second, op, policy=POLICY, port=PORT):
     """As assert_denied(), but the canary does go to the first, allowed peer."""
     control, since = canary(), net.mark()
-    assert execute(net, fill(argv, control)).op(op).result == "ok"
+    assert plain(net, fill(argv, control)).op(op).result == "ok"
     net.await_seen(dst=second, port=port, since=since)
     net.fence()
     token, since = canary(), net.mark()
     done = sandboxed(net, policy, fill(argv, token))
-    assert done.op(op).result == "EPERM", done
+    assert_told(net, argv, done, op, "EPERM")
     net.fence()
     assert net.seen(token=token, since=since), done
     assert not net.seen(dst=second, port=port, since=since), done

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from internet import ALLOWED4, ALLOWED4_NET, ALLOWED6, DENIED4, DENIED6, PORT
-from postern import assert_allowed, assert_denied, execute, flow, postern_run, sandboxed
+from postern import assert_allowed, assert_denied, flow, sandboxed
 
 TCP = flow("tcp", ALLOWED4, PORT, "CANARY")
 DIALECTS = {
@@ -55,8 +55,7 @@ def test_a_document_that_denies_little_leaves_the_rest_open(net, write, document
 
 
 def test_a_document_from_standard_input(net):
-    argv = postern_run(["--policy", "-"], flow("tcp", DENIED4, PORT, "x"))
-    done = execute(net, argv, stdin=json.dumps(DENY_ALL["brimble"]))
+    done = sandboxed(net, ["--policy", "-"], flow("tcp", DENIED4, PORT, "x"), stdin=json.dumps(DENY_ALL["brimble"]))
     assert done.op("connect").result == "EPERM", done
 
 

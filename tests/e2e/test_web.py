@@ -4,7 +4,7 @@
 import pytest
 
 from internet import ALLOWED4, ALLOWED4_NET, ALLOWED6, ALLOWED6_NET, DENIED4, DENIED6
-from postern import AT_ONCE_MS, execute, sandboxed
+from postern import AT_ONCE_MS, plain, sandboxed
 from web import BIG_BYTES
 
 POLICY = ["--allow", ALLOWED4_NET, "--allow", ALLOWED6_NET]
@@ -24,7 +24,7 @@ def test_curl_fetches_from_an_allowed_address(net, web, scheme, address):
 @pytest.mark.parametrize("address", [DENIED4, DENIED6])
 def test_curl_to_a_denied_address_fails_at_once(net, web, scheme, address):
     argv = web.curl(address, "-w", "%{time_total} %{errormsg}", scheme=scheme)
-    assert execute(net, argv).code == 0
+    assert plain(net, argv).code == 0
     net.fence()
     since = net.mark()
     done = sandboxed(net, POLICY, argv)

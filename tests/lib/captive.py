@@ -7,13 +7,11 @@ that sandbox, as bpftool tells it. With policy None it is the same outside: the 
 import ipaddress
 import json
 import subprocess
-from pathlib import Path
 
 from netns import shell
-from postern import ROOT, Running, cgroup_of, child_of, postern_run
+from postern import ROOT, Running, enter, kind_of
 
 PROGRAM = ["/usr/bin/python3", "-S", str(ROOT / "tests/lib/tools/captive.py")]
-PINS = Path("/sys/fs/bpf/postern-run")
 REPLIES = ("unasked", "learned", "empty", "truncated", "malformed", "oversize", "error", "untrusted")
 
 
@@ -25,12 +23,13 @@ class Captive(Running):
     """captive.ask(...), captive.send(...) and so on: the functions of tools/captive.py."""
 
     def __init__(self, net, policy, prefix=()):
-        argv = [*prefix, *PROGRAM]
-        super().__init__(net, argv if policy is None else postern_run(policy, argv), stdin=subprocess.PIPE)
+        self._place = kind_of(net)
+        argv, inside = [*prefix, *PROGRAM], None if policy is None else enter(net, policy)
+        super().__init__(net, argv if inside else kind_of(net).beside(argv), stdin=subprocess.PIPE, inside=inside)
         try:
             self.await_line(lambda line: line.startswith('{"up"'), "it listens")
-            if policy is not None:
-                self.pins = PINS / cgroup_of(child_of(self.pid)).rsplit("/", 1)[1]
+            if inside:
+                self.maps = inside.maps(self.pid)
         except BaseException:
             self.stop()
             raise
@@ -43,7 +42,20 @@ class Captive(Running):
         line = self.lines[start]
         answer = json.loads(line)
         assert "out" in answer, f"{function}: {answer}"
-        return answer["out"]
+        return self._told(answer["out"])
+
+    def address(self, of_host):
+        return super().address(of_host) if self.inside else self._place.beside_address(of_host)
+
+    def _told(self, out):
+        """Results in the tests' word for a denial, whatever the kind has for it."""
+        if self.inside and isinstance(out, str):
+            return self._kind.word(out)
+        if self.inside and isinstance(out, list):
+            return [self._told(one) for one in out]
+        if self.inside and isinstance(out, dict):
+            return {self._told(key): value for key, value in out.items()}
+        return out
 
     def __getattr__(self, function):
         if function.startswith("_"):
@@ -53,10 +65,10 @@ class Captive(Running):
     # What the kernel keeps
 
     def _map(self, name):
-        return self.pins / "maps" / name
+        return self.maps / name
 
     def record(self):
-        return bpftool("map", "dump", "pinned", self._map("pst_sandbox"))[0]["formatted"]["value"]
+        return self.inside.record(self.maps)
 
     def _state(self, name):
         """The entries of the inner map of this sandbox."""
@@ -95,7 +107,9 @@ class PacketCaptive(Captive):
 
     def __init__(self, net, policy, keep=("pst_egress", "pst_ingress")):
         super().__init__(net, ["--keep-privs", *policy])
-        for link in (self.pins / "links").iterdir():
+        if kind_of(net).name != "cgroup":
+            return
+        for link in (self.maps.parent / "links").iterdir():
             if link.name not in keep:
                 shell("bpftool", "link", "detach", "pinned", str(link))
 

@@ -109,6 +109,7 @@ class Crafted:
     def set_mtu(self, mtu):
         for namespace, device in ((self.net.host, "up0"), (self.net.internet, "in0")):
             namespace.ip("link", "set", device, "mtu", str(mtu))
+        self.net.kind.set_mtu(mtu)
         self.mtu = mtu
 
     def close(self):

@@ -2,7 +2,7 @@
 """The host namespace as it is with a resolv.conf of the test's own, and what tests of names do there."""
 
 from internet import canary
-from postern import ROOT, Running, execute, postern_run
+from postern import ROOT, Running, plain, postern_run, sandboxed
 from resolver import ADDRESSES
 
 STEPS = ["/usr/bin/python3", "-S", str(ROOT / "tests/lib/tools/names.py")]
@@ -26,10 +26,10 @@ class Place:
         return ["unshare", "-m", "sh", "-c", MOUNT, str(self.conf), *argv]
 
     def plain(self, argv, **options):
-        return execute(self.net, self.here(argv), **options)
+        return plain(self.net, argv, wrap=self.here, **options)
 
     def run(self, policy, argv, **options):
-        return execute(self.net, self.here(postern_run(policy, argv)), **options)
+        return sandboxed(self.net, policy, argv, wrap=self.here, **options)
 
     def start(self, policy, argv):
         return Running(self.net, self.here(postern_run(policy, argv)))

@@ -16,6 +16,7 @@ from collections import namedtuple
 from pathlib import Path
 
 from internet import canary
+from kinds import Cgroup
 from netns import shell
 from wait import until
 
@@ -43,9 +44,10 @@ def flow(*args):
 class Result:
     """A finished command: exit code, output, and the operations that a test program reported."""
 
-    def __init__(self, argv, code, out, err, seconds):
+    def __init__(self, argv, code, out, err, seconds, kind=None):
         self.argv, self.code, self.out, self.err, self.seconds = argv, code, out, err, seconds
-        self.ops = operations(out)
+        self.raw_ops = operations(out)
+        self.ops = kind.told(self.raw_ops) if kind else self.raw_ops
 
     def op(self, name):
         found = [op for op in self.ops if op.name == name]
@@ -79,23 +81,45 @@ def postern_run(policy, argv):
     return [POSTERN, "run", *map(str, policy), "--", *argv]
 
 
-def execute(net, argv, *, env=None, timeout=RUN_S, stdin=None, cwd=None):
-    """Runs argv in the host namespace to its end."""
+def kind_of(net):
+    """The kind of sandbox that the test runs for (kinds.py)."""
+    return getattr(net, "kind", None) or Cgroup(net)
+
+
+def enter(net, policy):
+    """Where commands run under this policy: an Inside of kinds.py."""
+    return kind_of(net).enter(policy)
+
+
+def execute(net, argv, *, env=None, timeout=RUN_S, stdin=None, cwd=None, kind=None):
+    """Runs argv in the host namespace to its end. kind: of the sandbox that it leads into."""
     start = time.monotonic()
     done = subprocess.run(net.host.command(argv), capture_output=True, text=True, errors="replace", check=False,
                           timeout=timeout, env=environment(env), cwd=cwd, input=stdin,
                           stdin=subprocess.DEVNULL if stdin is None else None)
-    return Result(argv, done.returncode, done.stdout, done.stderr, time.monotonic() - start)
+    return Result(argv, done.returncode, done.stdout, done.stderr, time.monotonic() - start, kind)
 
 
-def sandboxed(net, policy, argv, **options):
-    return execute(net, postern_run(policy, argv), **options)
+def sandboxed(net, policy, argv, wrap=list, **options):
+    """wrap: what the command line that enters the sandbox is run by."""
+    inside = enter(net, policy)
+    try:
+        return execute(net, wrap(inside.argv(argv)), kind=kind_of(net), **options)
+    finally:
+        inside.close()
+
+
+def plain(net, argv, wrap=list, **options):
+    """The control: argv without Postern, where it runs as it would inside."""
+    return execute(net, wrap(kind_of(net).beside(argv)), **options)
 
 
 class Running:
-    """A command in the host namespace that goes on; its standard output by lines."""
+    """A command in the host namespace, or inside a sandbox, that goes on; its standard output by lines."""
 
-    def __init__(self, net, argv, env=None, stdin=None):
+    def __init__(self, net, argv, env=None, stdin=None, inside=None):
+        self.inside, self._kind = inside, kind_of(net) if inside else None
+        argv = inside.argv(argv) if inside else argv
         self.argv = argv
         self.lines, self.errors = [], []
         self.process = subprocess.Popen(net.host.command(argv), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -115,11 +139,18 @@ class Running:
     def pid(self):
         return self.process.pid
 
+    def address(self, of_host):
+        """What who runs here has in place of HOST4 or HOST6."""
+        if not self.inside:
+            return of_host
+        return self.inside.addr6 if ":" in of_host else self.inside.addr4
+
     def text(self):
         return "\n".join([" ".join(self.argv), *self.lines, "--- stderr", *self.errors])
 
     def ops(self):
-        return operations("\n".join(self.lines))
+        ops = operations("\n".join(self.lines))
+        return self._kind.told(ops) if self._kind else ops
 
     def await_line(self, condition, what, deadline_s=None):
         """The first line for which condition(line) is true. A command that ended is not waited for."""
@@ -137,6 +168,12 @@ class Running:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.text()}") from None
 
+    def await_op(self, name, result, count=1):
+        """Until it has reported `count` operations with that result."""
+        def done():
+            return len([op for op in self.ops() if op.name == name and op.result == result]) >= count
+        until(done, f"it reports {name} {result}: {self.text()}")
+
     def wait(self, timeout=RUN_S):
         code = self.process.wait(timeout)
         for reader in self._readers:
@@ -153,6 +190,8 @@ class Running:
                 except subprocess.TimeoutExpired:
                     continue
         code = self.wait(5)
+        if self.inside:
+            self.inside.close()
         return code
 
     def __enter__(self):
@@ -160,6 +199,13 @@ class Running:
 
     def __exit__(self, *exc):
         self.stop()
+
+
+def started(net, policy, argv, **options):
+    """A Running inside a sandbox; with None the control."""
+    if policy is None:
+        return Running(net, kind_of(net).beside(argv), **options)
+    return Running(net, argv, inside=enter(net, policy), **options)
 
 
 def marked_processes(mark=MARK):
@@ -197,9 +243,7 @@ def assert_arrives(net, argv, dst=None, port=None, policy=None, carries=True):
     """argv, with CANARY filled in, arrives; under `policy`, or with None without Postern."""
     token, since = canary(), net.mark()
     argv = fill(argv, token)
-    if policy is not None:
-        argv = postern_run(policy, argv)
-    done = execute(net, argv)
+    done = plain(net, argv) if policy is None else sandboxed(net, policy, argv)
     try:
         net.await_seen(token=token if carries else None, dst=None if carries else dst,
                        port=None if carries else port, since=since)
@@ -219,19 +263,26 @@ def assert_denied(net, argv, dst, port=None, *, op, policy=(), box=None, errno="
                   control=None):
     """
     argv sends CANARY to dst and port. Without Postern (or under the policy `control`) it arrives. Under `policy`, or in
-    the Shell `box`, the operation `op` fails with errno at once, and nothing arrives: no frame with the canary, none
-    to dst and port. With port None: none to dst at all. carries=False: the frames that arrive hold no canary.
+    the Shell `box`, the operation `op` fails with errno at once (another kind of sandbox: as kinds.py says), and nothing
+    arrives: no frame with the canary, none to dst and port. With port None: none to dst at all. carries=False: the frames that arrive hold no canary.
     """
     assert_arrives(net, argv, dst, port, policy=control, carries=carries)
     net.fence()
     token, since = canary(), net.mark()
     net.forbid(token)
     done = box.do(*fill(argv, token)) if box else sandboxed(net, policy, fill(argv, token))
+    assert_told(net, argv, done, op, errno)
+    assert_silence(net, since, token, dst, port)
+    return done
+
+
+def assert_told(net, argv, done, op, errno):
+    """The operation failed with errno, at once; where its kind has no answer to such a denial, nothing is told."""
+    if not kind_of(net).tells(argv, done.raw_ops):
+        return
     found = done.op(op)
     assert found.result == errno, f"{op}: {found.result}, not {errno}\n{done}"
     assert found.ms < AT_ONCE_MS, f"{op} took {found.ms} ms\n{done}"
-    assert_silence(net, since, token, dst, port)
-    return done
 
 
 def assert_allowed(net, argv, *, policy, op):
@@ -247,19 +298,13 @@ class Server(Running):
 
     def __init__(self, net, *args, policy=None, argv=None):
         argv = argv or tool("serve", *args)
-        super().__init__(net, argv if policy is None else postern_run(policy, argv))
+        super().__init__(net, argv, inside=None if policy is None else enter(net, policy))
         try:
             line = self.await_line(lambda text: text.startswith("listening "), "the server listens")
         except BaseException:
             self.stop()
             raise
         self.port = int(line.split()[1])
-
-    def await_op(self, name, result, count=1):
-        """Until it has reported `count` operations with that result."""
-        def done():
-            return len([op for op in self.ops() if op.name == name and op.result == result]) >= count
-        until(done, f"the server reports {name} {result}: {self.text()}")
 
 
 def exchange(namespace, address, port, data, *, kind="tcp", source=None, deadline_s=3.0):
@@ -281,18 +326,24 @@ def exchange(namespace, address, port, data, *, kind="tcp", source=None, deadlin
 
 
 class Shell(Running):
-    """A shell under `postern run` that is told what to do, line by line, and facts about its sandbox."""
+    """A shell in a sandbox that is told what to do, line by line, and facts about its sandbox."""
 
     LOOP = 'echo "up $BASHPID"; while read -r line; do eval "$line"; echo "done $?"; done'
 
     def __init__(self, net, policy):
-        super().__init__(net, postern_run(policy, ["bash", "-c", self.LOOP]), stdin=subprocess.PIPE)
+        argv, place = ["bash", "-c", self.LOOP], kind_of(net)
+        inside = None if policy is None else enter(net, policy)
+        super().__init__(net, argv if inside else place.beside(argv), stdin=subprocess.PIPE, inside=inside)
         try:
             self.await_line(lambda line: line.startswith("up "), "the shell runs")
-            self.cgroup = cgroup_of(child_of(self.pid))
+            if place.name == "cgroup":
+                self._look()
         except BaseException:
             self.stop()
             raise
+
+    def _look(self):
+        self.cgroup = cgroup_of(child_of(self.pid))
         self.name = self.cgroup.rsplit("/", 1)[1]
         self.pins = Path("/sys/fs/bpf/postern-run") / self.name
 
@@ -305,7 +356,7 @@ class Shell(Running):
         end = until(lambda: next((n for n, text in enumerate(list(self.lines)) if n >= start and
                                   text.startswith("done ")), None), f"{line} ends")
         text = "\n".join(self.lines[start:end])
-        return Result([line], int(self.lines[end].split()[1]), text, "\n".join(self.errors), 0.0)
+        return Result([line], int(self.lines[end].split()[1]), text, "\n".join(self.errors), 0.0, self._kind)
 
     def ids(self, kind):
         """The kernel's ids of this run's pinned links or maps."""
@@ -315,11 +366,15 @@ class Shell(Running):
 
 class PacketOnly(Shell):
     """
-    A sandbox with privileges whose socket hooks are gone: what is denied here, the packet hook denied (invariant 1).
+    A sandbox with privileges whose socket hooks are gone: what is denied here, the packet hook denied (invariant 1). The
+    netdev kind has no others. keep=(): nothing is enforced.
     """
 
     def __init__(self, net, policy, keep=("pst_egress", "pst_ingress")):
-        super().__init__(net, ["--keep-privs", *policy])
+        is_cgroup = kind_of(net).name == "cgroup"
+        super().__init__(net, ["--keep-privs", *policy] if is_cgroup or keep else None)
+        if not is_cgroup:
+            return
         for link in (self.pins / "links").iterdir():
             if link.name not in keep:
                 shell("bpftool", "link", "detach", "pinned", str(link))

@@ -9,13 +9,21 @@ import ctypes
 import errno
 import json
 import os
+import re
+import select
 import socket
 import subprocess
 import sys
 import time
 
+TELL_S = 0.25 if "PST_TELL" in os.environ else 0
+RECVERR = ((0, 11), (41, 25))  # IP_RECVERR, IPV6_RECVERR
+BLOCKED = re.compile(rb"\0\x0f\0.\0\x0f", re.S)  # the EDNS option of an extended error: 15, "blocked"
+
 sockets = {}
+inbox = {}  # socket -> what told() took from it
 libc = ctypes.CDLL(None, use_errno=True)
+MSG_MORE = 0x8000
 
 
 def tried(call, *args):
@@ -24,6 +32,61 @@ def tried(call, *args):
         return "ok"
     except OSError as error:
         return errno.errorcode.get(error.errno, str(error.errno))
+
+
+def hear(sock):
+    """With PST_TELL: ICMP errors are told to a datagram socket, connected or not."""
+    if TELL_S and sock.type == socket.SOCK_DGRAM:
+        for level, option in RECVERR[:2 if sock.family == socket.AF_INET6 else 1]:
+            sock.setsockopt(level, option, 1)
+        drain(sock)
+
+
+def drain(sock):
+    """What has come so far goes to the inbox: what comes next comes of what is sent next."""
+    while True:
+        try:
+            inbox.setdefault(sock, []).append(sock.recvfrom(65536, socket.MSG_DONTWAIT))
+        except BlockingIOError:
+            return
+        except OSError:
+            continue
+
+
+def error_of(sock):
+    """From the queue of errors: the errno's name, None when there is none."""
+    try:
+        _, control, _, _ = sock.recvmsg(1, 512, socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT)
+    except OSError:
+        return None
+    found = [data for level, kind, data in control if (level, kind) in RECVERR]
+    return errno.errorcode[int.from_bytes(found[0][:4], "little")] if found else None
+
+
+def reply_of(sock):
+    """What has come, to the inbox: "ok"; a resolver's word for a denial is not kept. None: nothing has come."""
+    try:
+        data, peer = sock.recvfrom(65536, socket.MSG_DONTWAIT)
+    except OSError:
+        return None
+    if peer[1] == 53 and len(data) > 12 and data[2] & 0x80 and data[3] & 15 == 3 and BLOCKED.search(data):
+        return "NXDOMAIN"
+    inbox.setdefault(sock, []).append((data, peer))
+    return "ok"
+
+
+def told(sock, seconds=None):
+    """What came of the datagram that was just sent: its answer or its error, for some time; "ok" without either."""
+    if not TELL_S or sock.type != socket.SOCK_DGRAM:
+        return "ok"
+    end = time.monotonic() + (TELL_S if seconds is None else seconds)
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    while True:
+        poll.poll(max(0, (end - time.monotonic()) * 1000))
+        result = error_of(sock) or reply_of(sock)
+        if result or time.monotonic() >= end:
+            return result or "ok"
 
 
 def family_of(address):
@@ -40,6 +103,8 @@ def open_socket(sock="s", family=4, kind="udp", bind=None, options=(), protocol=
     except OSError as error:
         return errno.errorcode[error.errno]
     sockets[sock] = new
+    inbox.pop(new, None)
+    hear(new)
     for level, option, value in options:
         result = tried(new.setsockopt, level, option, value.encode() if isinstance(value, str) else value)
         if result != "ok":
@@ -67,15 +132,23 @@ def connect(to=None, sock="s"):
     return "ok" if result == 0 else errno.errorcode[ctypes.get_errno()]
 
 
-def send(data, to=None, sock="s", flags=0, control=()):
-    """control: [level, type, hex]."""
+def send(data, to=None, sock="s", flags=0, control=(), wait=True):
+    """control: [level, type, hex]. wait: for what comes of it, with PST_TELL."""
     ancillary = [(level, kind, bytes.fromhex(value)) for level, kind, value in control]
-    return tried(sockets[sock].sendmsg, [bytes.fromhex(data)], ancillary, flags, tuple(to) if to else None)
+    to_tell = wait and TELL_S and sockets[sock].type == socket.SOCK_DGRAM and not flags & MSG_MORE
+    if to_tell:
+        drain(sockets[sock])
+    result = tried(sockets[sock].sendmsg, [bytes.fromhex(data)], ancillary, flags, tuple(to) if to else None)
+    return told(sockets[sock]) if to_tell and result == "ok" else result
 
 
 def receive(sock="s", seconds=2.0, count=1):
     """Up to `count` datagrams as [hex, address, port]."""
     found, end = [], time.monotonic() + seconds
+    kept = inbox.get(sockets[sock], [])
+    while kept and len(found) < count:
+        data, peer = kept.pop(0)
+        found.append([data.hex(), peer[0], peer[1]])
     while len(found) < count and time.monotonic() < end:
         sockets[sock].settimeout(max(end - time.monotonic(), 0.001))
         try:
@@ -90,9 +163,13 @@ def receive(sock="s", seconds=2.0, count=1):
 def ask(data, to, seconds=2.0):
     """A question by a socket of its own: [result, reply in hex or ""]."""
     with socket.socket(family_of(to[0]), socket.SOCK_DGRAM) as sock:
+        hear(sock)
         result = tried(sock.sendto, bytes.fromhex(data), tuple(to))
         if result != "ok":
             return [result, ""]
+        if TELL_S:
+            result = told(sock, seconds)
+            return [result, inbox[sock].pop(0)[0].hex() if inbox.get(sock) else ""]
         sock.settimeout(seconds)
         try:
             return [result, sock.recv(65536).hex()]
@@ -120,7 +197,9 @@ def ask_all(data, to, seconds=5.0):
 def knock(to, data="", flags=0):
     """A datagram by a socket of its own."""
     with socket.socket(family_of(to[0]), socket.SOCK_DGRAM) as sock:
-        return tried(sock.sendto, bytes.fromhex(data), flags, tuple(to))
+        hear(sock)
+        result = tried(sock.sendto, bytes.fromhex(data), flags, tuple(to))
+        return told(sock) if result == "ok" else result
 
 
 def knock_all(to, data):
@@ -134,13 +213,23 @@ def knock_all(to, data):
 
 
 def send_all(data, to):
-    """Many payloads to one peer: result -> how often."""
+    """Many payloads to one peer: result -> how often. What is told of them later is told of as many."""
     results = {}
     with socket.socket(family_of(to[0]), socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 24)
+        hear(sock)
         for one in data:
             result = tried(sock.sendto, bytes.fromhex(one), tuple(to))
             results[result] = results.get(result, 0) + 1
-    return results
+        while TELL_S and results.get("ok"):
+            result = told(sock)
+            if result == "ok":
+                if not inbox.pop(sock, None):
+                    break
+                continue
+            results["ok"] -= 1
+            results[result] = results.get(result, 0) + 1
+    return {result: count for result, count in results.items() if count}
 
 
 def call(to, data="", seconds=2.0):

@@ -34,6 +34,18 @@ static void bind_source(int fd)
 		exit(report("bind", -1, since));
 }
 
+/* With PST_TELL a datagram socket hears of ICMP errors as a connected one does, from its next call. */
+static void hear_errors(int fd, int type, sa_family_t family)
+{
+	int on = 1;
+
+	if (type != SOCK_DGRAM || !getenv("PST_TELL"))
+		return;
+	if (setsockopt(fd, SOL_IP, IP_RECVERR, &on, sizeof(on)) ||
+	    (family == AF_INET6 && setsockopt(fd, SOL_IPV6, IPV6_RECVERR, &on, sizeof(on))))
+		misuse("RECVERR");
+}
+
 static int new_socket(const struct peer *to, int type)
 {
 	int on = 1, fd = open_socket(to->addr.any.sa_family, type, 0);
@@ -46,6 +58,7 @@ static int new_socket(const struct peer *to, int type)
 		exit(report("mark", -1, since));
 	if (setup.transparent && setsockopt(fd, SOL_IP, IP_TRANSPARENT, &on, sizeof(on)))
 		exit(report("transparent", -1, since));
+	hear_errors(fd, type, to->addr.any.sa_family);
 	if (setup.source)
 		bind_source(fd);
 	return fd;

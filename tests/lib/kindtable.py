@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: MIT
+"""
+Which of the end-to-end and bypass tests run for which kind of sandbox. A file in WAYS runs for both, one and the same
+test, but for what EXCEPT names with a reason; one in CGROUP_ALONE or OTHERWISE does not, and it says why. A file of tests
+with a sandbox stands in one of the three (test_kinds.py).
+"""
+
+import fnmatch
+import os
+
+HOOKS = "a refusal of a socket call: the device has frames to judge, and the frame is what the next test sends"
+PRIVILEGES = "what `postern run` takes from its command; behind a device one is root"
+LOOPBACK = "the host's loopback is no part of a network of one's own: there is no such traffic to deny"
+SAME = "the same as the test beside it: a device has no hooks but those of packets"
+ONE_DEVICE = "the host's devices and routes are not the sandbox's to choose"
+FORWARDED = "what no router passes on has no control that arrives; tests/bypass/test_netdev_*.py have such frames"
+PARSER = "about the text of a policy, which no sandbox has read yet"
+
+POSTERND = "its sandboxes are posternd's: the file itself says of which kind"
+NETDEV = "of the netdev kind alone"
+NO_SANDBOX = "what a program prints: no sandbox, or one that only runs"
+
+# File -> the way into the netdev kind that fits it: kinds.py.
+WAYS = {
+    "bypass/test_attack_names_races.py": "wired",
+    "bypass/test_attack_names_source.py": "wired",
+    "bypass/test_attack_names_zone.py": "wired",
+    "bypass/test_gate_messages.py": "wired",
+    "bypass/test_gate_sockets.py": "wired",
+    "bypass/test_inbound_options.py": "wired",
+    "bypass/test_lease_reach.py": "wired",
+    "bypass/test_row_01_live_flows.py": "wired",
+    "bypass/test_row_02_udp.py": "wired",
+    "bypass/test_row_03_mapped.py": "wired",
+    "bypass/test_row_04_translated.py": "wired",
+    "bypass/test_row_05_raw.py": "wired",
+    "bypass/test_row_09_icmp.py": "wired",
+    "bypass/test_row_10_protocols.py": "wired",
+    "bypass/test_row_11_fast_open.py": "wired",
+    "bypass/test_row_12_io_uring.py": "wired",
+    "bypass/test_row_17_inbound.py": "wired",
+    "bypass/test_row_24_options.py": "wired",
+    "bypass/test_row_27_ip_options.py": "wired",
+    "bypass/test_row_28_ext_headers.py": "wired",
+    "bypass/test_row_31_spoofing.py": "wired",
+    "bypass/test_row_33_metadata.py": "wired",
+    "bypass/test_row_34_host_services.py": "wired",
+    "bypass/test_row_35_lateral.py": "wired",
+    "bypass/test_row_38_resolver_inside.py": "wired",
+    "bypass/test_row_39_forged_replies.py": "wired",
+    "bypass/test_row_40_41_answers.py": "wired",
+    "bypass/test_row_42_rebinding.py": "wired",
+    "bypass/test_row_43_ttl.py": "wired",
+    "bypass/test_row_44_full.py": "wired",
+    "bypass/test_row_45_malformed.py": "wired",
+    "bypass/test_row_46_48_other_replies.py": "wired",
+    "bypass/test_row_50_other_resolvers.py": "wired",
+    "bypass/test_row_51_patterns.py": "wired",
+    "e2e/test_inbound.py": "wired",
+    "e2e/test_allow_deny.py": "netns",
+    "e2e/test_always_denied.py": "netns",
+    "e2e/test_audit.py": "netns",
+    "e2e/test_flow_cache.py": "netns",
+    "e2e/test_names.py": "netns",
+    "e2e/test_names_answers.py": "netns",
+    "e2e/test_policy_file.py": "netns",
+    "e2e/test_resolver.py": "netns",
+    "e2e/test_summary.py": "netns",
+    "e2e/test_web.py": "netns",
+}
+
+# Tests of these files that run for the cgroup kind alone.
+EXCEPT = {
+    "bypass/test_row_02_udp.py::*by_packets_alone*": SAME,
+    "bypass/test_row_03_mapped.py::*by_packets_alone*": SAME,
+    "bypass/test_row_04_translated.py::*by_packets_alone*": SAME,
+    "bypass/test_row_05_raw.py::test_a_plain_sandbox_makes_no_raw_socket*": HOOKS,
+    "bypass/test_row_05_raw.py::test_not_even_with_privileges*": HOOKS,
+    "bypass/test_row_05_raw.py::test_an_open_policy_refuses_raw_sockets_too": HOOKS,
+    "bypass/test_row_05_raw.py::test_packet_sockets_need_a_privilege_that_is_gone": PRIVILEGES,
+    "bypass/test_row_09_icmp.py::test_by_packets_alone*": SAME,
+    "bypass/test_row_10_protocols.py::test_the_socket_is_refused*": HOOKS,
+    "bypass/test_row_10_protocols.py::test_sockets_that_this_kernel_may_not_have*": HOOKS,
+    "bypass/test_row_12_io_uring.py::test_by_packets_alone*": SAME,
+    "bypass/test_row_24_options.py::test_the_second_device_really_is_another_way": ONE_DEVICE,
+    "bypass/test_row_24_options.py::test_bound_*": ONE_DEVICE,
+    "bypass/test_row_24_options.py::test_marked*": ONE_DEVICE,
+    "bypass/test_row_24_options.py::test_repair_mode_is_refused*": HOOKS,
+    "bypass/test_row_24_options.py::test_what_holds_packets_back*":
+        "the device judges behind every queue of the sandbox: what was held back there is judged when it leaves",
+    "bypass/test_row_27_ip_options.py::test_by_packets_alone*": SAME,
+    "bypass/test_row_27_ip_options.py::test_without_privileges_too*": SAME,
+    "bypass/test_row_28_ext_headers.py::test_by_packets_alone*": SAME,
+    "bypass/test_row_31_spoofing.py::test_a_forged_source[198.51.100.2]":
+        "the host drops its own address as a source by itself: no control arrives",
+    "bypass/test_row_31_spoofing.py::test_the_source_of_another_sandbox*":
+        "each device has addresses of its own, and another's is `spoofed` (tests/bypass/test_netdev_*.py)",
+    "bypass/test_row_33_metadata.py::test_metadata_by_packets_alone*": SAME,
+    "bypass/test_row_33_metadata.py::test_what_a_libc_makes_an_address_of*": PARSER,
+    **{f"bypass/test_row_34_host_services.py::*{address}*": LOOPBACK
+       for address in ("-127.0.0.1]", "-127.255.", "-0.0.0.0]", "-::]", "-::1]", "ffff:127", "ffff:0.0")},
+    "bypass/test_row_34_host_services.py::test_by_packets_alone*": SAME,
+    **{f"bypass/test_row_35_lateral.py::*{address}*": LOOPBACK for address in ("-127.0.0.1-", "-::1-", "-0.0.0.0-")},
+    "bypass/test_row_38_resolver_inside.py::test_on_lo_without_privileges": PRIVILEGES,
+    "bypass/test_row_38_resolver_inside.py::test_the_hosts_stub_teaches": LOOPBACK,
+    "bypass/test_row_38_resolver_inside.py::test_beside_a_stub*": LOOPBACK,
+    "bypass/test_row_38_resolver_inside.py::test_another_sandbox_beside_the_stub*": LOOPBACK,
+    "bypass/test_row_38_resolver_inside.py::test_a_source_written_with_a_control_message*": LOOPBACK,
+    "bypass/test_row_38_resolver_inside.py::test_a_tun_device_needs_a_privilege_that_is_gone": PRIVILEGES,
+    "bypass/test_row_38_resolver_inside.py::test_keep_privs_says_so": PRIVILEGES,
+    "bypass/test_row_38_resolver_inside.py::*options1*": SAME,
+    "bypass/test_row_51_patterns.py::test_what_is_no_name_is_no_rule*": PARSER,
+    "bypass/test_row_51_patterns.py::test_there_are_two_hundred_pairs": PARSER,
+    "bypass/*::*packets-alone*": SAME,
+}
+
+# Files of the cgroup kind.
+CGROUP_ALONE = {
+    "bypass/test_attack_names_collusion.py": "one sandbox takes an address of the other's network: they have none in common",
+    "bypass/test_attack_names_redirected.py": "the host redirects its own packets; " + LOOPBACK,
+    "bypass/test_other_namespace.py": "a member of the cgroup in another network namespace",
+    "bypass/test_row_16_unix.py": "unix sockets send no frames; what is inside has the host's only where it has its files",
+    "bypass/test_row_18_cgroups.py": "cgroups below the sandbox's",
+    "bypass/test_row_32_multicast.py": FORWARDED,
+    "e2e/test_hooks.py": "the hooks of the cgroup kind, some of them taken away",
+    "e2e/test_loopback.py": LOOPBACK,
+    "e2e/test_nested.py": "a run in the cgroup of another",
+    "e2e/test_orphans.py": "sockets that outlive their cgroup",
+}
+
+# Files that have both kinds already, or whose sandboxes are not what they test.
+OTHERWISE = {
+    **{f"bypass/test_attack_daemon_{what}.py": POSTERND for what in ("door", "flows", "keep", "tenants")},
+    "bypass/test_netdev_*.py": NETDEV,
+    **{f"e2e/test_{what}.py": POSTERND for what in (
+        "api_places", "api_robust", "api_roles", "brimble", "crash", "daemon", "daemon_commands", "daemon_review",
+        "daemon_state", "e2b_sdk", "e2b_wire", "faults", "faults_state", "flips", "sandbox_dir", "tighten", "upgrade", "v1")},
+    "e2e/test_bpftool.py": "the pins of a run of the cgroup kind",
+    "e2e/test_commands.py": NO_SANDBOX,
+    "e2e/test_demo.py": NO_SANDBOX,
+    "e2e/test_docs.py": NO_SANDBOX,
+    "e2e/test_inside.py": "the confinement of `postern run`, which is the same for both kinds",
+    "e2e/test_install.py": NO_SANDBOX,
+    "e2e/test_kill.py": "kill -9 of `postern run` of the cgroup kind",
+    "e2e/test_kinds.py": "this table",
+    "e2e/test_names_loader_dead.py": "a runner that is killed: its network goes with it",
+    "e2e/test_names_race.py": "its own namespaces, and the rival's hooks",
+    "e2e/test_names_report.py": "what is said at the end of a run is made of the same events",
+    "e2e/test_names_resolvers.py": "resolvers of the host: stubs on its loopback, translated on their way out of it",
+    "e2e/test_oracle.py": "the oracle itself",
+    "e2e/test_run.py": "`run` as a command, whatever it enforces by",
+}
+
+
+USED = set()  # of EXCEPT, by what was collected
+
+
+def name_of(nodeid):
+    """bypass/test_x.py::test_y, as the table has it."""
+    return nodeid.split("tests/", 1)[-1]
+
+
+def ways_of(nodeid):
+    """The kinds of kinds.of() that the tests of a file run for."""
+    way = WAYS.get(name_of(nodeid).split("::")[0])
+    return ["cgroup", way] if way and os.environ.get("PST_KINDS") else ["cgroup"]
+
+
+def reason_against(nodeid):
+    """Why this one does not run for the netdev kind; None: it does."""
+    name = name_of(nodeid).replace("[netdev-", "[").replace("[netdev]", "").replace("-netdev]", "]").replace("-netdev-", "-")
+    for pattern, why in EXCEPT.items():
+        if fnmatch.fnmatchcase(name, pattern.replace("[", "[[]")):
+            USED.add(pattern)
+            return why
+    return None
