@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
+
 void buf_done(struct buf *b)
 {
 	free(b->data);
@@ -90,30 +92,10 @@ static const char *json_escape(unsigned char c)
 	return NULL;
 }
 
-static bool is_between(unsigned char c, unsigned char low, unsigned char high)
-{
-	return c >= low && c <= high;
-}
-
-/* Size of the sequence of two bytes or more at p, 0 when it is none (RFC 3629 section 4: the second byte's range). */
-static size_t utf8_size(const unsigned char *p)
-{
-	unsigned char low = *p == 0xe0 ? 0xa0 : *p == 0xf0 ? 0x90 : 0x80;
-	unsigned char high = *p == 0xed ? 0x9f : *p == 0xf4 ? 0x8f : 0xbf;
-	size_t size = *p < 0xe0 ? 2 : *p < 0xf0 ? 3 : 4;
-
-	if (!is_between(*p, 0xc2, 0xf4) || !is_between(p[1], low, high))
-		return 0;
-	for (size_t i = 2; i < size; i++) {
-		if (!is_between(p[i], 0x80, 0xbf))
-			return 0;
-	}
-	return size;
-}
-
 static void add_beyond_ascii(struct buf *b, const char **p)
 {
-	size_t size = utf8_size((const unsigned char *)*p);
+	/* No byte of a sequence is NUL: it ends before the text does. */
+	size_t size = text_utf8_size(*p, TEXT_UTF8_MAX);
 
 	buf_add(b, size ? *p : "?", size ? size : 1);
 	*p += size ? size : 1;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/hex.h"
+#include "base/text.h"
 
 int scan_peek(const struct scan *s)
 {
@@ -35,38 +36,6 @@ static void put(struct scan *s, const void *bytes, size_t size)
 {
 	memcpy(s->json->strings + s->json->strings_used, bytes, size);
 	s->json->strings_used += size;
-}
-
-/* Size of the UTF-8 sequence at the cursor, 0 when it is none. The second byte's range is what RFC 3629 4 says. */
-static size_t utf8_size(const struct scan *s)
-{
-	const unsigned char *p = (const unsigned char *)s->text + s->at;
-	unsigned low = 0x80, high = 0xbf;
-	size_t size;
-
-	if (p[0] >= 0xc2 && p[0] <= 0xdf)
-		size = 2;
-	else if (p[0] >= 0xe0 && p[0] <= 0xef)
-		size = 3;
-	else if (p[0] >= 0xf0 && p[0] <= 0xf4)
-		size = 4;
-	else
-		return 0;
-	if (p[0] == 0xe0)
-		low = 0xa0;
-	else if (p[0] == 0xed)
-		high = 0x9f;
-	else if (p[0] == 0xf0)
-		low = 0x90;
-	else if (p[0] == 0xf4)
-		high = 0x8f;
-	if (s->size - s->at < size || p[1] < low || p[1] > high)
-		return 0;
-	for (size_t i = 2; i < size; i++) {
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-	}
-	return size;
 }
 
 static void put_code_point(struct scan *s, unsigned c)
@@ -165,7 +134,7 @@ static int scan_character(struct scan *s)
 				 "control character 0x%02x in a string, write it as an escape",
 				 (unsigned)c);
 	if (c >= 0x80)
-		size = utf8_size(s);
+		size = text_utf8_size(s->text + s->at, s->size - s->at);
 	if (size == 0)
 		return error_set(s->err, -EINVAL, "bad UTF-8: byte 0x%02x", (unsigned)c);
 	put(s, s->text + s->at, size);
