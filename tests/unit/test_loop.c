@@ -182,34 +182,6 @@ static void a_timer_may_end_itself_and_one_that_is_off_does_not_call(void **stat
 	assert_int_equal(f->calls, 2);
 }
 
-static void urgent_news_are_told_from_what_can_be_read(void **state)
-{
-	struct sockaddr_in address = {.sin_family = AF_INET,
-				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t size = sizeof(address);
-	const struct loop_period later = {.first_ms = 30};
-	struct fixture *f = *state;
-	int server = socket(AF_INET, SOCK_STREAM, 0), client = socket(AF_INET, SOCK_STREAM, 0);
-	int peer, timer;
-
-	assert_int_equal(bind(server, (struct sockaddr *)&address, size), 0);
-	assert_int_equal(listen(server, 1), 0);
-	assert_int_equal(getsockname(server, (struct sockaddr *)&address, &size), 0);
-	assert_int_equal(connect(client, (struct sockaddr *)&address, size), 0);
-	peer = accept(server, NULL, NULL);
-	assert_int_equal(loop_watch_priority(f->loop, peer, count_to_three, f), 0);
-	assert_int_equal(loop_timer(f->loop, &later, stop_loop, f, &timer), 0);
-	assert_int_equal(send(client, "x", 1, 0), 1);
-	assert_int_equal(loop_run(f->loop), 0);
-	assert_int_equal(f->calls, 0);
-	assert_int_equal(send(client, "x", 1, MSG_OOB), 1);
-	assert_int_equal(loop_run(f->loop), 0); /* ended by the third call, as nobody takes it */
-	assert_int_equal(f->calls, 3);
-	close(server);
-	close(client);
-	close(peer);
-}
-
 static void clocks_go_forward(void **state)
 {
 	uint64_t boot = loop_boot_ns(), wall = loop_wall_ns();
@@ -235,8 +207,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			a_timer_may_end_itself_and_one_that_is_off_does_not_call, set_up,
 			tear_down),
-		cmocka_unit_test_setup_teardown(urgent_news_are_told_from_what_can_be_read, set_up,
-						tear_down),
 		cmocka_unit_test(clocks_go_forward),
 	};
 

@@ -71,9 +71,9 @@ void loop_free(struct loop *loop)
 	free(loop);
 }
 
-static int watch_for(struct loop *loop, int fd, const struct watch *what, uint32_t events)
+static int watch_for(struct loop *loop, int fd, const struct watch *what)
 {
-	struct epoll_event event = {.events = events};
+	struct epoll_event event = {.events = EPOLLIN};
 	struct watch *w;
 	int saved;
 
@@ -97,12 +97,7 @@ static int watch_for(struct loop *loop, int fd, const struct watch *what, uint32
 
 int loop_watch(struct loop *loop, int fd, loop_fn fn, void *context)
 {
-	return watch_for(loop, fd, &(struct watch){.fn = fn, .context = context}, EPOLLIN);
-}
-
-int loop_watch_priority(struct loop *loop, int fd, loop_fn fn, void *context)
-{
-	return watch_for(loop, fd, &(struct watch){.fn = fn, .context = context}, EPOLLPRI);
+	return watch_for(loop, fd, &(struct watch){.fn = fn, .context = context});
 }
 
 /* The watch stays in memory until the round is over: an event of this round may still point to it. */
@@ -130,8 +125,7 @@ int loop_timer(struct loop *loop, const struct loop_period *period, loop_fn fn, 
 	r = loop_timer_set(fd, period);
 	if (!r)
 		r = watch_for(loop, fd,
-			      &(struct watch){.is_timer = true, .fn = fn, .context = context},
-			      EPOLLIN);
+			      &(struct watch){.is_timer = true, .fn = fn, .context = context});
 	if (r < 0) {
 		close(fd);
 		return r;

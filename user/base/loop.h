@@ -15,8 +15,6 @@ int loop_new(struct loop **ret_loop);
 void loop_free(struct loop *loop);
 /* Watches fd for reading. The loop does not own fd or context. */
 int loop_watch(struct loop *loop, int fd, loop_fn fn, void *context);
-/* The same for what has news by EPOLLPRI: cgroup.events and its like, which are always readable. */
-int loop_watch_priority(struct loop *loop, int fd, loop_fn fn, void *context);
 int loop_unwatch(struct loop *loop, int fd);
 
 struct loop_period {
