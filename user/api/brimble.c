@@ -232,30 +232,34 @@ void brimble_create(struct call *call)
 		create(call, &json, &document);
 }
 
-void brimble_pause(struct call *call)
-{
-	static const struct transition transition = {"ready", "paused"};
-	cleanup(api_result_done) struct api_result result = {0};
-	struct show context = {.message = "Sandbox paused"};
+typedef void state_fn(void *context, const struct api_caller *caller, const char *id,
+		      struct api_result *result);
 
-	call->backend->pause(call->backend->context, &call->request->caller, call->id, &result);
+static void change_state(struct call *call, state_fn *set, const char *message,
+			 const struct transition *transition)
+{
+	cleanup(api_result_done) struct api_result result = {0};
+	struct show context = {.message = message};
+
+	set(call->backend->context, &call->request->caller, call->id, &result);
 	if (result.status == API_OK)
 		reply_record(call, 200, &context);
 	else
-		refuse(call, &result, &transition);
+		refuse(call, &result, transition);
+}
+
+void brimble_pause(struct call *call)
+{
+	static const struct transition transition = {"ready", "paused"};
+
+	change_state(call, call->backend->pause, "Sandbox paused", &transition);
 }
 
 void brimble_resume(struct call *call)
 {
 	static const struct transition transition = {"paused", "resumed"};
-	cleanup(api_result_done) struct api_result result = {0};
-	struct show context = {.message = "Sandbox resumed"};
 
-	call->backend->resume(call->backend->context, &call->request->caller, call->id, &result);
-	if (result.status == API_OK)
-		reply_record(call, 200, &context);
-	else
-		refuse(call, &result, &transition);
+	change_state(call, call->backend->resume, "Sandbox resumed", &transition);
 }
 
 void brimble_remove(struct call *call)

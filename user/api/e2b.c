@@ -34,7 +34,8 @@ bool e2b_take_id(struct call *call, const char *text, size_t size)
 	return true;
 }
 
-void e2b_not_found(struct call *call)
+/* In E2B's words, which its SDKs look for. */
+static void refuse_unknown(struct call *call)
 {
 	reply_error(call, 404, "Sandbox \"%s\" doesn't exist or you don't have access to it",
 		    call->id);
@@ -59,7 +60,7 @@ void e2b_refuse(struct call *call, const struct api_result *result, const char *
 		reply_error(call, 400, "%s", result->err.text);
 		return;
 	case API_NOT_FOUND:
-		e2b_not_found(call);
+		refuse_unknown(call);
 		return;
 	case API_WEAK:
 	case API_CONFLICT:
@@ -139,7 +140,7 @@ static bool is_there(struct call *call)
 	if (status == API_OK)
 		return true;
 	if (status == API_NOT_FOUND)
-		e2b_not_found(call);
+		refuse_unknown(call);
 	else
 		reply_error(call, 500, "Failed to get sandbox");
 	return false;

@@ -14,8 +14,6 @@ struct e2b_network {
 	bool has_proxy, has_rules;
 };
 
-/* 404 in E2B's words, which its SDKs look for. */
-void e2b_not_found(struct call *call);
 /* Every status but API_OK; `failed` is E2B's sentence for 500. */
 void e2b_refuse(struct call *call, const struct api_result *result, const char *failed);
 /* E2B's checks 4 and 5. False: answered. */
@@ -42,9 +40,8 @@ void e2b_filter_done(struct e2b_filter *filter);
 
 /* What create and connect answer. 404 when it is gone meanwhile. */
 void e2b_reply_sandbox(struct call *call, const char *id, unsigned status);
-/* Of GET: the members that lists have, then those of one. */
+/* The members that a list has of one, and GET too. */
 void e2b_put_listed(struct buf *out, const struct api_sandbox *sandbox, const struct json *extra);
-void e2b_put_network(struct buf *out, const struct api_sandbox *sandbox, const struct json *extra);
 /* A sandbox's extra as JSON; an empty object when it cannot be read. The caller frees. */
 int e2b_parse_extra(const struct api_sandbox *sandbox, struct json *ret_json);
 /* "running" or "paused"; NULL: E2B would not know it any more. */

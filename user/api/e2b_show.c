@@ -109,7 +109,8 @@ static void put_policy(struct buf *out, const struct json *document)
 		put_list(out, keys[i], document, document->nodes);
 }
 
-void e2b_put_network(struct buf *out, const struct api_sandbox *sandbox, const struct json *extra)
+static void put_network(struct buf *out, const struct api_sandbox *sandbox,
+			const struct json *extra)
 {
 	const char *text = sandbox->document && sandbox->document[0] ? sandbox->document : "{}";
 	const struct json_node *kept = given(extra, extra->nodes, "network"), *access = NULL, *m;
@@ -186,7 +187,7 @@ static void put_whole(struct buf *out, const struct api_sandbox *sandbox, const 
 	e2b_put_listed(out, sandbox, extra);
 	put_key(out, "domain");
 	buf_puts(out, "null");
-	e2b_put_network(out, sandbox, extra);
+	put_network(out, sandbox, extra);
 }
 
 void e2b_get(struct call *call)

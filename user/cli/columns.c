@@ -14,7 +14,8 @@ static bool continues(char c)
 	return ((unsigned char)c & 0xc0) == 0x80;
 }
 
-size_t columns_count(const char *text)
+/* Characters of UTF-8 text. */
+static size_t count_characters(const char *text)
 {
 	size_t n = 0;
 
@@ -115,9 +116,9 @@ static bool is_empty(const struct columns *c, size_t column)
 static void measure(const struct columns *c, struct layout *layout)
 {
 	for (size_t i = 0; i < c->n; i++)
-		layout->widths[i] = columns_count(c->spec[i].title);
+		layout->widths[i] = count_characters(c->spec[i].title);
 	for (size_t i = 0; i < c->n_cells; i++) {
-		size_t *width = &layout->widths[i % c->n], count = columns_count(c->cells[i]);
+		size_t *width = &layout->widths[i % c->n], count = count_characters(c->cells[i]);
 
 		*width = count > *width ? count : *width;
 	}
@@ -136,7 +137,7 @@ static void add_spaces(struct buf *out, size_t count)
 /* Its end tells more than its beginning: paths share that. */
 static void add_tail(struct buf *out, const char *text, size_t width)
 {
-	size_t skip = columns_count(text);
+	size_t skip = count_characters(text);
 
 	if (skip <= width) {
 		buf_puts(out, text);
@@ -156,7 +157,7 @@ static void add_row(const struct columns *c, const struct layout *layout, char *
 {
 	for (size_t i = 0; i < c->n; i++) {
 		const char *text = cells ? cells[i] : c->spec[i].title;
-		size_t width = layout->widths[i], count = columns_count(text);
+		size_t width = layout->widths[i], count = count_characters(text);
 		size_t pad = count < width ? width - count : 0;
 
 		if (i == c->n - 1) {

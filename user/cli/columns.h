@@ -32,7 +32,4 @@ int columns_print(const struct columns *columns, unsigned width, struct buf *out
 void columns_done(struct columns *columns);
 #define cleanup_columns cleanup(columns_done)
 
-/* Characters of UTF-8 text. */
-size_t columns_count(const char *text);
-
 #endif
