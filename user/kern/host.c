@@ -255,6 +255,11 @@ static int make_pools(struct kern_host *host, const struct kern_host_options *op
 						 leases * (PST_MAX_NAMES / PST_MAX_LEASES)},
 				     .n_outers = 3,
 				     .ready = 8},
+		[KERN_POOL_TRACK] = {.outer = {KERN_MAP_TRACKED},
+				     .entries = {PST_TRACKED},
+				     .n_outers = host->devices ? 1 : 0,
+				     .ready = host->devices ? 8 : 0},
+		[KERN_POOL_DEVICE] = {.ready = host->devices ? 256 : 0},
 	};
 	struct kern_pool_spec all[KERN_POOLS];
 
