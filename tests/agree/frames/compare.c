@@ -120,6 +120,11 @@ static void compare_quota(struct run *run, struct difference *d)
 		differ(d, "flows refused: %llu", (unsigned long long)now.flows_refused);
 	if ((now.swept_ns != before->swept_ns) != v->swept)
 		differ(d, "the flow table was%s swept", v->swept ? " not" : "");
+	for (enum pst_reply reply = 0; reply < PST_REPLY_KINDS; reply++)
+		if (now.replies[reply] - before->replies[reply] !=
+		    (v->has_reply && v->reply == reply))
+			differ(d, "replies of kind %u: %llu", reply,
+			       (unsigned long long)now.replies[reply]);
 	if (now.questions_refused - before->questions_refused != v->busy)
 		differ(d, "questions refused: %llu", (unsigned long long)now.questions_refused);
 }

@@ -44,7 +44,7 @@ enum read_kind {
 struct reading {
 	enum read_kind kind;
 	enum pst_reason fault; /* READ_IP: why it is not understood as TCP, UDP or an echo request; UNSET: it is */
-	bool v6;
+	bool v6, fragment; /* the first of several */
 	struct addr from, to;
 	uint8_t protocol; /* IP's */
 	uint8_t ttl;
@@ -149,9 +149,10 @@ struct verdict {
 	bool has_key;		/* may have touched this entry of the flow table */
 	struct pst_peer_key key;
 	struct asked *asked;	/* recorded this question */
+	bool has_reply;
+	enum pst_reply reply; /* what became of a resolver's reply */
 	struct addr learned[PST_DNS_MAX_ADDRESSES]; /* has leases now */
 	size_t n_learned;
-	const char *learned_name;
 };
 
 void model_judge(struct world *w, const struct frame *f, struct verdict *ret_verdict);

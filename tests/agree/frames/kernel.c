@@ -22,6 +22,7 @@
 #include "base/cleanup.h"
 #include "base/loop.h"
 #include "kern/always.h"
+#include "kern/device_links.h"
 #include "kern/object.h"
 #include "tests/agree/frames/leg.h"
 
@@ -465,7 +466,7 @@ int leg_run(struct leg *leg, const struct frame *f, struct outcome *out)
 		    .data_size_in = (uint32_t)f->size, .data_out = out->out.bytes,
 		    .data_size_out = sizeof(out->out.bytes), .ctx_in = &in,
 		    .ctx_size_in = sizeof(in), .ctx_out = &skb, .ctx_size_out = sizeof(skb));
-	int fd = f->to_device ? leg->object.to_device_fd : leg->object.from_device_fd;
+	int fd = leg->object.device_fd[f->to_device ? KERN_TO_DEVICE : KERN_FROM_DEVICE];
 
 	out->n_sent = 0;
 	out->before_ns = coarse_ns();

@@ -112,6 +112,14 @@ bool model_is_trusted(const struct world *w, const struct addr *a)
 	       (memcmp(a->bytes, nat64, sizeof(nat64)) == 0 && explain_is_trusted(&in, &inside));
 }
 
+bool model_is_always_denied(const struct world *w, const struct addr *a)
+{
+	struct explain_input in = input_of(w);
+	struct addr denied;
+
+	return explain_find_always_denied(&in, a, &denied);
+}
+
 bool model_admits(const struct world *w, const struct addr *peer)
 {
 	const struct policy *p = &w->c.policy;

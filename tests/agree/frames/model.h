@@ -14,6 +14,7 @@ bool model_is_own(const struct world *w, const struct addr *a);
 bool model_is_host(const struct world *w, const struct addr *a);
 bool model_is_loopback(const struct addr *a);
 bool model_is_trusted(const struct world *w, const struct addr *a);
+bool model_is_always_denied(const struct world *w, const struct addr *a);
 bool model_admits(const struct world *w, const struct addr *peer);
 
 struct pst_decision model_decide(const struct world *w, const struct pst_query *query,

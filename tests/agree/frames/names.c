@@ -94,19 +94,99 @@ struct pst_decision model_ask(struct world *w, const struct frame *f, const stru
 
 /* ---- replies ---- */
 
-static struct asked *find_asked(struct world *w, const struct reading *r)
+static bool is_of_the_beginning(const struct world *w, const struct addr *a)
 {
-	for (size_t i = 0; i < w->n_asked; i++)
-		if (w->asked[i].stamp_ns && w->asked[i].port == r->to_port &&
-		    addr_equal(&w->asked[i].resolver, &r->from))
-			return &w->asked[i];
+	for (size_t i = 0; i < w->c.n_leases; i++)
+		if (addr_equal(&w->c.leases[i].addr, a))
+			return true;
+	return false;
+}
+
+static struct explain_lease *lease_of(struct world *w, const struct addr *a)
+{
+	for (size_t i = 0; i < w->n_leases; i++)
+		if (addr_equal(&w->leases[i].addr, a))
+			return &w->leases[i];
+	if (w->n_leases == FRAME_LEASES)
+		return NULL;
+	w->leases[w->n_leases] = (struct explain_lease){.addr = *a};
+	return &w->leases[w->n_leases++];
+}
+
+/* At the first free place. Which of four live names a fifth one takes the place of is tested elsewhere (agree/dns). */
+static void learn_address(struct world *w, const struct addr *a, const char *name)
+{
+	struct explain_lease *lease = lease_of(w, a);
+
+	if (!lease || is_of_the_beginning(w, a)) {
+		w->uncertain = true;
+		return;
+	}
+	for (unsigned at = 0; at < PST_LEASE_NAMES; at++) {
+		if (lease->by[at].name && strcmp(lease->by[at].name, name) != 0)
+			continue;
+		lease->by[at] = (struct explain_lease_name){.name = name};
+		return;
+	}
+	w->uncertain = true;
+}
+
+static const char *name_in_case(const struct world *w, const char *name)
+{
+	for (size_t i = 0; i < AGREE_NAMES; i++)
+		if (strcmp(w->c.names[i], name) == 0)
+			return w->c.names[i];
 	return NULL;
+}
+
+static enum pst_reply learn_answers(struct world *w, const struct asked *asked,
+				    const struct dns_answers *answers, struct verdict *v)
+{
+	const char *name = name_in_case(w, asked->question.name);
+
+	if (!is_covered(w, asked->question.name) &&
+	    w->device.sandbox.learn != PST_LEARN_ALL)
+		return PST_REPLY_EMPTY;
+	if (!name) /* of a mutated question: what lives longer than this call has to have it */
+		w->uncertain = true;
+	for (size_t i = 0; name && i < answers->count; i++) {
+		if (model_is_always_denied(w, &answers->items[i].addr))
+			continue;
+		learn_address(w, &answers->items[i].addr, name);
+		v->learned[v->n_learned++] = answers->items[i].addr;
+	}
+	return v->n_learned ? PST_REPLY_LEARNED : PST_REPLY_EMPTY;
+}
+
+/* What a reply of a trusted resolver leaves behind. It answers the first open question that is the same in every byte. */
+static enum pst_reply learn(struct world *w, const struct frame *f, const struct reading *r,
+			    struct verdict *v)
+{
+	const struct dns_ttl_range range = {w->c.policy.dns_min_ttl_s, w->c.policy.dns_max_ttl_s};
+	size_t at, size = message_of(f, r, &at);
+	static struct dns_answers answers;
+	enum pst_reply reply;
+
+	for (size_t i = 0; size && i < w->n_asked; i++) {
+		struct asked *asked = &w->asked[i];
+
+		if (!asked->stamp_ns || asked->port != r->to_port ||
+		    !addr_equal(&asked->resolver, &r->from))
+			continue;
+		reply = dns_reply_parse(f->bytes + at, size, &asked->question, range, &answers);
+		if (reply == PST_REPLY_UNASKED)
+			continue;
+		asked->stamp_ns = 0;
+		return reply == PST_REPLY_LEARNED ? learn_answers(w, asked, &answers, v) : reply;
+	}
+	return PST_REPLY_UNASKED;
 }
 
 void model_learn(struct world *w, const struct frame *f, const struct reading *r,
 		 struct verdict *v)
 {
-	(void)f;
-	(void)v;
-	(void)find_asked(w, r);
+	if (!w->device.sandbox.learn)
+		return;
+	v->has_reply = true;
+	v->reply = r->fragment ? PST_REPLY_UNASKED : learn(w, f, r, v);
 }

@@ -75,6 +75,7 @@ static enum pst_reason read_ipv4(const struct frame *f, struct reading *r)
 	/* MF, or an offset. Towards the device a first fragment is judged by its ports. */
 	if (frame_word(f, FRAME_ETH + 6) & (f->to_device ? 0x1fff : 0x3fff))
 		return PST_REASON_FRAGMENT;
+	r->fragment = frame_word(f, FRAME_ETH + 6) & 0x2000;
 	length = frame_word(f, FRAME_ETH + 2);
 	if (length > room || length < 20 + 8)
 		return PST_REASON_MALFORMED;
@@ -95,6 +96,7 @@ static enum pst_reason read_fragment6(const struct frame *f, struct reading *r)
 {
 	if (!f->to_device || r->l4 + 8 > f->size || frame_word(f, r->l4 + 2) & 0xfff8)
 		return PST_REASON_FRAGMENT;
+	r->fragment = true;
 	r->protocol = f->bytes[r->l4];
 	r->l4 += 8;
 	r->end = f->size;
