@@ -14,6 +14,7 @@
 #include <bpf/bpf.h>
 
 #include "base/cleanup.h"
+#include "base/hash.h"
 #include "kern/dir.h"
 #include "kern/host_object.h"
 
@@ -23,11 +24,7 @@
 
 uint64_t kern_host_tag(const char *dir)
 {
-	uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a */
-
-	for (const char *p = dir; *p; p++)
-		hash = (hash ^ (unsigned char)*p) * 0x100000001b3u;
-	return hash | 1; /* 0 would be nobody's */
+	return hash_bytes(HASH_START, dir, strlen(dir)) | 1; /* 0 would be nobody's */
 }
 
 static int map_info(int fd, struct bpf_map_info *info)

@@ -11,6 +11,7 @@
 #include <bpf/libbpf.h>
 
 #include "base/cleanup.h"
+#include "base/hash.h"
 #include "kern/object.h"
 #include "kern/quiet.h"
 #include "kern/unix.h"
@@ -457,14 +458,10 @@ int kern_object_load(struct kern_object *object, const struct kern_object_option
 
 __u64 kern_object_build(void)
 {
-	__u64 hash = 0xcbf29ce484222325u; /* FNV-1a */
-	const unsigned char *elf;
 	size_t size;
+	const void *elf = postern_bpf__elf_bytes(&size);
 
-	elf = postern_bpf__elf_bytes(&size);
-	for (size_t i = 0; i < size; i++)
-		hash = (hash ^ elf[i]) * 0x100000001b3u;
-	return hash;
+	return hash_bytes(HASH_START, elf, size);
 }
 
 int kern_object_counters(const struct kern_object *object, uint64_t *counts)

@@ -7,7 +7,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,9 +17,11 @@
 #include <bpf/libbpf.h>
 
 #include "base/cleanup.h"
+#include "base/hash.h"
 #include "kern/dir.h"
 #include "kern/lsm.h"
 #include "kern/object.h"
+#include "kern/quiet.h"
 #include "lsm.skel.h"
 
 #define PREFIX	"lsm-"
@@ -169,14 +170,10 @@ static int try_them(int members_fd)
 
 static uint64_t build_hash(void)
 {
-	uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a */
-	const unsigned char *elf;
 	size_t size;
+	const void *elf = lsm_bpf__elf_bytes(&size);
 
-	elf = lsm_bpf__elf_bytes(&size);
-	for (size_t i = 0; i < size; i++)
-		hash = (hash ^ elf[i]) * 0x100000001b3u;
-	return hash;
+	return hash_bytes(HASH_START, elf, size);
 }
 
 static int open_pin(const char *dir, const char *name)
@@ -223,14 +220,6 @@ static int replace_others(const char *dir, const char *own, int members_fd)
 
 /* ---- loading ---- */
 
-static int say_nothing(enum libbpf_print_level level, const char *format, va_list args)
-{
-	(void)level;
-	(void)format;
-	(void)args;
-	return 0;
-}
-
 static int reuse_maps(struct bpf_object *bpf, const struct kern_object *object)
 {
 	int r = 0;
@@ -266,11 +255,9 @@ static int open_silently(const struct kern_object *object, struct bpf_object **r
 
 static int open_object(const struct kern_object *object, struct bpf_object **ret_bpf)
 {
-	libbpf_print_fn_t print = libbpf_set_print(say_nothing);
-	int r = open_silently(object, ret_bpf);
+	KERN_QUIET;
 
-	(void)libbpf_set_print(print);
-	return r;
+	return open_silently(object, ret_bpf);
 }
 
 static int attach_program(const struct bpf_program *program, const char *dir)

@@ -14,6 +14,7 @@
 #include "base/text.h"
 #include "kern/cgroup.h"
 #include "kern/members_walk.h"
+#include "kern/quiet.h"
 #include "pst_members.h"
 #include "members.skel.h"
 
@@ -21,14 +22,6 @@ struct members_probe {
 	struct bpf_object *object;
 	int program_fd, wanted_fd; /* the object's */
 };
-
-static int say_nothing(enum libbpf_print_level level, const char *format, va_list args)
-{
-	(void)level;
-	(void)format;
-	(void)args;
-	return 0;
-}
 
 void members_probe_free(struct members_probe *probe)
 {
@@ -64,18 +57,16 @@ int members_probe_new(struct members_probe **ret_probe)
 {
 	LIBBPF_OPTS(bpf_object_open_opts, how, .object_name = "pst_members");
 	cleanup(free_probep) struct members_probe *probe = calloc(1, sizeof(*probe));
-	libbpf_print_fn_t print;
 	const void *elf;
 	size_t size;
 	int r = 0;
+	KERN_QUIET;
 
 	if (!probe)
 		return -ENOMEM;
-	print = libbpf_set_print(say_nothing);
 	elf = members_bpf__elf_bytes(&size);
 	probe->object = bpf_object__open_mem(elf, size, &how);
 	r = probe->object ? bpf_object__load(probe->object) : -errno;
-	(void)libbpf_set_print(print);
 	if (!r)
 		r = take(probe);
 	if (!r)

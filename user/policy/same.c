@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/hash.h"
 #include "policy/build.h"
 
 /* Sorted in place of the rules, which are large. */
@@ -27,23 +28,14 @@ static bool is_same(const struct policy_rule *x, const struct policy_rule *y)
 	return a->domain.kind == b->domain.kind && strcmp(a->domain.name, b->domain.name) == 0;
 }
 
-/* FNV-1a: good enough to bring equal rules together; is_same() has the last word. */
-static uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t size)
-{
-	const unsigned char *p = bytes;
-
-	while (size-- > 0)
-		hash = (hash ^ *p++) * 0x100000001b3u;
-	return hash;
-}
-
+/* Brings equal rules together; is_same() has the last word. */
 static uint64_t hash_rule(const struct policy_rule *rule)
 {
 	const struct policy_dest *d = &rule->dest;
 	const unsigned char head[] = {rule->verdict, d->kind,	     d->protocols,
 				      d->cidr.len,   d->cidr.family, d->domain.kind};
 	const uint16_t ports[] = {d->first, d->last};
-	uint64_t hash = hash_bytes(0xcbf29ce484222325u, head, sizeof(head));
+	uint64_t hash = hash_bytes(HASH_START, head, sizeof(head));
 
 	hash = hash_bytes(hash, ports, sizeof(ports));
 	if (d->kind == POLICY_DEST_NAME)
