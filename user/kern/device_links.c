@@ -16,9 +16,6 @@
 #include "kern/quiet.h"
 #include "kern/tcx.h"
 
-/* Ahead of every other filter. */
-#define CLSACT_PRIORITY 1
-
 static const struct {
 	const char *name;
 	__u32 tcx; /* attach type */
@@ -117,7 +114,8 @@ static struct bpf_tc_hook hook_of(const struct kern_device_links *links, int hoo
 static int filter_program(const struct kern_device_links *links, int hook, __u32 *ret_id)
 {
 	struct bpf_tc_hook at = hook_of(links, hook);
-	LIBBPF_OPTS(bpf_tc_opts, options, .handle = links->handle, .priority = CLSACT_PRIORITY);
+	LIBBPF_OPTS(bpf_tc_opts, options, .handle = links->handle,
+		    .priority = KERN_CLSACT_PRIORITY);
 	KERN_QUIET;
 	int r = bpf_tc_query(&at, &options);
 
@@ -146,7 +144,7 @@ static int has_filter(const struct kern_device_links *links, int hook)
 static int set_filter(const struct kern_device_links *links, int hook, int prog, bool replace)
 {
 	struct bpf_tc_hook at = hook_of(links, hook);
-	LIBBPF_OPTS(bpf_tc_opts, options, .handle = links->handle, .priority = CLSACT_PRIORITY,
+	LIBBPF_OPTS(bpf_tc_opts, options, .handle = links->handle, .priority = KERN_CLSACT_PRIORITY,
 		    .prog_fd = prog, .flags = replace ? BPF_TC_F_REPLACE : 0);
 	KERN_QUIET;
 
@@ -167,7 +165,8 @@ static int make_clsact(const struct kern_device_links *links)
 static void remove_filter(const struct kern_device_links *links, int hook)
 {
 	struct bpf_tc_hook at = hook_of(links, hook);
-	LIBBPF_OPTS(bpf_tc_opts, options, .handle = links->handle, .priority = CLSACT_PRIORITY);
+	LIBBPF_OPTS(bpf_tc_opts, options, .handle = links->handle,
+		    .priority = KERN_CLSACT_PRIORITY);
 	KERN_QUIET;
 
 	if (has_filter(links, hook) == 1)

@@ -47,6 +47,8 @@ int kern_device_links_where(const struct kern_device_links *links);
 int kern_device_link_ifindex(int link_fd, uint32_t *ret_ifindex);
 /* What is attached has these programs from now on; no packet is judged by neither. */
 int kern_device_links_bring_up(struct kern_device_links *links, const int progs[KERN_DEVICE_HOOKS]);
+/* Our own priority among filters. */
+#define KERN_CLSACT_PRIORITY 1
 /* Ids of the programs that are attached; 0: none. */
 void kern_device_links_programs(const struct kern_device_links *links,
 				uint32_t ret_ids[KERN_DEVICE_HOOKS]);

@@ -2,11 +2,16 @@
 /* What the frames of a device may come from: as the operator says, and as the host knows. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <linux/neighbour.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/addr.h"
 #include "kern/device.h"
+#include "kern/netlink.h"
+
+#define OWN_TRIES 4
 
 static bool is_group(const uint8_t mac[6])
 {
@@ -152,5 +157,144 @@ int kern_own_parse(const char *const *macs, size_t n_macs, const char *const *ad
 		return r;
 	add_link_locals(&own);
 	*ret_own = own;
+	return 0;
+}
+
+/* ---- what the host knows ---- */
+
+struct learning {
+	const struct kern_device *device;
+	struct kern_own *own;
+	uint32_t learned; /* addresses */
+	int failed;
+};
+
+static void take_address(struct learning *learning, const char *bytes, size_t size, unsigned bits)
+{
+	struct addr addr = {{[10] = 0xff, [11] = 0xff}};
+	int r;
+
+	memcpy(addr.bytes + (size == 4 ? 12 : 0), bytes, size);
+	r = add_prefix(learning->own, &addr, bits);
+	if (r < 0)
+		learning->failed = r;
+	else
+		learning->learned++;
+}
+
+/* States in which the kernel has, or has had, an answer. */
+#define NEIGHBOUR_KNOWN (NUD_PERMANENT | NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE)
+
+static int take_neighbour(void *context, uint16_t type, const char *body, size_t size)
+{
+	struct learning *learning = context;
+	size_t address_size = 0, mac_size = 0;
+	const char *address, *mac;
+	struct ndmsg entry;
+
+	if (type != RTM_NEWNEIGH)
+		return 0;
+	if (size < sizeof(entry))
+		return -EBADMSG;
+	memcpy(&entry, body, sizeof(entry));
+	if ((uint32_t)entry.ndm_ifindex != learning->device->ifindex ||
+	    !(entry.ndm_state & NEIGHBOUR_KNOWN))
+		return 0;
+	address = netlink_attr(body, size, sizeof(entry), NDA_DST, &address_size);
+	mac = netlink_attr(body, size, sizeof(entry), NDA_LLADDR, &mac_size);
+	if (entry.ndm_family == AF_INET && address && address_size == 4)
+		take_address(learning, address, 4, 128);
+	else if (entry.ndm_family == AF_INET6 && address && address_size == 16)
+		take_address(learning, address, 16, 128);
+	else
+		return 0;
+	if (learning->device->has_macs && mac && mac_size == 6 && !is_group((const uint8_t *)mac) &&
+	    add_mac(learning->own, (const uint8_t *)mac) < 0)
+		learning->failed = -E2BIG;
+	return 0;
+}
+
+static int take_route(void *context, uint16_t type, const char *body, size_t size)
+{
+	struct learning *learning = context;
+	uint32_t oif = 0, table;
+	const char *to;
+	struct rtmsg route;
+	size_t length = 0;
+
+	if (type != RTM_NEWROUTE)
+		return 0;
+	if (size < sizeof(route))
+		return -EBADMSG;
+	memcpy(&route, body, sizeof(route));
+	table = route.rtm_table;
+	(void)netlink_u32(body, size, sizeof(route), RTA_TABLE, &table);
+	to = netlink_attr(body, size, sizeof(route), RTA_DST, &length);
+	if (!netlink_u32(body, size, sizeof(route), RTA_OIF, &oif) ||
+	    oif != learning->device->ifindex || route.rtm_type != RTN_UNICAST || !to ||
+	    table == RT_TABLE_LOCAL)
+		return 0;
+	if (route.rtm_family == AF_INET && route.rtm_dst_len == 32 && length == 4)
+		take_address(learning, to, 4, 128);
+	else if (route.rtm_family == AF_INET6 && route.rtm_dst_len == 128 && length == 16)
+		take_address(learning, to, 16, 128);
+	return 0;
+}
+
+static int ask_neighbours(struct learning *learning)
+{
+	struct {
+		struct nlmsghdr header;
+		struct ndmsg entry;
+	} request = {.header = {.nlmsg_type = RTM_GETNEIGH},
+		     .entry = {.ndm_ifindex = (int)learning->device->ifindex}};
+
+	return netlink_ask(&request.header, sizeof(request), true, take_neighbour, learning);
+}
+
+static int ask_routes(struct learning *learning)
+{
+	struct {
+		struct nlmsghdr header;
+		struct rtmsg route;
+	} request = {.header = {.nlmsg_type = RTM_GETROUTE}};
+
+	return netlink_ask(&request.header, sizeof(request), true, take_route, learning);
+}
+
+/* What is listed may change meanwhile. */
+static int learn(struct learning *learning)
+{
+	int r = -EINTR;
+
+	for (int tries = 0; r == -EINTR && tries < OWN_TRIES; tries++) {
+		r = ask_neighbours(learning);
+		if (!r)
+			r = ask_routes(learning);
+	}
+	return r < 0 ? r : learning->failed;
+}
+
+int kern_own_learn(const struct kern_device *device, struct kern_own *own, struct error *err)
+{
+	struct kern_own more = *own;
+	struct learning learning = {.device = device, .own = &more};
+	int r = learn(&learning);
+
+	if (r == -E2BIG)
+		return error_set(
+			err, r,
+			"the host knows more than %d addresses behind '%s': name them with --addr",
+			PST_DEVICE_ADDRS, device->name);
+	if (r < 0)
+		return error_set(err, r, "cannot read the neighbours of '%s': %s", device->name,
+				 strerror(-r));
+	if (!learning.learned && !own->n_own)
+		return error_set(
+			err, -ENODATA,
+			"the host knows no address behind '%s' (neither neighbour entries nor host routes): name them with --addr",
+			device->name);
+	add_link_locals(&more);
+	*own = more;
 	return 0;
 }

@@ -167,6 +167,7 @@ struct kern_device_info {
 	bool is_gone;	     /* or it is nowhere any more */
 	uint32_t from_program; /* ids; 0: not attached */
 	uint32_t to_program;
+	uint32_t flows; /* that may have state at once */
 	struct kern_own own;
 };
 /* -EINVAL for one of the cgroup kind. */

@@ -354,6 +354,19 @@ void kern_on_device_detach(struct kern_attachment *attachment)
 
 /* ---- what is known of it ---- */
 
+/* A table that is there tells, whatever was asked for. */
+static uint32_t flows_of(const struct kern_attachment *attachment)
+{
+	cleanup_close int fd = -1;
+	struct bpf_map_info info = {};
+	__u32 size = sizeof(info), slot = attachment->record.track_slot;
+
+	if (slot && !kern_inner_open(&attachment->host->object, KERN_MAP_TRACKED, slot, &fd) &&
+	    !bpf_obj_get_info_by_fd(fd, &info, &size))
+		return info.max_entries;
+	return attachment->on.flows ? attachment->on.flows : PST_TRACKED;
+}
+
 int kern_attachment_device(struct kern_attachment *attachment, struct kern_device_info *ret_info)
 {
 	struct kern_on_device *on = &attachment->on;
@@ -378,6 +391,7 @@ int kern_attachment_device(struct kern_attachment *attachment, struct kern_devic
 		info.to_program = ids[KERN_TO_DEVICE];
 	}
 	info.own = on->own;
+	info.flows = flows_of(attachment);
 	*ret_info = info;
 	return 0;
 }

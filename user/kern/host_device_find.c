@@ -14,6 +14,7 @@
 #include <bpf/bpf.h>
 
 #include "base/cleanup.h"
+#include "kern/device_filters.h"
 #include "kern/host_object.h"
 #include "kern/netlink.h"
 #include "kern/tcx.h"
@@ -240,6 +241,23 @@ static void find_tcx(struct kern_attachment *attachment, int hook, __u32 attach_
 	}
 }
 
+static bool find_clsact(struct kern_attachment *attachment, enum kern_device_hook hook)
+{
+	struct kern_device_links *links = &attachment->on.links;
+	cleanup_free struct kern_filter *filters = calloc(KERN_FILTERS_MAX, sizeof(*filters));
+	int n = filters ? kern_filters_list(links->ifindex, hook, filters, KERN_FILTERS_MAX) : 0;
+
+	for (int i = 0; i < n; i++) {
+		if (filters[i].priority != KERN_CLSACT_PRIORITY ||
+		    !is_of_host(attachment->host, filters[i].prog_id, kern_device_hook_name(hook)))
+			continue;
+		links->tc = KERN_TC_CLSACT;
+		links->handle = filters[i].handle;
+		return true;
+	}
+	return false;
+}
+
 /* The pins are gone: by what hangs on that device. */
 static int find_on(struct kern_attachment *attachment, uint32_t ifindex)
 {
@@ -251,7 +269,11 @@ static int find_on(struct kern_attachment *attachment, uint32_t ifindex)
 	links->tc = KERN_TC_TCX;
 	find_tcx(attachment, KERN_FROM_DEVICE, TCX_INGRESS);
 	find_tcx(attachment, KERN_TO_DEVICE, TCX_EGRESS);
-	return links->fd[KERN_FROM_DEVICE] < 0 && links->fd[KERN_TO_DEVICE] < 0 ? -ENOENT : 0;
+	if (links->fd[KERN_FROM_DEVICE] >= 0 || links->fd[KERN_TO_DEVICE] >= 0 ||
+	    find_clsact(attachment, KERN_FROM_DEVICE) || find_clsact(attachment, KERN_TO_DEVICE))
+		return 0;
+	links->ifindex = 0;
+	return -ENOENT;
 }
 
 int kern_on_device_find(struct kern_attachment *attachment, uint32_t ifindex)
