@@ -128,6 +128,23 @@ static inline void assert_exchange(struct world *w, const struct exchange *e)
 	assert_reply(w, e->status, e->reply);
 }
 
+/* What a request is answered when the backend says that. */
+struct failure {
+	enum api_status status;
+	unsigned http;
+	const char *body;
+};
+
+static inline void assert_failures(struct world *w, const char *method, const char *path,
+				   const char *body, const struct failure *cases, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		w->fake.fails = cases[i].status;
+		ask(w, method, path, body);
+		assert_reply(w, cases[i].http, cases[i].body);
+	}
+}
+
 static inline void assert_has(const struct world *w, const char *part)
 {
 	if (!strstr(body_of(w), part))

@@ -290,11 +290,7 @@ static void pauses_resumes_waits_and_deletes(void **state)
 
 static void what_cannot_be_done_has_a_status(void **state)
 {
-	static const struct {
-		enum api_status status;
-		unsigned http;
-		const char *body;
-	} cases[] = {
+	static const struct failure cases[] = {
 		{API_INVALID, 400, ERROR("it was told to fail")},
 		{API_UNSUPPORTED, 400, ERROR("it was told to fail")},
 		{API_NOT_FOUND, 404, ERROR("Sandbox not found")},
@@ -305,11 +301,7 @@ static void what_cannot_be_done_has_a_status(void **state)
 	struct world *w = *state;
 
 	add(w, "ann", "{\"mode\":\"open\"}");
-	for (size_t i = 0; i < COUNT(cases); i++) {
-		w->fake.fails = cases[i].status;
-		ask(w, "PUT", EGRESS, "{\"mode\":\"open\"}");
-		assert_reply(w, cases[i].http, cases[i].body);
-	}
+	assert_failures(w, "PUT", EGRESS, "{\"mode\":\"open\"}", cases, COUNT(cases));
 }
 
 static void another_owners_sandbox_is_not_there(void **state)

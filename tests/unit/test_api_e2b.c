@@ -144,11 +144,7 @@ static void checks_come_in_the_vendors_order(void **state)
 
 static void a_change_that_fails_has_the_code_in_its_body(void **state)
 {
-	static const struct {
-		enum api_status status;
-		unsigned http;
-		const char *body;
-	} cases[] = {
+	static const struct failure cases[] = {
 		{API_INVALID, 400, ERROR(400, "it was told to fail")},
 		{API_UNSUPPORTED, 400, ERROR(400, "it was told to fail")},
 		{API_NOT_FOUND, 404, NOT_HERE},
@@ -159,11 +155,7 @@ static void a_change_that_fails_has_the_code_in_its_body(void **state)
 	struct world *w = *state;
 
 	add(w, "abc", "ann", "{}");
-	for (size_t i = 0; i < COUNT(cases); i++) {
-		w->fake.fails = cases[i].status;
-		ask(w, "PUT", NET, "{}");
-		assert_reply(w, cases[i].http, cases[i].body);
-	}
+	assert_failures(w, "PUT", NET, "{}", cases, COUNT(cases));
 }
 
 static void warnings_fit_into_one_header_line(void **state)

@@ -54,6 +54,25 @@ static void attaches_what_exists_and_shows_it(void **state)
 	assert_has(w, ",\"warnings\":[\"allowOut[0]: has no\\r\\nEvil: effect\",\"allowOut[1]: b");
 }
 
+static void attaches_a_device_and_shows_what_is_behind_it(void **state)
+{
+	struct world *w = *state;
+
+	ask(w, "POST", "/v1/sandboxes",
+	    "{\"id\":\"wired\",\"netdev\":\"veth0\",\"addresses\":[\"10.0.0.2\",\"fd00::/64\"],"
+	    "\"macs\":[\"02:00:00:00:00:01\"],\"dhcp\":true,\"denySilently\":true,\"flows\":64}");
+	assert_int_equal(w->reply.status, 201);
+	assert_int_equal(w->fake.created.n_addresses, 2);
+	assert_int_equal(w->fake.created.n_macs, 1);
+	assert_true(w->fake.created.dhcp && w->fake.created.deny_silently);
+	assert_int_equal(w->fake.created.flows, 64);
+	assert_has(
+		w,
+		",\"device\":{\"ifindex\":7,\"attached\":\"tcx\",\"addresses\":[\"10.0.0.2\",\"fd00::/64\"],"
+		"\"macs\":[\"02:00:00:00:00:01\"],\"dhcp\":false,\"denySilently\":true,"
+		"\"flows\":{\"used\":3,\"max\":1024},\"programs\":{\"pst_from_device\":21}}");
+}
+
 static void refuses_attachments_that_nobody_meant(void **state)
 {
 #define ATTACH(body, text)                                                                         \
@@ -80,6 +99,21 @@ static void refuses_attachments_that_nobody_meant(void **state)
 		ATTACH("{\"pid\":1,\"policy\":null}", "policy: expected an object, found null"),
 		ATTACH("{\"pid\":1,\"polcy\":{}}", "unknown key 'polcy'"),
 		ATTACH("{\"pid\":1,\"pid\":2}", "1:10: duplicate key 'pid'"),
+		ATTACH("{\"netdev\":\"a\",\"cgroup\":\"/a\"}", ONE_OF),
+		ATTACH("{\"pid\":1,\"addresses\":[\"10.0.0.1\"]}", "addresses: only with 'netdev'"),
+		ATTACH("{\"pid\":1,\"dhcp\":false}", "dhcp: only with 'netdev'"),
+		ATTACH("{\"netdev\":\"a\",\"addresses\":\"10.0.0.1\"}",
+		       "addresses: expected a list, found a string"),
+		ATTACH("{\"netdev\":\"a\",\"addresses\":[\"10.0.0.1\",null]}",
+		       "addresses[1]: expected a string, found null"),
+		ATTACH("{\"netdev\":\"a\",\"addresses\":[\"\"]}",
+		       "addresses[0]: must not be empty"),
+		ATTACH("{\"netdev\":\"a\",\"macs\":[\"1\",\"2\",\"3\",\"4\",\"5\"]}",
+		       "macs: 5 entries, expected at most 4"),
+		ATTACH("{\"netdev\":\"a\",\"denySilently\":1}",
+		       "denySilently: expected true or false, found a whole number"),
+		ATTACH("{\"netdev\":\"a\",\"flows\":65537}",
+		       "flows: 65537 is out of range, expected 1..65536"),
 	};
 	struct world *w = *state;
 
@@ -103,11 +137,7 @@ static void a_weak_one_is_refused_with_its_holes(void **state)
 
 static void what_cannot_be_done_has_a_status(void **state)
 {
-	static const struct {
-		enum api_status status;
-		unsigned http;
-		const char *body;
-	} cases[] = {
+	static const struct failure cases[] = {
 		{API_INVALID, 400, ERROR(400, "it was told to fail")},
 		{API_UNSUPPORTED, 501, ERROR(501, "it was told to fail")},
 		{API_NOT_FOUND, 404, NOT_HERE},
@@ -118,11 +148,7 @@ static void what_cannot_be_done_has_a_status(void **state)
 	struct world *w = *state;
 
 	add(w, "box", "");
-	for (size_t i = 0; i < COUNT(cases); i++) {
-		w->fake.fails = cases[i].status;
-		ask(w, "PUT", "/v1/sandboxes/box/policy", "{}");
-		assert_reply(w, cases[i].http, cases[i].body);
-	}
+	assert_failures(w, "PUT", "/v1/sandboxes/box/policy", "{}", cases, COUNT(cases));
 }
 
 static void lists_without_policies_and_deletes(void **state)
@@ -280,7 +306,7 @@ static void shows_leases_rules_flows_and_explanations(void **state)
 		{"GET", "/v1/sandboxes/box/rules", NULL, 200,
 		 "{\"rules\":[{\"number\":0,\"rule\":\"default\",\"connections\":1,\"packets\":2,\"bytes\":3,\"lastHit\":null}]}"},
 		{"GET", "/v1/sandboxes/box/flows", NULL, 200,
-		 "{\"flows\":[{\"protocol\":\"tcp\",\"direction\":\"out\",\"local\":\"10.0.0.2\",\"localPort\":40000,\"remote\":\"1.2.3.4\",\"remotePort\":443,\"name\":\"a.com\",\"idleSeconds\":0}]}"},
+		 "{\"flows\":[{\"protocol\":\"tcp\",\"direction\":\"out\",\"local\":\"10.0.0.2\",\"localPort\":40000,\"remote\":\"1.2.3.4\",\"remotePort\":443,\"name\":\"a.com\",\"rule\":\"allowOut[0] a.com\",\"state\":\"open\",\"idleSeconds\":0}]}"},
 		{"GET", "/v1/explain?sandbox=box&to=a.com:443", NULL, 200,
 		 "{\"verdict\":\"deny\",\"to\":\"a.com:443\"}"},
 		{"GET", "/v1/explain?sandbox=box&to=nonsense", NULL, 400,
@@ -569,6 +595,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		native_test(attaches_what_exists_and_shows_it),
+		native_test(attaches_a_device_and_shows_what_is_behind_it),
 		native_test(refuses_attachments_that_nobody_meant),
 		native_test(a_weak_one_is_refused_with_its_holes),
 		native_test(what_cannot_be_done_has_a_status),
