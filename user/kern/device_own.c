@@ -165,21 +165,64 @@ int kern_own_parse(const char *const *macs, size_t n_macs, const char *const *ad
 struct learning {
 	const struct kern_device *device;
 	struct kern_own *own;
-	uint32_t learned; /* addresses */
+	bool addresses, macs; /* to be learned: what the operator said is not added to */
 	int failed;
 };
 
-static void take_address(struct learning *learning, const char *bytes, size_t size, unsigned bits)
+static bool is_link_local(const struct pst_own *own)
 {
-	struct addr addr = {{[10] = 0xff, [11] = 0xff}};
-	int r;
+	return own->addr[0] == 0xfe && (own->addr[1] & 0xc0) == 0x80;
+}
 
-	memcpy(addr.bytes + (size == 4 ? 12 : 0), bytes, size);
-	r = add_prefix(learning->own, &addr, bits);
+/* Those that follow from a MAC say nothing of who somebody is. */
+static bool has_addresses(const struct kern_own *own)
+{
+	for (uint32_t i = 0; i < own->n_own; i++) {
+		if (!is_link_local(&own->own[i]))
+			return true;
+	}
+	return false;
+}
+
+static bool is_own(const struct kern_own *own, const struct addr *addr)
+{
+	for (uint32_t i = 0; i < own->n_own; i++) {
+		const struct pst_own *one = &own->own[i];
+		bool same = true;
+
+		for (size_t k = 0; k < sizeof(one->addr); k++)
+			same = same && (addr->bytes[k] & one->mask[k]) == one->addr[k];
+		if (same)
+			return true;
+	}
+	return false;
+}
+
+static bool has_mac(const struct kern_own *own, const uint8_t mac[6])
+{
+	for (uint32_t i = 0; i < own->n_macs; i++) {
+		if (!memcmp(own->mac[i].mac, mac, 6))
+			return true;
+	}
+	return false;
+}
+
+static void note_failure(struct learning *learning, int r)
+{
 	if (r < 0)
 		learning->failed = r;
-	else
-		learning->learned++;
+}
+
+/* An address as it stands in a message: 4 or 16 bytes. */
+static bool read_address(int family, const char *bytes, size_t size, struct addr *ret_addr)
+{
+	struct addr addr = {{[10] = 0xff, [11] = 0xff}};
+
+	if (!bytes || size != (family == AF_INET ? 4 : 16))
+		return false;
+	memcpy(addr.bytes + (size == 4 ? 12 : 0), bytes, size);
+	*ret_addr = addr;
+	return true;
 }
 
 /* States in which the kernel has, or has had, an answer. */
@@ -191,6 +234,7 @@ static int take_neighbour(void *context, uint16_t type, const char *body, size_t
 	size_t address_size = 0, mac_size = 0;
 	const char *address, *mac;
 	struct ndmsg entry;
+	struct addr addr;
 
 	if (type != RTM_NEWNEIGH)
 		return 0;
@@ -202,15 +246,14 @@ static int take_neighbour(void *context, uint16_t type, const char *body, size_t
 		return 0;
 	address = netlink_attr(body, size, sizeof(entry), NDA_DST, &address_size);
 	mac = netlink_attr(body, size, sizeof(entry), NDA_LLADDR, &mac_size);
-	if (entry.ndm_family == AF_INET && address && address_size == 4)
-		take_address(learning, address, 4, 128);
-	else if (entry.ndm_family == AF_INET6 && address && address_size == 16)
-		take_address(learning, address, 16, 128);
-	else
+	if (!read_address(entry.ndm_family, address, address_size, &addr) || !mac ||
+	    mac_size != 6 || is_group((const uint8_t *)mac))
 		return 0;
-	if (learning->device->has_macs && mac && mac_size == 6 && !is_group((const uint8_t *)mac) &&
-	    add_mac(learning->own, (const uint8_t *)mac) < 0)
-		learning->failed = -E2BIG;
+	/* The operator's addresses have their MACs, and his MACs their addresses. */
+	if (learning->addresses && (learning->macs || has_mac(learning->own, (const uint8_t *)mac)))
+		note_failure(learning, add_prefix(learning->own, &addr, 128));
+	if (learning->macs && (learning->addresses || is_own(learning->own, &addr)))
+		note_failure(learning, add_mac(learning->own, (const uint8_t *)mac));
 	return 0;
 }
 
@@ -220,6 +263,7 @@ static int take_route(void *context, uint16_t type, const char *body, size_t siz
 	uint32_t oif = 0, table;
 	const char *to;
 	struct rtmsg route;
+	struct addr addr;
 	size_t length = 0;
 
 	if (type != RTM_NEWROUTE)
@@ -234,10 +278,9 @@ static int take_route(void *context, uint16_t type, const char *body, size_t siz
 	    oif != learning->device->ifindex || route.rtm_type != RTN_UNICAST || !to ||
 	    table == RT_TABLE_LOCAL)
 		return 0;
-	if (route.rtm_family == AF_INET && route.rtm_dst_len == 32 && length == 4)
-		take_address(learning, to, 4, 128);
-	else if (route.rtm_family == AF_INET6 && route.rtm_dst_len == 128 && length == 16)
-		take_address(learning, to, 16, 128);
+	if (route.rtm_dst_len == (route.rtm_family == AF_INET ? 32 : 128) &&
+	    read_address(route.rtm_family, to, length, &addr))
+		note_failure(learning, add_prefix(learning->own, &addr, 128));
 	return 0;
 }
 
@@ -262,38 +305,108 @@ static int ask_routes(struct learning *learning)
 	return netlink_ask(&request.header, sizeof(request), true, take_route, learning);
 }
 
+/* ---- the other end of a veth ---- */
+
+struct peer {
+	uint32_t ifindex, netns; /* netns: of rtnetlink's own; valid if elsewhere */
+	bool is_veth, elsewhere;
+	uint8_t mac[6];
+	bool has_mac;
+};
+
+static int take_peer(void *context, uint16_t type, const char *body, size_t size)
+{
+	const size_t fixed = sizeof(struct ifinfomsg);
+	struct peer *peer = context;
+	size_t info_size = 0, kind_size = 0, mac_size = 0;
+	const char *info, *kind, *mac;
+
+	if (type != RTM_NEWLINK || size < fixed)
+		return 0;
+	info = netlink_attr(body, size, fixed, IFLA_LINKINFO, &info_size);
+	kind = info ? netlink_attr(info, info_size, 0, IFLA_INFO_KIND, &kind_size) : NULL;
+	peer->is_veth = kind && kind_size >= 4 && !strncmp(kind, "veth", kind_size);
+	(void)netlink_u32(body, size, fixed, IFLA_LINK, &peer->ifindex);
+	peer->elsewhere = netlink_u32(body, size, fixed, IFLA_LINK_NETNSID, &peer->netns);
+	mac = netlink_attr(body, size, fixed, IFLA_ADDRESS, &mac_size);
+	peer->has_mac = mac && mac_size == sizeof(peer->mac);
+	if (peer->has_mac)
+		memcpy(peer->mac, mac, sizeof(peer->mac));
+	return 0;
+}
+
+static int ask_peer(uint32_t ifindex, const uint32_t *netns, struct peer *ret_peer)
+{
+	struct {
+		struct nlmsghdr header;
+		struct ifinfomsg link;
+		struct rtattr attr;
+		uint32_t netns;
+	} request = {.header = {.nlmsg_type = RTM_GETLINK},
+		     .link = {.ifi_index = (int)ifindex},
+		     .attr = {.rta_type = IFLA_TARGET_NETNSID,
+			      .rta_len = RTA_LENGTH(sizeof(request.netns))},
+		     .netns = netns ? *netns : 0};
+	size_t size = netns ? sizeof(request) : NLMSG_LENGTH(sizeof(request.link));
+
+	memset(ret_peer, 0, sizeof(*ret_peer));
+	return netlink_ask(&request.header, size, false, take_peer, ret_peer);
+}
+
+/* Nobody has to have spoken for it to be known. Of a tap the host knows its own end only. */
+static void learn_peer(struct learning *learning)
+{
+	struct peer near, far;
+
+	if (ask_peer(learning->device->ifindex, NULL, &near) || !near.is_veth || !near.ifindex)
+		return;
+	if (ask_peer(near.ifindex, near.elsewhere ? &near.netns : NULL, &far) || !far.has_mac ||
+	    is_group(far.mac))
+		return;
+	note_failure(learning, add_mac(learning->own, far.mac));
+}
+
 /* What is listed may change meanwhile. */
 static int learn(struct learning *learning)
 {
 	int r = -EINTR;
 
 	for (int tries = 0; r == -EINTR && tries < OWN_TRIES; tries++) {
-		r = ask_neighbours(learning);
-		if (!r)
+		r = learning->addresses || learning->macs ? ask_neighbours(learning) : 0;
+		if (!r && learning->addresses)
 			r = ask_routes(learning);
 	}
+	if (!r && learning->macs && !learning->own->n_macs)
+		learn_peer(learning);
 	return r < 0 ? r : learning->failed;
 }
 
 int kern_own_learn(const struct kern_device *device, struct kern_own *own, struct error *err)
 {
 	struct kern_own more = *own;
-	struct learning learning = {.device = device, .own = &more};
+	struct learning learning = {.device = device,
+				    .own = &more,
+				    .addresses = !has_addresses(own),
+				    .macs = device->has_macs && !own->n_macs};
 	int r = learn(&learning);
 
 	if (r == -E2BIG)
 		return error_set(
 			err, r,
-			"the host knows more than %d addresses behind '%s': name them with --addr",
-			PST_DEVICE_ADDRS, device->name);
+			"the host knows too many addresses behind '%s': name them with --addr and --mac",
+			device->name);
 	if (r < 0)
 		return error_set(err, r, "cannot read the neighbours of '%s': %s", device->name,
 				 strerror(-r));
-	if (!learning.learned && !own->n_own)
+	if (!has_addresses(&more))
 		return error_set(
 			err, -ENODATA,
-			"the host knows no address behind '%s' (neither neighbour entries nor host routes): name them with --addr",
+			"the host knows no address behind '%s' (neither neighbour entries nor host routes): name it with --addr",
 			device->name);
+	if (device->has_macs && !more.n_macs)
+		return error_set(err, -ENODATA,
+				 "the host knows no MAC address behind '%s': name it with --mac",
+				 device->name);
 	add_link_locals(&more);
 	*own = more;
 	return 0;
