@@ -398,16 +398,12 @@ int kern_own_learn(const struct kern_device *device, struct kern_own *own, struc
 	if (r < 0)
 		return error_set(err, r, "cannot read the neighbours of '%s': %s", device->name,
 				 strerror(-r));
+	add_link_locals(&more);
+	*own = more;
 	if (!has_addresses(&more))
 		return error_set(
 			err, -ENODATA,
 			"the host knows no address behind '%s' (neither neighbour entries nor host routes): name it with --addr",
 			device->name);
-	if (device->has_macs && !more.n_macs)
-		return error_set(err, -ENODATA,
-				 "the host knows no MAC address behind '%s': name it with --mac",
-				 device->name);
-	add_link_locals(&more);
-	*own = more;
 	return 0;
 }
