@@ -9,7 +9,7 @@ struct run {
 	struct leg *leg;
 	uint64_t seed; /* of the scene */
 	uint64_t passed, failed;
-	uint64_t uncertain; /* not compared: time passed a limit meanwhile */
+	uint64_t uncertain;	     /* not compared: time passed a limit meanwhile */
 	uint64_t acts[2][ACT_COUNT]; /* how often the model said so; [1]: to the device */
 	uint64_t reasons[PST_REASON_MAX];
 	uint64_t counters[PST_REASON_MAX]; /* as the kernel has to have them */

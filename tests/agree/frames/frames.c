@@ -27,11 +27,10 @@ static const uint64_t FAR_NS = 3600000000000ULL;
 /* Ages of an entry around its limits, with seconds to spare for a slow machine. */
 static uint64_t random_age(struct dice *d)
 {
-	static const uint64_t limits[] = {PST_UDP_IDLE_NS,    PST_UDP_IDLE_REPLIED_NS,
-					  PST_TRACK_NEW_NS,   PST_TRACK_OPEN_NS,
-					  PST_TRACK_CLOSING_NS, PST_TRACK_CLOSED_NS,
-					  PST_SPARE_UDP_NS,   PST_SPARE_NEW_NS,
-					  PST_SPARE_OPEN_NS};
+	static const uint64_t limits[] = {
+		PST_UDP_IDLE_NS,   PST_UDP_IDLE_REPLIED_NS, PST_TRACK_NEW_NS,
+		PST_TRACK_OPEN_NS, PST_TRACK_CLOSING_NS,    PST_TRACK_CLOSED_NS,
+		PST_SPARE_UDP_NS,  PST_SPARE_NEW_NS,	    PST_SPARE_OPEN_NS};
 	uint64_t limit = limits[dice_below(d, sizeof(limits) / sizeof(limits[0]))];
 
 	return dice_chance(d, 50) ? limit + 2000000000u : limit - limit / 4;
@@ -189,12 +188,15 @@ static pid_t start_share(struct run *run, unsigned share, const struct agree_opt
 {
 	struct agree_options own = *options;
 	pid_t pid = fork();
+	int failed;
 
 	if (pid)
 		return pid;
 	own.count = (options->count + SHARES - 1) / SHARES;
 	run->seed = options->seed + share;
-	_exit(run_share(run, &own) ? 1 : 0);
+	failed = run_share(run, &own);
+	(void)fflush(stdout);
+	_exit(failed ? 1 : 0);
 }
 
 static void add(struct run *sum, const struct run *share)
@@ -213,15 +215,15 @@ static void add(struct run *sum, const struct run *share)
 static bool reached_all(const struct run *run)
 {
 	static const uint8_t wanted[] = {
-		PST_REASON_NO_POLICY,	   PST_REASON_MALFORMED,     PST_REASON_FRAGMENT,
-		PST_REASON_EXT_HEADER,	   PST_REASON_IP_OPTIONS,    PST_REASON_VLAN,
-		PST_REASON_PROTOCOL,	   PST_REASON_ICMP_TYPE,     PST_REASON_SPOOFED,
-		PST_REASON_LOOPBACK,	   PST_REASON_ALWAYS_DENIED, PST_REASON_DENY_RULE,
-		PST_REASON_DEFAULT_DENY,   PST_REASON_NAME_GATE,     PST_REASON_DNS_TCP,
-		PST_REASON_DNS_BUSY,	   PST_REASON_LEASE_EXPIRED, PST_REASON_INBOUND_DENIED,
-		PST_REASON_FLOWS_FULL,	   PST_REASON_NEIGHBOUR_RATE, PST_REASON_ALLOW_RULE,
-		PST_REASON_ALLOW_DEFAULT,  PST_REASON_INBOUND,	     PST_REASON_RESOLVER,
-		PST_REASON_LOOPBACK_HOST,  PST_REASON_LEASE,	     PST_REASON_UNTRUSTED_RESOLVER,
+		PST_REASON_NO_POLICY,	  PST_REASON_MALFORMED,	     PST_REASON_FRAGMENT,
+		PST_REASON_EXT_HEADER,	  PST_REASON_IP_OPTIONS,     PST_REASON_VLAN,
+		PST_REASON_PROTOCOL,	  PST_REASON_ICMP_TYPE,	     PST_REASON_SPOOFED,
+		PST_REASON_LOOPBACK,	  PST_REASON_ALWAYS_DENIED,  PST_REASON_DENY_RULE,
+		PST_REASON_DEFAULT_DENY,  PST_REASON_NAME_GATE,	     PST_REASON_DNS_TCP,
+		PST_REASON_DNS_BUSY,	  PST_REASON_LEASE_EXPIRED,  PST_REASON_INBOUND_DENIED,
+		PST_REASON_FLOWS_FULL,	  PST_REASON_NEIGHBOUR_RATE, PST_REASON_ALLOW_RULE,
+		PST_REASON_ALLOW_DEFAULT, PST_REASON_INBOUND,	     PST_REASON_RESOLVER,
+		PST_REASON_LOOPBACK_HOST, PST_REASON_LEASE,	     PST_REASON_UNTRUSTED_RESOLVER,
 	};
 	bool all = true;
 

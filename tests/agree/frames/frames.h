@@ -43,12 +43,14 @@ enum read_kind {
 
 struct reading {
 	enum read_kind kind;
-	enum pst_reason fault; /* READ_IP: why it is not understood as TCP, UDP or an echo request; UNSET: it is */
+	enum pst_reason
+		fault; /* READ_IP: why it is not understood as TCP, UDP or an echo request; UNSET: it is */
 	bool v6, fragment; /* the first of several */
 	struct addr from, to;
 	uint8_t protocol; /* IP's */
 	uint8_t ttl;
-	size_t l4, end; /* in the frame: where the header behind IP begins, where the IP packet ends */
+	size_t l4,
+		end; /* in the frame: where the header behind IP begins, where the IP packet ends */
 	uint16_t from_port, to_port;
 	uint8_t flags;	    /* TCP */
 	uint8_t type, code; /* ICMP */
@@ -81,9 +83,9 @@ static inline uint32_t frame_long(const struct frame *f, size_t at)
 
 /* ---- what is in force, and what is remembered (model.c, flows.c) ---- */
 
-#define FRAME_FLOWS 1024
-#define FRAME_FEW   6 /* entries of the small table */
-#define FRAME_ASKED 64
+#define FRAME_FLOWS  1024
+#define FRAME_FEW    6 /* entries of the small table */
+#define FRAME_ASKED  64
 #define FRAME_LEASES (AGREE_LEASES + AGREE_NAMES)
 
 struct flow {
@@ -115,19 +117,19 @@ struct world {
 	struct asked asked[FRAME_ASKED];
 	size_t n_asked;
 	/* Of this frame. */
-	uint64_t now_ns;	/* CLOCK_MONOTONIC */
-	uint64_t slack_ns;	/* by which the kernel's now may be later */
-	bool answers_empty;	/* the bucket of answers */
-	bool neighbours_empty;	/* the bucket of ARP and ND */
-	bool questions_full;	/* no place for a question is free */
-	bool swept_lately;	/* a full table is not swept again */
-	bool uncertain;		/* time passed a limit between the two clocks: anything may be right */
+	uint64_t now_ns;       /* CLOCK_MONOTONIC */
+	uint64_t slack_ns;     /* by which the kernel's now may be later */
+	bool answers_empty;    /* the bucket of answers */
+	bool neighbours_empty; /* the bucket of ARP and ND */
+	bool questions_full;   /* no place for a question is free */
+	bool swept_lately;     /* a full table is not swept again */
+	bool uncertain; /* time passed a limit between the two clocks: anything may be right */
 };
 
 enum act {
 	ACT_PASS,
 	ACT_DROP,
-	ACT_RST,   /* dropped, and answered */
+	ACT_RST, /* dropped, and answered */
 	ACT_UNREACHABLE,
 	ACT_NXDOMAIN,
 	ACT_BOTH_RST, /* answered, and a RST goes on to the peer */
@@ -137,20 +139,20 @@ enum act {
 
 struct verdict {
 	enum act act;
-	uint8_t reason;		/* whose counter grows; UNSET: none */
-	uint8_t why;		/* why it passes or is denied, for people */
-	bool neighbour;		/* took a token of that bucket */
-	bool token;		/* took a token of the answers */
-	bool held_back;		/* would have been answered, but for the bucket */
-	bool refused_flow;	/* found the table full */
-	bool busy;		/* found no place for its question */
+	uint8_t reason;	   /* whose counter grows; UNSET: none */
+	uint8_t why;	   /* why it passes or is denied, for people */
+	bool neighbour;	   /* took a token of that bucket */
+	bool token;	   /* took a token of the answers */
+	bool held_back;	   /* would have been answered, but for the bucket */
+	bool refused_flow; /* found the table full */
+	bool busy;	   /* found no place for its question */
 	bool swept;
-	bool is_new; /* the first frame of its flow */
-	bool has_key;		/* may have touched this entry of the flow table */
+	bool is_new;  /* the first frame of its flow */
+	bool has_key; /* may have touched this entry of the flow table */
 	struct pst_peer_key key;
-	struct asked *asked;	/* recorded this question */
+	struct asked *asked; /* recorded this question */
 	bool has_reply;
-	enum pst_reply reply; /* what became of a resolver's reply */
+	enum pst_reply reply;			    /* what became of a resolver's reply */
 	struct addr learned[PST_DNS_MAX_ADDRESSES]; /* has leases now */
 	size_t n_learned;
 };

@@ -59,13 +59,13 @@ static size_t put_ip(struct scene *s, struct frame *f, const struct addr *from,
 
 static void put_tcp(struct scene *s, struct frame *f, size_t at, const struct pair *p)
 {
-	static const uint8_t flags[] = {TCP_SYN,	       TCP_SYN,
-					TCP_ACK,	       TCP_ACK,
-					TCP_ACK | 8,	       TCP_SYN | TCP_ACK,
-					TCP_FIN | TCP_ACK,     TCP_RST,
-					TCP_RST | TCP_ACK,     0,
-					TCP_SYN | 0xc0,	       TCP_SYN | TCP_FIN,
-					TCP_SYN | TCP_RST,     8,
+	static const uint8_t flags[] = {TCP_SYN,	   TCP_SYN,
+					TCP_ACK,	   TCP_ACK,
+					TCP_ACK | 8,	   TCP_SYN | TCP_ACK,
+					TCP_FIN | TCP_ACK, TCP_RST,
+					TCP_RST | TCP_ACK, 0,
+					TCP_SYN | 0xc0,	   TCP_SYN | TCP_FIN,
+					TCP_SYN | TCP_RST, 8,
 					TCP_FIN | TCP_RST};
 	struct dice *d = &s->dice;
 	unsigned kind = dice_chance(d, 85) ? dice_below(d, 9) : dice_below(d, sizeof(flags));
@@ -172,8 +172,9 @@ static void discovery_frame(struct scene *s, struct frame *f)
 	for (size_t i = 0; i < options; i++) {
 		uint8_t *option = f->bytes + at + fixed + 8 * i;
 
-		option[0] = dice_chance(d, 85) ? (type == 136 ? 2 : 1)
-					       : (uint8_t)(dice_chance(d, 50) ? 14 : dice_below(d, 6));
+		option[0] = dice_chance(d, 85)
+				    ? (type == 136 ? 2 : 1)
+				    : (uint8_t)(dice_chance(d, 50) ? 14 : dice_below(d, 6));
 		option[1] = dice_chance(d, 95) ? 1 : (uint8_t)dice_below(d, 4);
 		memcpy(option + 2, scene_macs[dice_chance(d, 90) ? 0 : 2], 6);
 	}
@@ -332,8 +333,8 @@ static void odd_frame(struct scene *s, struct frame *f)
 {
 	static const uint16_t types[] = {0x8100, 0x88a8, 0x9100, 0x8847, 0x8864, 0x88cc, 0x0026,
 					 0x0000, 0x05dc, 0x0600, 0x86dd, 0x0800, 0x8035, 0xffff};
-	static const uint8_t protocols[] = {0, 2, 4, 41, 43, 44, 47, 50, 51, 58, 1, 60, 89, 132, 135,
-					    136, 139, 140, 255};
+	static const uint8_t protocols[] = {0, 2,  4,  41,  43,	 44,  47,  50,	51, 58,
+					    1, 60, 89, 132, 135, 136, 139, 140, 255};
 	struct dice *d = &s->dice;
 	bool v4;
 
@@ -381,8 +382,7 @@ static void noise_frame(struct scene *s, struct frame *f)
 	for (size_t i = 0; i < f->size; i++)
 		f->bytes[i] = (uint8_t)dice_roll(d);
 	if (dice_chance(d, 80))
-		put_ethernet(s, f,
-			     (unsigned[]){0x0800, 0x86dd, 0x0806, 0x0800}[dice_below(d, 4)]);
+		put_ethernet(s, f, (unsigned[]){0x0800, 0x86dd, 0x0806, 0x0800}[dice_below(d, 4)]);
 	if (dice_chance(d, 70))
 		f->bytes[FRAME_ETH] = f->bytes[12] == 8 ? 0x45 : 0x60;
 }

@@ -63,7 +63,9 @@ static void judge_back(struct world *w, const struct reading *r, struct flow *fl
 	}
 	model_deny(v, model_denial(d));
 	flow_remove(w, flow);
-	if (r->protocol == TCP && !(w->device.sandbox.flags & PST_SANDBOX_SILENT))
+	/* Nothing is written in the place of a fragment of IPv6, which has a header in front. */
+	if (r->protocol == TCP && !(w->device.sandbox.flags & PST_SANDBOX_SILENT) &&
+	    !(r->fragment && r->v6))
 		v->act = ACT_RESET;
 }
 

@@ -133,10 +133,8 @@ static int open_net(struct leg *leg)
 
 static int open_leg(struct leg *leg, struct error *err)
 {
-	const struct kern_object_options options = {.without_cgroup = true,
-						    .with_device = true,
-						    .devices = 4,
-						    .slots = SLOT_COUNT};
+	const struct kern_object_options options = {
+		.without_cgroup = true, .with_device = true, .devices = 4, .slots = SLOT_COUNT};
 	int r = open_net(leg);
 
 	if (r < 0)
@@ -199,8 +197,7 @@ static void empty(struct inner *inner)
 {
 	while (inner->n_keys) {
 		inner->n_keys--;
-		(void)bpf_map_delete_elem(inner->fd,
-					  inner->keys + inner->n_keys * inner->key_size);
+		(void)bpf_map_delete_elem(inner->fd, inner->keys + inner->n_keys * inner->key_size);
 	}
 }
 
@@ -269,8 +266,7 @@ int leg_host(struct leg *leg, const struct world *w)
 	size_t count;
 	int r = table_always(&w->c.always, &rows, &count);
 
-	return r ? r
-		 : kern_always_write(fds[KERN_MAP_ALWAYS], fds[KERN_MAP_OPEN], rows, count);
+	return r ? r : kern_always_write(fds[KERN_MAP_ALWAYS], fds[KERN_MAP_OPEN], rows, count);
 }
 
 /* What the sandbox has learned: after leg_policy(), whose port sets it names. */
@@ -335,8 +331,7 @@ int leg_break_record(struct leg *leg, const struct world *w, unsigned how)
 
 int leg_forget(struct leg *leg, const struct world *w)
 {
-	leg->tracked_fd =
-		w->max_flows == FRAME_FEW ? leg->few_fd : leg->inner[KERN_MAP_TRACKED].fd;
+	leg->tracked_fd = w->max_flows == FRAME_FEW ? leg->few_fd : leg->inner[KERN_MAP_TRACKED].fd;
 	remove_all(leg->tracked_fd);
 	return leg_questions(leg, false);
 }
@@ -462,10 +457,10 @@ int leg_run(struct leg *leg, const struct frame *f, struct outcome *out)
 			       .gso_size = f->gso_size,
 			       .gso_segs = f->gso_size ? 3 : 0};
 	struct __sk_buff skb;
-	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = f->bytes,
-		    .data_size_in = (uint32_t)f->size, .data_out = out->out.bytes,
-		    .data_size_out = sizeof(out->out.bytes), .ctx_in = &in,
-		    .ctx_size_in = sizeof(in), .ctx_out = &skb, .ctx_size_out = sizeof(skb));
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = f->bytes, .data_size_in = (uint32_t)f->size,
+		    .data_out = out->out.bytes, .data_size_out = sizeof(out->out.bytes),
+		    .ctx_in = &in, .ctx_size_in = sizeof(in), .ctx_out = &skb,
+		    .ctx_size_out = sizeof(skb));
 	int fd = leg->object.device_fd[f->to_device ? KERN_TO_DEVICE : KERN_FROM_DEVICE];
 
 	out->n_sent = 0;

@@ -65,39 +65,8 @@ static struct explain_input input_of(const struct world *w)
 				      .env = &w->c.env,
 				      .always = &w->c.always,
 				      .leases = w->leases,
-				      .n_leases = w->n_leases};
-}
-
-/* Step 5 is about loopback alone here: an address of the host is one of the always-denied set. */
-struct pst_decision model_decide(const struct world *w, const struct pst_query *query,
-				 const char *live)
-{
-	struct table_always_input always = w->c.always;
-	struct explain_input in = input_of(w);
-	struct addr a, denied;
-	bool dns;
-
-	memcpy(a.bytes, query->addr, sizeof(a.bytes));
-	in.live = live;
-	dns = query->port == 53 && query->protocol != PST_ICMP && model_is_trusted(w, &a);
-	if (query->inbound || dns || !model_is_host(w, &a) || model_is_loopback(&a))
-		return explain_query(&in, query);
-	if (explain_find_always_denied(&in, &a, &denied))
-		return (struct pst_decision){.verdict = PST_VERDICT_DENY,
-					     .step = PST_STEP_ALWAYS_DENIED,
-					     .reason = PST_REASON_ALWAYS_DENIED};
-	always.host.count = 0;
-	in.always = &always;
-	return explain_query(&in, query);
-}
-
-bool model_is_loopback(const struct addr *a)
-{
-	static const struct addr none, one = {.bytes = {[15] = 1}};
-
-	if (addr_is_ipv4(a))
-		return a->bytes[12] == 127 || memcmp(a->bytes + 12, none.bytes, 4) == 0;
-	return addr_equal(a, &none) || addr_equal(a, &one);
+				      .n_leases = w->n_leases,
+				      .device = true};
 }
 
 /* As it is, or as the IPv4 address that a translator makes of it. */
@@ -141,7 +110,7 @@ static bool is_gated(const struct world *w)
 }
 
 static bool is_kept(const struct world *w, const struct flow *flow, const struct pst_query *q,
-		   struct pst_decision d)
+		    struct pst_decision d)
 {
 	const struct pst_sandbox *record = &w->device.sandbox;
 
@@ -157,7 +126,7 @@ static bool is_kept(const struct world *w, const struct flow *flow, const struct
 }
 
 static bool answers_inbound(const struct world *w, const struct flow *flow, const struct addr *peer,
-			   uint16_t port)
+			    uint16_t port)
 {
 	if (flow->kind != PST_FLOW_IN || !model_admits(w, peer))
 		return false;
@@ -168,12 +137,14 @@ static bool answers_inbound(const struct world *w, const struct flow *flow, cons
 struct pst_decision model_decide_flow(const struct world *w, struct pst_query *q,
 				      const struct flow *flow)
 {
-	struct addr peer;
+	struct explain_input in = input_of(w);
 	struct pst_decision d;
+	struct addr peer;
 
 	memcpy(peer.bytes, q->addr, sizeof(peer.bytes));
 	q->inbound = flow && answers_inbound(w, flow, &peer, q->port);
-	d = model_decide(w, q, flow && flow->kind == PST_FLOW_OUT ? flow->name : NULL);
+	in.live = flow && flow->kind == PST_FLOW_OUT ? flow->name : NULL;
+	d = explain_query(&in, q);
 	if (flow && d.verdict != PST_VERDICT_ALLOW && is_kept(w, flow, q, d)) {
 		d.verdict = PST_VERDICT_ALLOW;
 		d.reason = PST_REASON_ALLOW_DEFAULT;
@@ -198,10 +169,10 @@ void model_seen(struct world *w, struct flow *flow, const struct reading *r, boo
 	if (r->protocol == TCP && r->flags & TCP_FIN)
 		flow->fins |= out ? PST_TRACK_FIN_OUT : PST_TRACK_FIN_IN;
 	if (r->protocol == TCP && r->flags & (TCP_FIN | TCP_RST))
-		flow->state = r->flags & TCP_RST ||
-					      flow->fins == (PST_TRACK_FIN_OUT | PST_TRACK_FIN_IN)
-				      ? PST_TRACK_CLOSED
-				      : PST_TRACK_CLOSING;
+		flow->state =
+			r->flags & TCP_RST || flow->fins == (PST_TRACK_FIN_OUT | PST_TRACK_FIN_IN)
+				? PST_TRACK_CLOSED
+				: PST_TRACK_CLOSING;
 	else if (!opener && flow->state == PST_TRACK_NEW)
 		flow->state = PST_TRACK_OPEN;
 }
@@ -278,9 +249,12 @@ void model_judge(struct world *w, const struct frame *f, struct verdict *ret_ver
 const char *act_word(enum act act)
 {
 	static const char *const words[ACT_COUNT] = {
-		[ACT_PASS] = "pass",	 [ACT_DROP] = "drop",
-		[ACT_RST] = "RST",	 [ACT_UNREACHABLE] = "unreachable",
-		[ACT_NXDOMAIN] = "NXDOMAIN", [ACT_BOTH_RST] = "RST to both",
+		[ACT_PASS] = "pass",
+		[ACT_DROP] = "drop",
+		[ACT_RST] = "RST",
+		[ACT_UNREACHABLE] = "unreachable",
+		[ACT_NXDOMAIN] = "NXDOMAIN",
+		[ACT_BOTH_RST] = "RST to both",
 		[ACT_RESET] = "becomes a RST",
 	};
 

@@ -12,13 +12,10 @@ uint8_t model_protocol(const struct reading *r); /* PST_TCP, PST_UDP or PST_ICMP
 bool model_is_own_mac(const struct world *w, const uint8_t *mac);
 bool model_is_own(const struct world *w, const struct addr *a);
 bool model_is_host(const struct world *w, const struct addr *a);
-bool model_is_loopback(const struct addr *a);
 bool model_is_trusted(const struct world *w, const struct addr *a);
 bool model_is_always_denied(const struct world *w, const struct addr *a);
 bool model_admits(const struct world *w, const struct addr *peer);
 
-struct pst_decision model_decide(const struct world *w, const struct pst_query *query,
-				 const char *live);
 struct pst_decision model_decide_flow(const struct world *w, struct pst_query *q,
 				      const struct flow *flow);
 enum pst_reason model_denial(struct pst_decision d);

@@ -34,8 +34,7 @@ static bool is_covered(const struct world *w, const char *name)
 	for (size_t i = 0; i < w->c.policy.n_rules; i++) {
 		const struct policy_rule *rule = &w->c.policy.rules[i];
 
-		if (rule->verdict == PST_VERDICT_ALLOW &&
-		    rule->dest.kind == POLICY_DEST_NAME &&
+		if (rule->verdict == PST_VERDICT_ALLOW && rule->dest.kind == POLICY_DEST_NAME &&
 		    domain_matches(&rule->dest.domain, name))
 			return true;
 	}
@@ -61,8 +60,11 @@ static void record(struct world *w, const struct reading *r, const struct dns_qu
 		w->uncertain = true;
 		return;
 	}
-	*asked = (struct asked){
-		.stamp_ns = 1, .resolver = r->to, .local = r->from, .port = r->from_port, .question = *question};
+	*asked = (struct asked){.stamp_ns = 1,
+				.resolver = r->to,
+				.local = r->from,
+				.port = r->from_port,
+				.question = *question};
 	v->asked = asked;
 }
 
@@ -144,8 +146,7 @@ static enum pst_reply learn_answers(struct world *w, const struct asked *asked,
 {
 	const char *name = name_in_case(w, asked->question.name);
 
-	if (!is_covered(w, asked->question.name) &&
-	    w->device.sandbox.learn != PST_LEARN_ALL)
+	if (!is_covered(w, asked->question.name) && w->device.sandbox.learn != PST_LEARN_ALL)
 		return PST_REPLY_EMPTY;
 	if (!name) /* of a mutated question: what lives longer than this call has to have it */
 		w->uncertain = true;
@@ -182,8 +183,7 @@ static enum pst_reply learn(struct world *w, const struct frame *f, const struct
 	return PST_REPLY_UNASKED;
 }
 
-void model_learn(struct world *w, const struct frame *f, const struct reading *r,
-		 struct verdict *v)
+void model_learn(struct world *w, const struct frame *f, const struct reading *r, struct verdict *v)
 {
 	if (!w->device.sandbox.learn)
 		return;

@@ -4,8 +4,8 @@
 
 #include "tests/agree/frames/model.h"
 
-#define ROUTER_SOLICITATION   133
-#define NEIGHBOUR_SOLICITATION 135
+#define ROUTER_SOLICITATION	133
+#define NEIGHBOUR_SOLICITATION	135
 #define NEIGHBOUR_ADVERTISEMENT 136
 
 /* Ethernet pads to 60 bytes. */

@@ -97,7 +97,8 @@ static void judge_flow(struct world *w, const struct frame *f, const struct read
 	}
 	model_pass(v, (enum pst_reason)d.reason);
 	/* audit: reported once a flow. A question each time. */
-	if (d.verdict == PST_VERDICT_WOULD_DENY && (v->is_new || (d.step == PST_STEP_RESOLVER && r->protocol == UDP)))
+	if (d.verdict == PST_VERDICT_WOULD_DENY &&
+	    (v->is_new || (d.step == PST_STEP_RESOLVER && r->protocol == UDP)))
 		v->reason = d.reason;
 }
 

@@ -196,9 +196,8 @@ static void print_reading(const struct frame *f)
 	if (r.kind != READ_IP)
 		return;
 	printf("  %s -> %s protocol %u ports %u -> %u flags %#x type %u/%u id %u: %s\n",
-	       addr_print(&r.from, from), addr_print(&r.to, to), r.protocol, r.from_port,
-	       r.to_port, r.flags, r.type, r.code, r.echo,
-	       r.fault ? words_reason(r.fault) : "understood");
+	       addr_print(&r.from, from), addr_print(&r.to, to), r.protocol, r.from_port, r.to_port,
+	       r.flags, r.type, r.code, r.echo, r.fault ? words_reason(r.fault) : "understood");
 }
 
 void scene_print(const struct scene *s, const struct frame *f)
@@ -211,8 +210,8 @@ void scene_print(const struct scene *s, const struct frame *f)
 	agree_print_policy(&s->world.c);
 	printf("  record %d, generation %llu, kept since %llu, flags %u, MACs %u, learn %u, flows %zu of %zu\n",
 	       s->world.has_record, (unsigned long long)record->generation,
-	       (unsigned long long)record->keep_since, record->flags, device->n_macs,
-	       record->learn, s->world.n_flows, s->world.max_flows);
+	       (unsigned long long)record->keep_since, record->flags, device->n_macs, record->learn,
+	       s->world.n_flows, s->world.max_flows);
 	for (uint32_t i = 0; i < device->n_own; i++) {
 		memcpy(a.bytes, device->own[i].addr, sizeof(a.bytes));
 		printf("  own %s\n", addr_print(&a, text));
