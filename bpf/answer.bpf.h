@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A denied frame -> its answer, written in its place and sent back to where it came from: what the sandbox would wait for
- * in vain otherwise. Only for frames that pst_packet understood; nothing here allows anything. All functions return what
- * the program is to return, PST_ANSWER_NONE (drop) whenever something cannot be done.
+ * A denied frame -> its answer, written in its place and sent back to where it came from: what the sandbox would
+ * wait for in vain otherwise. Only for frames that pst_packet understood; nothing here allows anything. All
+ * functions return what the program is to return, PST_ANSWER_NONE (drop) whenever something cannot be done.
  */
 #ifndef PST_ANSWER_BPF_H
 #define PST_ANSWER_BPF_H
@@ -60,8 +60,8 @@ struct pst_icmp {
 	__be32 unused;
 };
 
-/* Where what follows the IP header stands in the memory that an answer is made in. The headers in front of it end there,
- * so that all of IPv4 and IPv6 has one place, aligned. */
+/* Where what follows the IP header stands in the memory that an answer is made in. The headers in front of it end
+ * there, so that all of IPv4 and IPv6 has one place, aligned. */
 #define PST_ANSWER_AT	   64
 #define PST_ANSWER_PAYLOAD 512 /* a power of two */
 #define PST_ANSWER_START   (PST_ANSWER_AT - (__u32)sizeof(struct pst_ethernet))
@@ -328,8 +328,8 @@ static __always_inline void pst_reset_back(const struct __sk_buff *skb, struct p
 	tcp->flags = PST_TCP_RST | PST_TCP_ACK;
 }
 
-/* A TCP segment's headers in `a`, and the frame cut to what a reset takes. IPv6: TCP follows at once (a jumbo option does
- * not). 0, or not 0. */
+/* A TCP segment's headers in `a`, and the frame cut to what a reset takes. IPv6: TCP follows at once (a jumbo
+ * option does not). 0, or not 0. */
 static __always_inline int pst_answer_cut_tcp(struct __sk_buff *skb, struct pst_answer_room *a,
 					      __u32 ip, int *ret_partial)
 {
@@ -366,9 +366,9 @@ static __always_inline int pst_reset_peer(struct __sk_buff *skb, struct pst_answ
 }
 
 /*
- * A denied TCP segment: the sandbox gets a RST. `both`: so does the peer, as the frame that goes on (only for a flow that
- * was open, once: the peer has to believe it, so it carries 8 bytes of the sandbox's); a segment without ACK is
- * no reason for that. Nothing for a RST.
+ * A denied TCP segment: the sandbox gets a RST. `both`: so does the peer, as the frame that goes on (only for a
+ * flow that was open, once: the peer has to believe it, so it carries 8 bytes of the sandbox's); a segment without
+ * ACK is no reason for that. Nothing for a RST.
  */
 __noinline int pst_answer_reset(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
 				const struct pst_packet *p, int both)
@@ -402,10 +402,10 @@ __noinline int pst_answer_reset(struct __sk_buff *skb, const struct pst_sandbox 
 }
 
 /*
- * On the way to the sandbox: a segment of a flow that is not allowed any more becomes a RST, in place. It stands where
- * the segment stood in the sequence: the receiver takes it at once, or, when segments were lost before it, asks back by
- * an ACK, which is denied and answered. One that only repeats (a keepalive does) is ignored: then what the sandbox sends
- * next is answered. Takes no token: there are no more of them than a peer sends.
+ * On the way to the sandbox: a segment of a flow that is not allowed any more becomes a RST, in place. It stands
+ * where the segment stood in the sequence: the receiver takes it at once, or, when segments were lost before it,
+ * asks back by an ACK, which is denied and answered. One that only repeats (a keepalive does) is ignored: then
+ * what the sandbox sends next is answered. Takes no token: there are no more of them than a peer sends.
  */
 __noinline int pst_answer_reset_in(struct __sk_buff *skb, const struct pst_packet *p)
 {
@@ -415,7 +415,7 @@ __noinline int pst_answer_reset_in(struct __sk_buff *skb, const struct pst_packe
 
 	if (!a || !p || pst_answer_load(skb, a, ip, sizeof(a->tcp)))
 		return PST_ANSWER_NONE;
-	if (p->query.protocol == PST_TCP && a->tcp.flags & PST_TCP_RST)
+	if (p->query.protocol == PST_TCP && p->tcp_flags & PST_TCP_RST)
 		return PST_ANSWER_NEXT;
 	if (pst_answer_cut_tcp(skb, a, ip, &partial))
 		return PST_ANSWER_NONE;
@@ -431,8 +431,8 @@ __noinline int pst_answer_reset_in(struct __sk_buff *skb, const struct pst_packe
 
 /* ---- UDP and ICMP echo ---- */
 
-/* UDP, or an echo request: no ICMP about ICMP else (RFC 1122 3.2.2). Tells where its checksum is, in words of 16 bits;
- * 0: neither. */
+/* UDP, or an echo request: no ICMP about ICMP else (RFC 1122 3.2.2). Tells where its checksum is, in words of 16
+ * bits; 0: neither. */
 static __always_inline __u32 pst_prohibited_checksum(struct pst_answer_room *a, __u32 ip)
 {
 	__u8 protocol = ip == sizeof(struct pst_ip4) ? pst_answer_ip4(a)->protocol
@@ -538,8 +538,8 @@ static long pst_answer_label(__u32 i, struct pst_answer_walk *walk)
 	return 0;
 }
 
-/* Where the only question of a message of `size` bytes ends; 0: that is not what it is. In map memory, as all that a loop
- * changes. */
+/* Where the only question of a message of `size` bytes ends; 0: that is not what it is. In map memory, as all that
+ * a loop changes. */
 static __always_inline __u32 pst_answer_question(struct pst_answer_room *a, __u32 size)
 {
 	struct pst_answer_walk walk = {.a = a, .size = size};
@@ -567,8 +567,8 @@ static __always_inline int pst_answer_has_edns(struct pst_answer_room *a, __u32 
 	       end + PST_EDNS_SIZE + ((__u32)edns[9] << 8 | edns[10]) <= size;
 }
 
-/* Turns the question into "no such name" and, where it can be said, "blocked". Its size. A cookie is nothing that we could
- * answer: options go. */
+/* Turns the question into "no such name" and, where it can be said, "blocked". Its size. A cookie is nothing that
+ * we could answer: options go. */
 static __always_inline __u32 pst_answer_message(struct pst_answer_room *a, __u32 end, __u32 size)
 {
 	__u8 *edns = pst_answer_byte(a, end), *m = a->message;
@@ -630,8 +630,8 @@ static __always_inline __u32 pst_answer_load_dns(struct __sk_buff *skb, struct p
 	return size;
 }
 
-/* A question that must not leave: "no such name", which no stub resolver waits after, or stops its search at. What is no
- * question is answered as any UDP. */
+/* A question that must not leave: "no such name" is what lets every stub resolver go on at once, also to the next
+ * suffix. What is no question is answered as any UDP. */
 __noinline int pst_answer_nxdomain(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
 				   const struct pst_packet *p)
 {

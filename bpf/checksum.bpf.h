@@ -15,9 +15,9 @@
 #define PST_CHECKSUM_OF_UDP  6
 #define PST_CHECKSUM_OF_ICMP 2
 
-/* Where in the header behind IP's, which p was read from, a checksum may be written: where the protocol has it, or behind
- * what was judged (a tunnel's inner checksum). Of a
- * DNS question, and of neighbour discovery, everything is judged. */
+/* Where in the header behind IP's, which p was read from, a checksum may be written: where the protocol has it, or
+ * behind what was judged (a tunnel's inner checksum). Of a DNS question, and of neighbour discovery, everything is
+ * judged. */
 static __always_inline int pst_checksum_may_be_at(const struct pst_packet *p, __u32 place)
 {
 	switch (p->ip_protocol) {
@@ -34,8 +34,8 @@ static __always_inline int pst_checksum_may_be_at(const struct pst_packet *p, __
 }
 
 /*
- * Will a checksum be written over what was judged? Then the frame must be denied, whatever it is; of frames that are not
- * IP (p zeroed), for any missing checksum.
+ * Will a checksum be written over what was judged? Then the frame must be denied, whatever it is; of frames that
+ * are not IP (p zeroed), for any missing checksum.
  */
 __noinline int pst_checksum_is_strange(struct __sk_buff *skb, const struct pst_packet *p)
 {

@@ -179,19 +179,40 @@ static __always_inline int pst_is_partial(const struct __sk_buff *skb)
 	return BPF_CORE_READ_BITFIELD_PROBED(kernel, ip_summed) == PST_CHECKSUM_PARTIAL;
 }
 
+/* What is copied of a packet's fields at once: each copy costs as much as a small lookup. */
+struct pst_skb_window {
+	__u64 word[8];
+};
+
+static __always_inline __u32 pst_window_u16(const struct pst_skb_window *window, __u32 at)
+{
+	return *(const __u16 *)((const __u8 *)window + at);
+}
+
 /* Where it will be written, in bytes from the frame's beginning; 0: none is missing. */
 static __always_inline __u32 pst_checksum_place(const struct __sk_buff *skb)
 {
 	const struct sk_buff *kernel = (const struct sk_buff *)skb;
-	__u16 frame, start, offset;
+	__u32 first = __CORE_RELO(kernel, ip_summed, BYTE_OFFSET);
+	__u32 start = bpf_core_field_offset(kernel->csum_start) - first;
+	__u32 offset = bpf_core_field_offset(kernel->csum_offset) - first;
+	__u32 frame = bpf_core_field_offset(kernel->mac_header) - first;
+	const __u32 last = sizeof(struct pst_skb_window) - sizeof(__u16);
+	struct pst_skb_window window;
+	__u64 summed;
 
-	if (!pst_is_partial(skb))
-		return 0;
-	if (bpf_core_read(&frame, sizeof(frame), &kernel->mac_header) ||
-	    bpf_core_read(&start, sizeof(start), &kernel->csum_start) ||
-	    bpf_core_read(&offset, sizeof(offset), &kernel->csum_offset))
+	/* All known when the object is loaded. On a kernel that has them further apart no frame passes. */
+	if (start > last || offset > last || frame > last ||
+	    __CORE_RELO(kernel, ip_summed, BYTE_SIZE) != 1 ||
+	    bpf_probe_read_kernel(&window, sizeof(window), (const void *)kernel + first))
 		return PST_CHECKSUM_UNKNOWN;
-	return (__u32)start - frame + offset;
+	summed = *(const __u8 *)&window;
+	summed <<= __CORE_RELO(kernel, ip_summed, LSHIFT_U64);
+	summed >>= __CORE_RELO(kernel, ip_summed, RSHIFT_U64);
+	if (summed != PST_CHECKSUM_PARTIAL)
+		return 0;
+	return pst_window_u16(&window, start) + pst_window_u16(&window, offset) -
+	       pst_window_u16(&window, frame);
 }
 
 /* Who calls; only meaningful in hooks that run in the caller's context. */

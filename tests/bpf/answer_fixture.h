@@ -121,7 +121,8 @@ static inline void tap_offload(const struct tap *tap, bool on)
 	assert_int_equal(ioctl(tap->fd, TUNSETOFFLOAD, on ? TUN_F_CSUM : 0), 0);
 }
 
-/* One kind of IP at a time: this is not to see the frames before the program does, as a socket for all kinds would. */
+/* One kind of IP at a time: this is not to see the frames before the program does, as a socket for all kinds
+ * would. */
 static inline void tap_watch(const struct tap *tap, bool is6)
 {
 	struct sockaddr_ll at = {.sll_family = AF_PACKET,

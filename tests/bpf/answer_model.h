@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What an answer to a denied frame must be, bit for bit, written from the RFCs and without a look at bpf/: checksums are
- * computed over the bytes that are really on the wire. And the frames to try it with.
+ * What an answer to a denied frame must be, bit for bit, written from the RFCs and without a look at bpf/:
+ * checksums are computed over the bytes that are really on the wire. And the frames to try it with.
  */
 #ifndef TESTS_BPF_ANSWER_MODEL_H
 #define TESTS_BPF_ANSWER_MODEL_H

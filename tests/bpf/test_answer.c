@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Denied frames -> answers, each compared bit for bit with the model's (answer_model.h): written to a tap by what could be
- * a microVM, with checksums complete or left to be finished (virtio), the answers read from there, finished by the kernel
- * or by the test.
+ * Denied frames -> answers, each compared bit for bit with the model's (answer_model.h): written to a tap by what
+ * could be a microVM, with checksums complete or left to be finished (virtio), the answers read from there,
+ * finished by the kernel or by the test.
  */
 #define _GNU_SOURCE
 #include "answer_fixture.h"

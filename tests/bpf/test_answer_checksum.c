@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A checksum that is still missing, at every place of a frame that a microVM can choose -> whether the frame is refused;
- * and what such a frame would be by the time it leaves the host.
+ * A checksum that is still missing, at every place of a frame that a microVM can choose -> whether the frame is
+ * refused; and what such a frame would be by the time it leaves the host.
  */
 #define _GNU_SOURCE
 #include "answer_fixture.h"
@@ -13,8 +13,8 @@ static struct {
 
 static const char wanted6[] = "2001:db8:ff:0:fe::666";
 
-/* What a verdict hangs on of a packet, by bytes behind the IP header: ports; TCP's flags; type, code and id of ICMP; all
- * of a question. What is in front of that is judged as well. */
+/* What a verdict hangs on of a packet, by bytes behind the IP header: ports; TCP's flags; type, code and id of
+ * ICMP; all of a question. What is in front of that is judged as well. */
 static bool is_judged(const struct frame *f, size_t place)
 {
 	const uint8_t *l4 = f->bytes + frame_l4(f);
