@@ -258,7 +258,8 @@ static __always_inline __u64 pst_name_id(const struct pst_sandbox *sandbox,
 	const __u8 *addr = query->addr;
 	const struct pst_lease *lease;
 
-	if (d.step != PST_STEP_NAME || !d.name || d.name >= PST_NAME_LIVE)
+	if (d.step != PST_STEP_NAME || d.verdict != PST_VERDICT_ALLOW || !d.name ||
+	    d.name >= PST_NAME_LIVE)
 		return 0;
 	if (d.name > PST_NAME_EMBEDDED && pst_embedded(query->addr, embedded))
 		addr = embedded;
