@@ -11,7 +11,7 @@ B=${B:-build}
 vm=$(realpath -m "$B")/vm
 limit_s=${VM_LIMIT_S:-420}
 # Modules a test may want; what a kernel has built in or does not know is passed over.
-modules="dummy veth sch_ingress cls_bpf nf_tables nft_chain_nat nft_socket nft_redir tcp_diag"
+modules="dummy veth tun sch_ingress cls_bpf nf_tables nft_chain_nat nft_socket nft_redir tcp_diag"
 
 # The suite a version comes from; 6.12 is in backports, which the host need not have among its sources.
 apt_options()
