@@ -42,11 +42,20 @@ static const struct probe_line *find(const struct report *report, const char *wh
 
 static void attaches_a_program_at_every_hook(void **state)
 {
-	static const char *const hooks[] = {
-		"cgroup_skb/egress", "cgroup_skb/ingress",  "cgroup/connect4",
-		"cgroup/connect6",   "cgroup/sendmsg4",	    "cgroup/sendmsg6",
-		"cgroup/post_bind4", "cgroup/post_bind6",   "cgroup/sock_create",
-		"cgroup/setsockopt", "cgroup/sock_release", "BPF object"};
+	static const char *const hooks[] = {"cgroup_skb/egress",
+					    "cgroup_skb/ingress",
+					    "cgroup/connect4",
+					    "cgroup/connect6",
+					    "cgroup/sendmsg4",
+					    "cgroup/sendmsg6",
+					    "cgroup/post_bind4",
+					    "cgroup/post_bind6",
+					    "cgroup/sock_create",
+					    "cgroup/setsockopt",
+					    "cgroup/sock_release",
+					    "BPF object",
+					    "clsact",
+					    "BPF object, devices"};
 
 	for (size_t i = 0; i < sizeof(hooks) / sizeof(hooks[0]); i++)
 		assert_int_equal(find(*state, hooks[i])->level, PROBE_OK);

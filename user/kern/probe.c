@@ -37,6 +37,7 @@ int probe_all(struct probe_line **ret_lines, size_t *ret_count)
 
 	probe_host(&probe);
 	probe_hooks(&probe);
+	probe_devices(&probe);
 	probe_features(&probe);
 	probe_path(&probe);
 	if (probe.status < 0) {

@@ -12,11 +12,6 @@
 #include "kern/sockets.h"
 #include "kern/unix.h"
 
-/* Newer than the oldest headers that we build with. */
-#define ATTACH_TCX_INGRESS 46
-
-#define NO_SUCH_IFINDEX 0x7fffffff
-
 #define MOV_R0(value)                                                                              \
 	{                                                                                          \
 		.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = (value)          \
@@ -42,22 +37,6 @@ static int load(enum bpf_prog_type type, int attach, __u32 btf_id, const struct 
 	cleanup_close int fd = bpf_prog_load(type, "pst_probe", "GPL", insns, count, &options);
 
 	return fd < 0 ? fd : 0;
-}
-
-/* A kernel with TCX looks for the device; one without does not know the attach type. */
-static int try_tcx(void)
-{
-	const struct bpf_insn next[] = {MOV_R0(-1), EXIT};
-	cleanup_close int prog =
-		bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "pst_probe", "GPL", next, 2, NULL);
-	int r;
-
-	if (prog < 0)
-		return prog;
-	r = bpf_link_create(prog, NO_SUCH_IFINDEX, (enum bpf_attach_type)ATTACH_TCX_INGRESS, NULL);
-	if (r >= 0)
-		close(r);
-	return r == -ENODEV ? 0 : r;
 }
 
 static int find_function(const struct btf *btf, const char *name, __u32 *ret_id)
@@ -95,7 +74,6 @@ void probe_features(struct probe *probe)
 
 	report(probe, "cgroup/connect_unix", kern_unix_try(),
 	       "Linux 6.7 or newer: without it host unix sockets stay reachable");
-	report(probe, "TCX", try_tcx(), "Linux 6.6 or newer: without it clsact is used");
 	report(probe, "iter/tcp", btf ? try_walk(btf) : -ENOENT,
 	       "allow BPF iterators: without them a denied live connection hangs instead of failing");
 	report(probe, "SOCK_DESTROY", kern_sockets_try(),

@@ -17,6 +17,7 @@ void probe_add(struct probe *probe, enum probe_level level, const char *what, co
 
 void probe_host(struct probe *probe);	  /* probe_host.c: kernel, mounts, capabilities, names */
 void probe_hooks(struct probe *probe);	  /* probe_hooks.c: what Postern attaches */
+void probe_devices(struct probe *probe);  /* probe_devices.c: what devices are judged with */
 void probe_features(struct probe *probe); /* probe_features.c: what newer kernels have */
 void probe_path(
 	struct probe *probe); /* probe_path.c: what else sits between a sandbox and the network */

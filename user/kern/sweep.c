@@ -16,6 +16,7 @@
 
 #include "base/cleanup.h"
 #include "kern/cgroup.h"
+#include "kern/device_links.h"
 #include "kern/dir.h"
 #include "kern/pin.h"
 #include "kern/pin_lock.h"
@@ -32,22 +33,29 @@ struct sweep {
 	int swept;
 };
 
+/* Stands for a device that is still there: a run's device goes with its namespace, or is removed before this. */
+#define SOME_DEVICE (~0ULL)
+
 /* The cgroup that a pinned link is attached to; 0: none any more. */
 static int link_cgroup(const char *pin, uint64_t *ret_id)
 {
 	struct bpf_link_info info = {};
-	__u32 size = sizeof(info);
+	__u32 size = sizeof(info), ifindex = 0;
 	cleanup_close int fd = bpf_obj_get(pin);
 
 	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size))
 		return -errno;
+	if (!kern_device_link_ifindex(fd, &ifindex)) {
+		*ret_id = ifindex ? SOME_DEVICE : 0;
+		return 0;
+	}
 	if (info.type != BPF_LINK_TYPE_CGROUP)
 		return -EINVAL;
 	*ret_id = info.cgroup.cgroup_id;
 	return 0;
 }
 
-/* The cgroup that the run's links are attached to; 0: none (never attached, or its last socket is
+/* The cgroup (or SOME_DEVICE) that the run's links are attached to; 0: none (never attached, or its last socket is
  * gone). Whatever cannot be read is an error: pins are not removed on a guess. */
 static int linked_cgroup(const struct sweep *sweep, const char *name, uint64_t *ret_id)
 {
@@ -129,6 +137,9 @@ static int sweep_pins(struct sweep *sweep, const char *name)
 	r = linked_cgroup(sweep, name, &id);
 	if (r < 0)
 		return r;
+	/* What is behind the device is judged by these links. */
+	if (id == SOME_DEVICE)
+		return 0;
 	if (id) {
 		/* Removed, but sockets of it live on and are judged by these links: a later
 		 * sweep's. */
