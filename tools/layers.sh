@@ -28,7 +28,8 @@ BEGIN {
 	may["api"] = "base api"
 	may["relay"] = "base dns relay"
 	may["daemon"] = "base policy table dns kern events api daemon"
-	may["cli"] = "base policy table events kern api cli"
+	may["net"] = "base net"
+	may["cli"] = "base policy table events kern api net cli"
 	pure = " policy table dns events "
 }
 FNR == 1 {

@@ -14,6 +14,7 @@
 #include "base/loop.h"
 #include "cli/cli.h"
 #include "cli/run_child.h"
+#include "cli/run_net_dns.h"
 #include "cli/run_policy.h"
 #include "cli/run_report.h"
 #include "cli/run_sandbox.h"
@@ -27,6 +28,7 @@ struct plan {
 	struct table *table;
 	struct host host;
 	struct run_identity identity;
+	struct buf resolv_conf; /* with --netns: CMD's */
 };
 
 static void plan_done(struct plan *plan)
@@ -35,6 +37,7 @@ static void plan_done(struct plan *plan)
 	table_free(plan->table);
 	host_done(&plan->host);
 	run_identity_done(&plan->identity);
+	buf_done(&plan->resolv_conf);
 }
 
 static int fail(const struct error *err, int code)
@@ -75,6 +78,22 @@ static void warn_of_dns(const struct plan *plan)
 			place_of(plan->options));
 }
 
+/* With a network of its own, CMD cannot reach what listens on this host's loopback: who is asked is who the stub asks. */
+static int plan_resolvers(struct plan *plan, struct error *err)
+{
+	struct addr_list upstream = {0};
+	int r;
+
+	if (!plan->options->netns)
+		return 0;
+	r = run_net_dns_load(&plan->policy->resolvers, &upstream, &plan->resolv_conf, err);
+	if (r < 0)
+		return r;
+	free(plan->host.env.resolvers.items);
+	plan->host.env.resolvers = upstream;
+	return 0;
+}
+
 static int plan_policy(struct plan *plan, struct error *err)
 {
 	const char *place = place_of(plan->options);
@@ -85,7 +104,7 @@ static int plan_policy(struct plan *plan, struct error *err)
 	}
 	if (run_policy_unsupported(plan->policy, plan->options))
 		return CLI_INVALID_POLICY;
-	if (host_load(&plan->host, err) < 0)
+	if (host_load(&plan->host, err) < 0 || plan_resolvers(plan, err) < 0)
 		return fail(err, CLI_NOT_RUN);
 	if (failed_tests(plan))
 		return CLI_INVALID_POLICY;
@@ -164,6 +183,7 @@ static int run_in(struct run_sandbox *sandbox, struct plan *plan)
 		.summary = &summary,
 		.options = plan->options,
 		.identity = &plan->identity,
+		.resolv_conf = plan->resolv_conf.data ? plan->resolv_conf.data : "",
 	};
 	struct run_report report = {
 		.command = plan->options->command,
@@ -172,6 +192,7 @@ static int run_in(struct run_sandbox *sandbox, struct plan *plan)
 		.summary = &summary,
 		.started_ns = loop_wall_ns(),
 		.weak = plan->options->keep_privs,
+		.netdev = plan->options->netns,
 	};
 	int code;
 
@@ -187,6 +208,9 @@ static int run_in(struct run_sandbox *sandbox, struct plan *plan)
 static int run(const struct run_options *options)
 {
 	cleanup(plan_done) struct plan plan = {.options = options};
+	struct run_net_options net = {.pools = options->pools, .n_pools = options->n_pools};
+	struct run_sandbox_options sandboxed = {.host = &plan.host,
+						.net = options->netns ? &net : NULL};
 	struct run_sandbox sandbox;
 	struct error err = {0};
 	int code;
@@ -200,7 +224,9 @@ static int run(const struct run_options *options)
 		log_warning("run: --keep-privs: weak: CMD can undo its own policy");
 	else if (run_streams_check(&err) < 0)
 		return fail(&err, CLI_NOT_RUN);
-	if (run_sandbox_open(&sandbox, plan.table, &plan.host, &err) < 0)
+	net.is_root = plan.identity.is_root;
+	sandboxed.table = plan.table;
+	if (run_sandbox_open(&sandbox, &sandboxed, &err) < 0)
 		return fail(&err, CLI_UNSUPPORTED);
 	code = run_in(&sandbox, &plan);
 	run_sandbox_close(&sandbox);

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -26,17 +27,51 @@
 #include "cli/run_seccomp.h"
 
 #define STOPS_FD 3 /* the only descriptor besides the standard ones that init keeps */
+#define USER_FD	 4 /* a user namespace, until it is entered */
 
-static int keep_descriptors(int stops_fd)
+/* The way is free: what was at the lower numbers is at higher ones. */
+static int keep(int fd, int as)
 {
+	return fd != as && dup3(fd, as, O_CLOEXEC) < 0 ? -errno : 0;
+}
+
+static int keep_descriptors(int stops_fd, int user_fd)
+{
+	int r = 0, stops = -1, user = -1;
 	unsigned first = STOPS_FD;
 
 	if (stops_fd >= 0) {
-		if (stops_fd != STOPS_FD && dup3(stops_fd, STOPS_FD, O_CLOEXEC) < 0)
-			return -errno;
-		first++;
+		stops = fcntl(stops_fd, F_DUPFD_CLOEXEC, USER_FD + 1);
+		r = stops < 0 ? -errno : 0;
+		first = STOPS_FD + 1;
 	}
+	if (r == 0 && user_fd >= 0) {
+		user = fcntl(user_fd, F_DUPFD_CLOEXEC, USER_FD + 1);
+		r = user < 0 ? -errno : keep(user, USER_FD);
+		first = USER_FD + 1;
+	}
+	if (r == 0 && stops >= 0)
+		r = keep(stops, STOPS_FD);
+	if (r < 0)
+		return r;
 	return syscall(SYS_close_range, first, ~0U, 0) < 0 ? -errno : 0;
+}
+
+static bool has_user(const struct run_child_options *options)
+{
+	return options->net && options->net->user_fd >= 0;
+}
+
+/* Where CMD is root: over its network it is, and over no other. */
+static int enter_user(const struct run_child_options *options)
+{
+	int r;
+
+	if (!has_user(options))
+		return 0;
+	r = setns(USER_FD, CLONE_NEWUSER) < 0 ? -errno : 0;
+	close(USER_FD);
+	return r;
 }
 
 /* The working directory as its path looks now: a descriptor of it may lead below a cover. */
@@ -47,18 +82,27 @@ static int enter_directory(const char *path)
 
 static int confine(const struct run_child_options *options, struct error *err)
 {
+	const struct run_mounts mounts = {
+		.is_root = options->identity->is_root,
+		.cgroup_path = options->cgroup_path,
+		.has_net = options->net != NULL,
+		.resolv_conf = options->net ? options->net->resolv_conf : NULL,
+	};
 	cleanup_free char *directory = getcwd(NULL, 0);
 	int r, entered;
 
 	if (!directory)
 		return error_set(err, -errno, "cannot tell the working directory: %s",
 				 strerror(errno));
-	r = run_mounts_set_up(options->identity->is_root, options->cgroup_path, err);
+	r = run_mounts_set_up(&mounts, err);
 	if (r < 0)
 		return r;
+	r = enter_user(options);
+	if (r < 0)
+		return error_set(err, r, "cannot enter CMD's user namespace: %s", strerror(-r));
 	/* Some directories are root's to enter, some (FUSE, NFS) the user's only. */
 	entered = enter_directory(directory);
-	r = run_identity_enter(options->identity, err);
+	r = run_identity_enter(options->identity, has_user(options), err);
 	if (r < 0)
 		return r;
 	r = run_seccomp_install();
@@ -90,9 +134,14 @@ static __attribute__((noreturn)) void child_main(const struct run_child_options 
 	pid_t command;
 	int r;
 
-	r = keep_descriptors(stops_fd);
+	r = options->net && setns(options->net->net_fd, CLONE_NEWNET) < 0 ? -errno : 0;
 	if (r < 0)
-		(void)error_set(&err, r, "cannot close descriptors: %s", strerror(-r));
+		(void)error_set(&err, r, "cannot enter CMD's network: %s", strerror(-r));
+	if (r == 0) {
+		r = keep_descriptors(stops_fd, has_user(options) ? options->net->user_fd : -1);
+		if (r < 0)
+			(void)error_set(&err, r, "cannot close descriptors: %s", strerror(-r));
+	}
 	if (r == 0 && options->keep_privs)
 		execute(options->command, options->mask);
 	if (r == 0)

@@ -8,13 +8,21 @@
 
 #include "cli/run_identity.h"
 
+/* The network that CMD is in from its first instruction on. */
+struct run_child_net {
+	int net_fd;
+	int user_fd; /* the user namespace that owns it, for a CMD that is root; -1: none */
+	const char *resolv_conf; /* text */
+};
+
 struct run_child_options {
 	int cgroup_fd;
 	const char *cgroup_path;	     /* below the cgroup2 root */
 	char **command;			     /* NULL-terminated */
 	const struct run_identity *identity; /* unused with keep_privs */
 	bool keep_privs;
-	const sigset_t *mask; /* CMD's signal mask */
+	const struct run_child_net *net; /* NULL: the caller's network */
+	const sigset_t *mask;		 /* CMD's signal mask */
 };
 
 struct run_child {

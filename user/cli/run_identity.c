@@ -114,17 +114,17 @@ static int become(const struct run_identity *identity)
 	return 0;
 }
 
-int run_identity_enter(const struct run_identity *identity, struct error *err)
+int run_identity_enter(const struct run_identity *identity, bool own_net, struct error *err)
 {
 	int r;
 
-	r = privileges_bound();
+	r = privileges_bound(own_net);
 	if (r < 0)
 		return error_set(err, r, "cannot drop privileges: %s", strerror(-r));
 	r = become(identity);
 	if (r < 0)
 		return error_set(err, r, "cannot become user %u: %s", identity->uid, strerror(-r));
-	r = privileges_drop();
+	r = privileges_drop(own_net);
 	if (r < 0)
 		return error_set(err, r, "cannot drop privileges: %s", strerror(-r));
 	return 0;

@@ -25,8 +25,8 @@ int run_identity_load(struct run_identity *ret_identity, struct error *err);
 void run_identity_done(struct run_identity *identity);
 #define cleanup_identity cleanup(run_identity_done)
 
-/* Becomes that user for good, without the privileges that could undo the policy. */
-int run_identity_enter(const struct run_identity *identity, struct error *err);
+/* Becomes that user for good, without the privileges that could undo the policy. `own_net`: see run_privileges.h. */
+int run_identity_enter(const struct run_identity *identity, bool own_net, struct error *err);
 /* HOME, USER, LOGNAME and SHELL of that user. */
 int run_identity_environment(const struct run_identity *identity);
 

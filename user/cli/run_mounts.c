@@ -13,6 +13,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/cleanup.h"
@@ -24,6 +25,8 @@
 #define CONFIGFS_MAGIC 0x62656570 /* in no header of Linux for programs */
 #define NSSWITCH       "/etc/nsswitch.conf"
 #define RESOLVED_DIR   "/run/systemd/resolve"
+#define RESOLV_CONF    "/etc/resolv.conf"
+#define CGROUPS	       "/sys/fs/cgroup"
 #define SMALL_FILE_MAX (64u * 1024)
 
 static int fail(struct error *err, const char *what, const char *path)
@@ -248,9 +251,25 @@ static int replace_resolved_directory(struct error *err)
 }
 
 /* The copy needs a file system that goes with the namespace: one over /proc, which is ours next anyway. */
+static int replace_file(const char *path, const char *text, size_t size, struct error *err)
+{
+	static const char copy[] = "/proc/copy";
+	int r;
+
+	if (mount("tmpfs", "/proc", "tmpfs", NO_SPECIALS, "mode=0755,size=256k") < 0)
+		return fail(err, "mount on", "/proc");
+	r = write_file(copy, text, size, err);
+	if (r < 0)
+		return r;
+	if (mount(copy, path, NULL, MS_BIND, NULL) < 0)
+		return fail(err, "replace", path);
+	if (umount2("/proc", MNT_DETACH) < 0)
+		return fail(err, "unmount", "/proc");
+	return protect(path, err);
+}
+
 static int replace_nsswitch(struct error *err)
 {
-	static const char copy[] = "/proc/nsswitch.conf";
 	cleanup_buf struct buf text = {0};
 	cleanup_free char *old = NULL;
 	size_t size;
@@ -265,16 +284,38 @@ static int replace_nsswitch(struct error *err)
 	nsswitch_rewrite(old, &text);
 	if (buf_status(&text) < 0)
 		return error_set(err, -ENOMEM, "out of memory");
-	if (mount("tmpfs", "/proc", "tmpfs", NO_SPECIALS, "mode=0755,size=256k") < 0)
-		return fail(err, "mount on", "/proc");
-	r = write_file(copy, text.data, text.size, err);
-	if (r < 0)
-		return r;
-	if (mount(copy, NSSWITCH, NULL, MS_BIND, NULL) < 0)
-		return fail(err, "replace", NSSWITCH);
-	if (umount2("/proc", MNT_DETACH) < 0)
-		return fail(err, "unmount", "/proc");
-	return protect(NSSWITCH, err);
+	return replace_file(NSSWITCH, text.data, text.size, err);
+}
+
+/* A name that leads nowhere has no place to mount on: then there is nothing that would lead CMD elsewhere, either. */
+static int replace_resolv_conf(const char *text, struct error *err)
+{
+	if (access(RESOLV_CONF, F_OK) < 0)
+		return 0;
+	return replace_file(RESOLV_CONF, text, strlen(text), err);
+}
+
+/* A tree of mounts, to be put to another place; -1: nothing is mounted there. */
+static int take_mounts(const char *path)
+{
+	return open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+}
+
+/* sysfs shows the devices of the network namespace that mounts it. What was mounted below /sys is gone with the old
+ * one, but for the cgroups, which are treated later. */
+static int show_own_devices(struct error *err)
+{
+	cleanup_close int cgroups = -1;
+	struct statfs fs;
+
+	if (statfs("/sys", &fs) < 0 || fs.f_type != SYSFS_MAGIC)
+		return 0;
+	cgroups = take_mounts(CGROUPS);
+	if (mount("sysfs", "/sys", "sysfs", NO_SPECIALS, NULL) < 0)
+		return fail(err, "mount", "/sys");
+	if (cgroups >= 0 && move_mount(cgroups, "", AT_FDCWD, CGROUPS, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+		return fail(err, "mount", CGROUPS);
+	return 0;
 }
 
 static int protect_below_proc(const char *path, struct error *err)
@@ -299,13 +340,15 @@ static int mount_proc(bool root, struct error *err)
 	return r;
 }
 
-int run_mounts_set_up(bool root, const char *cgroup_path, struct error *err)
+int run_mounts_set_up(const struct run_mounts *mounts, struct error *err)
 {
 	int r;
 
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return fail(err, "make private", "/");
-	r = treat_targets(root, cgroup_path, err);
+	r = mounts->has_net ? show_own_devices(err) : 0;
+	if (r == 0)
+		r = treat_targets(mounts->is_root, mounts->cgroup_path, err);
 	if (r == 0)
 		r = cover_directory("/var/lib/postern", err);
 	if (r == 0)
@@ -318,7 +361,9 @@ int run_mounts_set_up(bool root, const char *cgroup_path, struct error *err)
 		r = replace_resolved_directory(err);
 	if (r == 0)
 		r = replace_nsswitch(err);
+	if (r == 0 && mounts->resolv_conf)
+		r = replace_resolv_conf(mounts->resolv_conf, err);
 	if (r == 0)
-		r = mount_proc(root, err);
+		r = mount_proc(mounts->is_root, err);
 	return r;
 }

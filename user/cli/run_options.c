@@ -5,6 +5,7 @@
 
 #include "cli/cli.h"
 #include "cli/options.h"
+#include "cli/run_net.h"
 #include "cli/run_options.h"
 
 const char run_options_help[] =
@@ -20,7 +21,8 @@ const char run_options_help[] =
 	"      --audit               deny nothing that a rule decides, report what would be\n"
 	"      --report FILE         write the whole report as JSON\n"
 	"      --keep-privs          keep privileges, mounts and PID namespace: weak, see postern-run(1)\n"
-	"      --netns               run in a network namespace of its own (not supported yet)\n"
+	"      --netns               in a network namespace of its own, where CMD keeps raw sockets and routes\n"
+	"      --netns-pool CIDR     take its address from there (one range for each family)\n"
 	"  -o, --output FORMAT       of the summary on stderr: text (default) or json\n"
 	"  -h, --help                print this\n"
 	"\n"
@@ -37,17 +39,25 @@ enum {
 	OPTION_REPORT,
 	OPTION_KEEP_PRIVS,
 	OPTION_NETNS,
+	OPTION_POOL,
 	OPTION_OUTPUT,
 	OPTION_HELP,
 };
 
 static const struct option_spec specs[] = {
-	{OPTION_POLICY, 'p', "policy", true},	{OPTION_ALLOW, 'a', "allow", true},
-	{OPTION_DENY, 'd', "deny", true},	{OPTION_PRIVATE, 0, "allow-private", true},
-	{OPTION_RESOLVER, 0, "resolver", true}, {OPTION_AUDIT, 0, "audit", false},
-	{OPTION_REPORT, 0, "report", true},	{OPTION_KEEP_PRIVS, 0, "keep-privs", false},
-	{OPTION_NETNS, 0, "netns", false},	{OPTION_OUTPUT, 'o', "output", true},
-	{OPTION_HELP, 'h', "help", false},	{0, 0, NULL, false},
+	{OPTION_POLICY, 'p', "policy", true},
+	{OPTION_ALLOW, 'a', "allow", true},
+	{OPTION_DENY, 'd', "deny", true},
+	{OPTION_PRIVATE, 0, "allow-private", true},
+	{OPTION_RESOLVER, 0, "resolver", true},
+	{OPTION_AUDIT, 0, "audit", false},
+	{OPTION_REPORT, 0, "report", true},
+	{OPTION_KEEP_PRIVS, 0, "keep-privs", false},
+	{OPTION_NETNS, 0, "netns", false},
+	{OPTION_POOL, 0, "netns-pool", true},
+	{OPTION_OUTPUT, 'o', "output", true},
+	{OPTION_HELP, 'h', "help", false},
+	{0, 0, NULL, false},
 };
 
 static int append(struct text_list *list, const char *text, int argc)
@@ -74,6 +84,13 @@ static int set_flag(bool *flag)
 	return 0;
 }
 
+static int add_pool(struct run_options *run, const char *value, struct error *err)
+{
+	int r = run_net_add_pool(run->pools, &run->n_pools, value, err);
+
+	return r < 0 ? error_prepend(err, r, "--netns-pool: ") : 0;
+}
+
 static int take_option(struct run_options *run, int option, const char *value, int argc,
 		       struct error *err)
 {
@@ -96,12 +113,25 @@ static int take_option(struct run_options *run, int option, const char *value, i
 		return set_flag(&run->keep_privs);
 	case OPTION_NETNS:
 		return set_flag(&run->netns);
+	case OPTION_POOL:
+		return add_pool(run, value, err);
 	case OPTION_HELP:
 		return set_flag(&run->help);
 	case OPTION_OUTPUT:
 		return cli_parse_output(value, &run->json, err);
 	}
 	return error_set(err, -EINVAL, "unknown option");
+}
+
+static int check_together(const struct run_options *run, struct error *err)
+{
+	if (run->n_pools && !run->netns)
+		return error_set(err, -EINVAL, "--netns-pool is for --netns");
+	if (run->netns && run->keep_privs)
+		return error_set(
+			err, -EINVAL,
+			"--netns and --keep-privs: choose one; with --netns CMD keeps what it needs for its own network");
+	return 0;
 }
 
 int run_options_parse(int argc, char **argv, struct run_options *ret_options, struct error *err)
@@ -120,6 +150,9 @@ int run_options_parse(int argc, char **argv, struct run_options *ret_options, st
 		return option < 0 ? option : 0;
 	if (option != OPTIONS_OPERAND)
 		return error_set(err, -EINVAL, "no command is named");
+	r = check_together(ret_options, err);
+	if (r < 0)
+		return r;
 	ret_options->command = argv + words.next - 1;
 	return 0;
 }

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/addr.h"
 #include "base/cleanup.h"
 #include "base/error.h"
 
@@ -20,6 +21,8 @@ struct run_options {
 	struct text_list allow, deny, allow_private, resolvers;
 	bool audit;
 	bool netns;
+	struct cidr pools[2]; /* of --netns-pool: one of a family at the most */
+	size_t n_pools;
 	bool keep_privs;
 	bool json;
 	bool help;

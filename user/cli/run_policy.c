@@ -162,6 +162,7 @@ size_t run_policy_unsupported(const struct policy *policy, const struct run_opti
 	n += refuse(policy->n_transforms != 0, place, "rules");
 	n += refuse(policy->host_check != POLICY_HOST_CHECK_OFF, place, "hostCheck: strict");
 	n += refuse_unix(policy, place);
-	n += refuse(options->netns, NULL, "--netns");
+	n += refuse(options->netns && policy->unix_sockets != POLICY_UNIX_ALLOW, place,
+		    "unix other than allow, with --netns,");
 	return n;
 }

@@ -246,8 +246,9 @@ void run_report_json(const struct run_report *report, struct buf *out)
 	buf_printf(out, ",\"exit\":%d", report->exit_code);
 	add_time(out, "started", report->started_ns);
 	add_time(out, "ended", report->ended_ns);
-	buf_printf(out, ",\"audit\":%s,\"assurance\":\"%s\"",
-		   report->policy->audit ? "true" : "false", report->weak ? "weak" : "strong");
+	buf_printf(out, ",\"kind\":\"%s\",\"audit\":%s,\"assurance\":\"%s\"",
+		   report->netdev ? "netdev" : "cgroup", report->policy->audit ? "true" : "false",
+		   report->weak ? "weak" : "strong");
 	buf_printf(out, ",\"blocked\":%" PRIu64 ",\"notItemised\":%" PRIu64, blocked,
 		   blocked - listed);
 	add_reasons(out, report->counters);

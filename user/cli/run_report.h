@@ -24,7 +24,8 @@ struct run_report {
 	uint64_t started_ns, ended_ns; /* wall clock */
 	uint64_t wall_minus_boot_ns;
 	int exit_code;
-	bool weak; /* --keep-privs */
+	bool weak;   /* --keep-privs */
+	bool netdev; /* --netns */
 };
 
 /* Denials (and would-be denials) in all, itemised or not. */

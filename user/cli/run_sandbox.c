@@ -61,10 +61,9 @@ static int choose_path(const char *name, char **ret_path, struct error *err)
 	return 0;
 }
 
-static int make_places(struct run_sandbox *sandbox, struct error *err)
+static int make_places(struct run_sandbox *sandbox, char name[NAME_MAX_SIZE], struct error *err)
 {
 	cleanup_free char *bpffs = NULL;
-	char name[NAME_MAX_SIZE];
 	int r;
 
 	r = cgroup_open_root(&sandbox->root_fd, NULL, err);
@@ -79,7 +78,7 @@ static int make_places(struct run_sandbox *sandbox, struct error *err)
 	if (r < 0)
 		return error_set(err, r, "cannot draw an id: %s", strerror(-r));
 	/* The pid is for people who look at cgroups and pins; the id makes the name unique. */
-	snprintf(name, sizeof(name), "run-%d-%016" PRIx64, getpid(), sandbox->id);
+	snprintf(name, NAME_MAX_SIZE, "run-%d-%016" PRIx64, getpid(), sandbox->id);
 	r = choose_path(name, &sandbox->cgroup_path, err);
 	/* Pins first: a cgroup without them counts as left over (kern/pin.h). */
 	if (r == 0)
@@ -101,9 +100,26 @@ int run_sandbox_follow_host(struct run_sandbox *sandbox, const struct host *host
 	return kern_sandbox_set_always(sandbox->kern, rows, count, err);
 }
 
-static int enforce(struct run_sandbox *sandbox, const struct table *table, const struct host *host,
-		   struct error *err)
+/* What frames may come from: what CMD was given. */
+static int describe_device(const struct run_net *net, struct kern_attach_device *ret_device,
+			   struct error *err)
 {
+	const char *macs[] = {run_net_mac}, *addresses[RUN_NET_FAMILIES];
+	struct kern_attach_device device = {.ifindex = net->ifindex};
+	char texts[RUN_NET_FAMILIES][CIDR_TEXT_MAX];
+	int r;
+
+	for (size_t i = 0; i < net->n_addresses; i++)
+		addresses[i] = addr_print(&net->addresses[i], texts[i]);
+	r = kern_own_parse(macs, 1, addresses, net->n_addresses, &device.own, err);
+	if (r == 0)
+		*ret_device = device;
+	return r;
+}
+
+static int load(struct run_sandbox *sandbox, const struct table *table, struct error *err)
+{
+	struct kern_attach_device device;
 	struct kern_sandbox_options options = {
 		.one_policy = true,
 		.unix_sockets = table->unix_sockets != PST_UNIX_ALLOW,
@@ -111,15 +127,25 @@ static int enforce(struct run_sandbox *sandbox, const struct table *table, const
 		.cgroup_fd = sandbox->cgroup_fd,
 		.cgroup_level = (uint32_t)cgroup_level(sandbox->cgroup_path),
 	};
+	int r = netns_cookie(&options.netns_cookie, err);
+
+	if (r == 0 && sandbox->has_net) {
+		r = describe_device(&sandbox->net, &device, err);
+		options.device = &device;
+	}
+	return r == 0 ? kern_sandbox_load(&options, &sandbox->kern, err) : r;
+}
+
+static int enforce(struct run_sandbox *sandbox, const struct run_sandbox_options *options,
+		   struct error *err)
+{
 	int r;
 
-	r = netns_cookie(&options.netns_cookie, err);
+	r = load(sandbox, options->table, err);
 	if (r == 0)
-		r = kern_sandbox_load(&options, &sandbox->kern, err);
+		r = run_sandbox_follow_host(sandbox, options->host, err);
 	if (r == 0)
-		r = run_sandbox_follow_host(sandbox, host, err);
-	if (r == 0)
-		r = kern_sandbox_apply(sandbox->kern, table, err);
+		r = kern_sandbox_apply(sandbox->kern, options->table, err);
 	if (r == 0)
 		r = kern_sandbox_attach(sandbox->kern, sandbox->pin_dir, err);
 	if (r == 0)
@@ -127,15 +153,34 @@ static int enforce(struct run_sandbox *sandbox, const struct table *table, const
 	return r;
 }
 
-int run_sandbox_open(struct run_sandbox *ret_sandbox, const struct table *table,
-		     const struct host *host, struct error *err)
+static int make_net(struct run_sandbox *sandbox, const struct run_net_options *options,
+		    const char *name, struct error *err)
 {
-	struct run_sandbox sandbox = {.root_fd = -1, .cgroup_fd = -1};
+	struct run_net_options named = *options;
 	int r;
 
-	r = make_places(&sandbox, err);
+	named.run = name;
+	r = run_net_open(&sandbox->net, &named, err);
+	sandbox->has_net = r == 0;
+	return r;
+}
+
+int run_sandbox_open(struct run_sandbox *ret_sandbox, const struct run_sandbox_options *options,
+		     struct error *err)
+{
+	struct run_sandbox sandbox = {.root_fd = -1, .cgroup_fd = -1};
+	char name[NAME_MAX_SIZE] = "";
+	int r;
+
+	r = make_places(&sandbox, name, err);
+	if (r == 0 && options->net)
+		r = make_net(&sandbox, options->net, name, err);
+	else if (r == 0)
+		run_net_sweep();
 	if (r == 0)
-		r = enforce(&sandbox, table, host, err);
+		r = enforce(&sandbox, options, err);
+	if (r == 0 && sandbox.has_net)
+		r = run_net_connect(&sandbox.net, err);
 	if (r < 0) {
 		run_sandbox_close(&sandbox);
 		return r;
@@ -183,6 +228,9 @@ void run_sandbox_close(struct run_sandbox *sandbox)
 			"run: the cgroup %s has members that cannot be killed: it stays enforced",
 			sandbox->cgroup_path);
 	} else {
+		/* While its device is judged. */
+		if (sandbox->has_net)
+			run_net_close(&sandbox->net);
 		remove_places(sandbox);
 	}
 	kern_sandbox_free(sandbox->kern);

@@ -158,12 +158,18 @@ static int watch_all(struct state *state)
 static int start(struct state *state, const sigset_t *mask, struct error *err)
 {
 	const struct run_watch *watch = state->watch;
+	const struct run_child_net net = {
+		.net_fd = watch->sandbox->net.namespace.net_fd,
+		.user_fd = watch->sandbox->net.namespace.user_fd,
+		.resolv_conf = watch->resolv_conf,
+	};
 	struct run_child_options options = {
 		.cgroup_fd = watch->sandbox->cgroup_fd,
 		.cgroup_path = watch->sandbox->cgroup_path,
 		.command = watch->options->command,
 		.identity = watch->identity,
 		.keep_privs = watch->options->keep_privs,
+		.net = watch->sandbox->has_net ? &net : NULL,
 		.mask = mask,
 	};
 	int r;

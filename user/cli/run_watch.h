@@ -14,6 +14,7 @@ struct run_watch {
 	struct summary *summary; /* gets every event */
 	const struct run_options *options;
 	const struct run_identity *identity;
+	const char *resolv_conf; /* of a sandbox with a network of its own */
 };
 
 /* Starts CMD and waits for its end. Its exit code, or -errno with err. */

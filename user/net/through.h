@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/* The way of a device's packets through the firewall of this host, whoever's it is. */
+#ifndef NET_THROUGH_H
+#define NET_THROUGH_H
+
+#include <stdbool.h>
+
+#include "base/addr.h"
+#include "base/buf.h"
+
+struct through {
+	const char *device;
+	const struct addr *addresses;
+	size_t n_addresses;
+	bool ipv4, ipv6;
+};
+
+/* Masquerades, and lets through chains that drop what they do not know. What could not be done but may not be needed is
+ * a line in `notes`. -errno with err. *ret_has_nat: somebody else translates addresses here. */
+int through_open(const struct through *through, bool *ret_has_nat, struct buf *notes,
+		 struct error *err);
+/* Removes what was made for that device (NULL: none) and for those that are there no more. *ret_has_nat as above. */
+int through_close(const char *device, bool *ret_has_nat, struct error *err);
+/* Can the kernel do it at all? Tries in the calling thread's network namespace, which is spoilt by it. */
+int through_try(struct error *err);
+
+#endif
