@@ -285,9 +285,24 @@ static inline void fake_show(const struct fake_sandbox *s, bool whole, api_sandb
 				    .changed_ms = s->changed_ms,
 				    .ends_ms = s->ends_ms,
 				    .advice = ""};
+	static const char *const addresses[] = {"10.0.0.2", "fd00::/64"};
+	static const char *const macs[] = {"02:00:00:00:00:01"};
+	static const struct api_device device = {.ifindex = 7,
+						 .attached = "tcx",
+						 .addresses = addresses,
+						 .n_addresses = 2,
+						 .macs = macs,
+						 .n_macs = 1,
+						 .deny_silently = true,
+						 .flows = 3,
+						 .max_flows = 1024,
+						 .programs = {{"pst_from_device", 21}},
+						 .n_programs = 1};
 	struct policy *policy = NULL;
 	struct buf text = {0};
 
+	if (strcmp(s->id, "wired") == 0)
+		shown.device = &device;
 	if (whole) {
 		shown.resolvers = resolvers;
 		shown.n_resolvers = 1;
@@ -362,7 +377,15 @@ static inline enum api_status fake_rules(void *context, const char *id, api_rule
 static inline enum api_status fake_flows(void *context, const char *id, api_flow_fn fn,
 					 void *fn_context, struct error *err)
 {
-	const struct api_flow flow = {"tcp", "10.0.0.2", "1.2.3.4", 40000, 443, "out", "a.com", 0};
+	const struct api_flow flow = {.protocol = "tcp",
+				      .local = "10.0.0.2",
+				      .remote = "1.2.3.4",
+				      .local_port = 40000,
+				      .remote_port = 443,
+				      .direction = "out",
+				      .name = "a.com",
+				      .rule = "allowOut[0] a.com",
+				      .state = "open"};
 
 	(void)err;
 	fn(fn_context, &flow);

@@ -172,6 +172,35 @@ static void shows_a_sandbox_with_its_holes_and_policy(void **state)
 	end(&f);
 }
 
+static void shows_what_is_behind_a_device(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	begin(&f,
+	      "{\"id\":\"vm\",\"state\":\"running\",\"kind\":\"netdev\",\"cgroup\":\"\",\"netdev\":\"tap0\","
+	      "\"generation\":3,\"assurance\":{\"level\":\"strong\",\"holes\":[]},"
+	      "\"device\":{\"ifindex\":7,\"attached\":\"clsact\",\"addresses\":[\"10.0.0.2\",\"fd00::/64\"],"
+	      "\"macs\":[\"02:00:00:00:00:01\"],\"dhcp\":true,\"denySilently\":true,"
+	      "\"flows\":{\"used\":3,\"max\":1024},"
+	      "\"programs\":{\"pst_from_device\":21,\"pst_to_device\":22}}}");
+	sandbox_text_show(&f.json, f.json.nodes, &f.out);
+	assert_string_equal(f.out.data, "vm\n"
+					"  state       running\n"
+					"  kind        netdev\n"
+					"  where       tap0\n"
+					"  attached    clsact, ifindex 7\n"
+					"  addresses   10.0.0.2, fd00::/64\n"
+					"  macs        02:00:00:00:00:01\n"
+					"  dhcp        may ask for its addresses\n"
+					"  denials     silent\n"
+					"  flows       3 of 1024\n"
+					"  programs    pst_from_device 21, pst_to_device 22\n"
+					"  level       strong\n"
+					"  generation  3\n");
+	end(&f);
+}
+
 static void shows_the_beginning_of_a_long_list(void **state)
 {
 	struct buf text = {0};
@@ -357,6 +386,7 @@ int main(void)
 		cmocka_unit_test(lists_nothing_under_its_titles),
 		cmocka_unit_test(refuses_an_answer_that_is_no_list),
 		cmocka_unit_test(shows_a_sandbox_with_its_holes_and_policy),
+		cmocka_unit_test(shows_what_is_behind_a_device),
 		cmocka_unit_test(shows_the_beginning_of_a_long_list),
 		cmocka_unit_test(shows_what_to_do_about_a_damaged_one),
 		cmocka_unit_test(lets_no_text_drive_the_terminal),

@@ -25,8 +25,9 @@ static const struct metrics_sandbox sandboxes[] = {
 	 .quota = {.lost = 9, .leases_refused = 2},
 	 .rules = rules,
 	 .n_rules = 2},
-	{.id = "a_2"},
+	{.id = "a_2", .quota = {.answers_held_back = 6}, .has_flows = true, .flows = 31},
 };
+static const struct metrics_count kinds[] = {{"cgroup", 2}, {"netdev", 1}};
 
 static struct metrics example(void)
 {
@@ -36,6 +37,9 @@ static struct metrics example(void)
 		.started_ms = 1795302000007,
 		.states = states,
 		.n_states = 3,
+		.kinds = kinds,
+		.n_kinds = 2,
+		.flows = 33,
 		.pools = pools,
 		.n_pools = 2,
 		.changes = 4,
@@ -59,6 +63,7 @@ static struct metrics example(void)
 	m.denials[31] = 2; /* a reason that this build has no word for */
 	m.totals.lost = 12;
 	m.totals.questions_refused = 8;
+	m.totals.answers_held_back = 10;
 	m.totals.replies[PST_REPLY_TRUNCATED] = 6;
 	return m;
 }
@@ -92,6 +97,12 @@ static void counts_are_under_their_labels(void **state)
 	assert_line(&out, "postern_process_resident_memory_bytes 1048576");
 	assert_line(&out, "postern_sandboxes{state=\"paused\"} 1");
 	assert_line(&out, "postern_slots{pool=\"names\"} 2");
+	assert_line(&out, "postern_sandboxes_by_kind{kind=\"netdev\"} 1");
+	assert_line(&out, "postern_tracked_flows 33");
+	assert_line(&out, "postern_answers_held_back_total 10");
+	assert_line(&out, "postern_sandbox_tracked_flows{sandbox=\"a_2\"} 31");
+	assert_line(&out, "postern_sandbox_answers_held_back_total{sandbox=\"a_2\"} 6");
+	assert_null(strstr(out.data, "tracked_flows{sandbox=\"agent-1\"}"));
 	assert_line(&out, "postern_policy_changes_total{result=\"refused\"} 2");
 	assert_line(&out, "postern_policy_change_duration_seconds_sum 1.234567");
 	assert_line(&out, "postern_policy_change_duration_seconds_count 4");

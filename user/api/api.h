@@ -93,15 +93,30 @@ struct api_map {
 #define API_MAX_HOLES 16
 #define API_MAX_MAPS  16
 
+/* What a sandbox of the netdev kind is behind. */
+struct api_device {
+	uint32_t ifindex;
+	const char *attached; /* "tcx", "clsact"; "": not any more */
+	const char *const *addresses;
+	size_t n_addresses;
+	const char *const *macs;
+	size_t n_macs;
+	bool dhcp, deny_silently;
+	uint32_t flows, max_flows; /* that have state now, and may at once */
+	struct api_map programs[2];
+	size_t n_programs;
+};
+
 /* A sandbox as clients see it. Pointers belong to the backend and live until its next call. */
 struct api_sandbox {
 	const char *id;
 	const char *owner; /* "": none */
 	enum api_dialect dialect;
 	enum api_state state;
-	const char *kind;   /* "cgroup" or "netdev" */
-	const char *cgroup; /* absolute path; "": none */
-	const char *netdev; /* "": none */
+	const char *kind;		 /* "cgroup" or "netdev" */
+	const char *cgroup;		 /* absolute path; "": none */
+	const char *netdev;		 /* what it is called now; "": none */
+	const struct api_device *device; /* NULL: of the cgroup kind, or in a list */
 	uint64_t generation;
 	const char *policy_hash; /* hex */
 	const char *
@@ -164,12 +179,14 @@ struct api_rule {
 };
 
 struct api_flow {
-	const char *protocol;	    /* "tcp", "udp" */
-	const char *local, *remote; /* addresses */
+	const char *protocol;	    /* "tcp", "udp", "icmp" */
+	const char *local, *remote; /* addresses; local "": any of its own */
 	uint16_t local_port, remote_port;
 	const char *direction; /* "out", "in", "" */
 	const char *name;      /* that let it out; "" */
-	uint64_t idle_s;       /* udp */
+	const char *rule;      /* netdev: label of the rule that did; "" */
+	const char *state;     /* netdev: "new", "open", "closing"; "" */
+	uint64_t idle_s;       /* not of sockets */
 };
 
 /* A negative return ends the walk and is returned by who walks. */

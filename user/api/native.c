@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "api/native.h"
+#include "api/place.h"
 
 #define IDS_MAX 10000
 
@@ -76,64 +77,31 @@ static bool check_keys(struct call *call, const struct json *json, const char *c
 	return true;
 }
 
-/* *ret_text is untouched when it is not there. */
-static bool take_string(struct call *call, const struct json *json, const char *key,
-			const char **ret_text)
+static bool take_id(struct call *call, const struct json *json, const char **ret_id)
 {
-	const struct json_node *node = given(json, json->nodes, key);
+	const struct json_node *node = given(json, json->nodes, "id");
 
-	if (!want_type(call, node, key, JSON_STRING))
+	if (!want_type(call, node, "id", JSON_STRING))
 		return false;
-	if (node && !node->string[0]) {
-		refuse_body(call, "%s: must not be empty", key);
-		return false;
-	}
-	if (node)
-		*ret_text = node->string;
-	return true;
-}
-
-static bool take_pid(struct call *call, const struct json *json, int32_t *ret_pid)
-{
-	const struct json_node *node = given(json, json->nodes, "pid");
-
-	if (!want_type(call, node, "pid", JSON_INTEGER))
-		return false;
-	if (node && (node->integer < 1 || node->integer > INT32_MAX)) {
-		refuse_body(call, "pid: %lld is out of range, expected 1..%d",
-			    (long long)node->integer, INT32_MAX);
-		return false;
-	}
-	if (node)
-		*ret_pid = (int32_t)node->integer;
-	return true;
-}
-
-static bool take_flag(struct call *call, const struct json *json, const char *key, bool *ret_flag)
-{
-	const struct json_node *node = given(json, json->nodes, key);
-
-	if (!want_type(call, node, key, JSON_BOOL))
-		return false;
-	*ret_flag = node && node->boolean;
-	return true;
-}
-
-static bool take_create(struct call *call, const struct json *json, struct api_create *create)
-{
-	if (!take_string(call, json, "id", &create->id) ||
-	    !take_string(call, json, "cgroup", &create->cgroup) ||
-	    !take_string(call, json, "netdev", &create->netdev) ||
-	    !take_pid(call, json, &create->pid) ||
-	    !take_flag(call, json, "allowWeak", &create->allow_weak))
-		return false;
-	if (create->id && !native_is_id(create->id, strlen(create->id))) {
+	if (node && !native_is_id(node->string, strlen(node->string))) {
 		refuse_body(call, "id: expected [a-z0-9_-]{1,%d}, found '%.80s'", API_ID_MAX,
-			    create->id);
+			    node->string);
 		return false;
 	}
-	if ((create->cgroup != NULL) + (create->netdev != NULL) + (create->pid != 0) != 1) {
-		refuse_body(call, "expected exactly one of the keys 'cgroup', 'netdev', 'pid'");
+	if (node)
+		*ret_id = node->string;
+	return true;
+}
+
+static bool take_create(struct call *call, const struct json *json, struct place *place,
+			struct api_create *create)
+{
+	struct error err;
+
+	if (!take_id(call, json, &create->id))
+		return false;
+	if (place_read(json, place, create, &err) < 0) {
+		refuse_body(call, "%s", err.text);
 		return false;
 	}
 	return true;
@@ -153,15 +121,15 @@ static void create(struct call *call, const struct api_create *create)
 
 void native_create(struct call *call)
 {
-	static const char *const keys[] = {"id",     "cgroup",	  "netdev", "pid",
-					   "policy", "allowWeak", NULL};
+	static const char *const keys[] = {"id", "policy", PLACE_KEYS, NULL};
 	cleanup(json_done) struct json json = {0};
 	cleanup_wipe struct buf document = {0};
 	struct api_create request = {.dialect = API_NATIVE};
 	const struct json_node *policy;
+	struct place place;
 
 	if (!parse_body(call, false, &json) || !check_keys(call, &json, keys) ||
-	    !take_create(call, &json, &request))
+	    !take_create(call, &json, &place, &request))
 		return;
 	policy = json_member(&json, json.nodes, "policy");
 	if (!want_type(call, policy, "policy", JSON_OBJECT))

@@ -35,20 +35,42 @@ static void put_maps(struct buf *out, const struct api_sandbox *sandbox)
 	buf_puts(out, "}");
 }
 
+static void put_strings(struct buf *out, const char *key, const char *const *texts, size_t count)
+{
+	put_key(out, key);
+	buf_puts(out, "[");
+	for (size_t i = 0; i < count; i++) {
+		put_comma(out);
+		buf_json_string(out, texts[i]);
+	}
+	buf_puts(out, "]");
+}
+
+static void put_device(struct buf *out, const struct api_device *device)
+{
+	put_key(out, "device");
+	buf_puts(out, "{");
+	put_number(out, "ifindex", device->ifindex);
+	put_text(out, "attached", device->attached);
+	put_strings(out, "addresses", device->addresses, device->n_addresses);
+	put_strings(out, "macs", device->macs, device->n_macs);
+	put_bool(out, "dhcp", device->dhcp);
+	put_bool(out, "denySilently", device->deny_silently);
+	put_key(out, "flows");
+	buf_puts(out, "{");
+	put_number(out, "used", device->flows);
+	put_number(out, "max", device->max_flows);
+	buf_puts(out, "}");
+	put_key(out, "programs");
+	buf_puts(out, "{");
+	for (size_t i = 0; i < device->n_programs; i++)
+		put_number(out, device->programs[i].name, device->programs[i].id);
+	buf_puts(out, "}}");
+}
+
 static const char *or_empty(const char *text)
 {
 	return text ? text : "";
-}
-
-static void put_resolvers(struct buf *out, const struct api_sandbox *sandbox)
-{
-	put_key(out, "resolvers");
-	buf_puts(out, "[");
-	for (size_t i = 0; i < sandbox->n_resolvers; i++) {
-		put_comma(out);
-		buf_json_string(out, sandbox->resolvers[i]);
-	}
-	buf_puts(out, "]");
 }
 
 static void put_listed(struct buf *out, const struct api_sandbox *sandbox)
@@ -83,8 +105,10 @@ static int show(void *context, const struct api_sandbox *sandbox)
 	put_key(out, "policy");
 	buf_puts(out, sandbox->policy ? sandbox->policy : "null");
 	put_holes(out, sandbox);
-	put_resolvers(out, sandbox);
+	put_strings(out, "resolvers", sandbox->resolvers, sandbox->n_resolvers);
 	put_maps(out, sandbox);
+	if (sandbox->device)
+		put_device(out, sandbox->device);
 	if (shown->warnings)
 		put_texts(out, "warnings", shown->warnings);
 	buf_puts(out, "}");
@@ -294,6 +318,8 @@ static int put_flow(void *context, const struct api_flow *flow)
 	put_text(out, "remote", flow->remote);
 	put_number(out, "remotePort", flow->remote_port);
 	put_text(out, "name", flow->name);
+	put_text(out, "rule", or_empty(flow->rule));
+	put_text(out, "state", or_empty(flow->state));
 	put_number(out, "idleSeconds", flow->idle_s);
 	buf_puts(out, "}");
 	return 0;

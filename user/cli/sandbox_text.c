@@ -95,13 +95,14 @@ void sandbox_text_holes(const struct json *json, const struct json_node *holes, 
 	}
 }
 
-static void add_resolvers(struct buf *out, const struct json *json, const struct json_node *list)
+static void add_texts(struct buf *out, const char *name, const struct json *json,
+		      const struct json_node *list)
 {
 	const char *separator = "";
 
 	if (!list || list->type != JSON_LIST || !list->count)
 		return;
-	buf_printf(out, "  %-11s ", "resolvers");
+	buf_printf(out, "  %-11s ", name);
 	for (const struct json_node *r = json_first(json, list); r; r = json_next(json, r)) {
 		if (r->type != JSON_STRING)
 			continue;
@@ -111,13 +112,14 @@ static void add_resolvers(struct buf *out, const struct json *json, const struct
 	buf_puts(out, "\n");
 }
 
-static void add_maps(struct buf *out, const struct json *json, const struct json_node *maps)
+static void add_ids(struct buf *out, const char *name, const struct json *json,
+		    const struct json_node *maps)
 {
 	const char *separator = "";
 
 	if (!maps || maps->type != JSON_OBJECT || !maps->count)
 		return;
-	buf_printf(out, "  %-11s ", "maps");
+	buf_printf(out, "  %-11s ", name);
 	for (const struct json_node *m = json_first(json, maps); m; m = json_next(json, m)) {
 		if (m->type != JSON_INTEGER)
 			continue;
@@ -125,6 +127,44 @@ static void add_maps(struct buf *out, const struct json *json, const struct json
 		separator = ", ";
 	}
 	buf_puts(out, "\n");
+}
+
+static bool is_set(const struct json *json, const struct json_node *object, const char *key)
+{
+	const struct json_node *flag = answer_member(json, object, key);
+
+	return flag && flag->type == JSON_BOOL && flag->boolean;
+}
+
+static void add_flows(struct buf *out, const struct json *json, const struct json_node *flows)
+{
+	char text[64];
+
+	if (!flows)
+		return;
+	snprintf(text, sizeof(text), "%" PRIu64 " of %" PRIu64, answer_number(json, flows, "used"),
+		 answer_number(json, flows, "max"));
+	add_line(out, "flows", text);
+}
+
+/* What is behind it, for a sandbox of the netdev kind. */
+static void add_device(struct buf *out, const struct json *json, const struct json_node *device)
+{
+	char text[96];
+
+	if (!device || device->type != JSON_OBJECT)
+		return;
+	snprintf(text, sizeof(text), "%.32s, ifindex %" PRIu64,
+		 or_dash(answer_text(json, device, "attached")),
+		 answer_number(json, device, "ifindex"));
+	add_line(out, "attached", text);
+	add_texts(out, "addresses", json, answer_member(json, device, "addresses"));
+	add_texts(out, "macs", json, answer_member(json, device, "macs"));
+	add_line(out, "dhcp", is_set(json, device, "dhcp") ? "may ask for its addresses" : "");
+	add_line(out, "denials",
+		 is_set(json, device, "denySilently") ? "silent" : "answered at once");
+	add_flows(out, json, answer_member(json, device, "flows"));
+	add_ids(out, "programs", json, answer_member(json, device, "programs"));
 }
 
 /* A short list stays in its line; of a long one the first entries, one in a line. */
@@ -172,16 +212,17 @@ void sandbox_text_show(const struct json *json, const struct json_node *sandbox,
 	add_line(out, "advice", answer_text(json, sandbox, "advice"));
 	add_line(out, "kind", answer_text(json, sandbox, "kind"));
 	add_line(out, "where", where_of(json, sandbox));
+	add_device(out, json, answer_member(json, sandbox, "device"));
 	add_line(out, "owner", answer_text(json, sandbox, "owner"));
 	add_line(out, "level", level_of(json, sandbox));
 	sandbox_text_holes(json, answer_member(json, assurance, "holes"), "    hole: ", out);
 	add_line(out, "generation", generation);
 	add_line(out, "hash", answer_text(json, sandbox, "policyHash"));
-	add_resolvers(out, json, answer_member(json, sandbox, "resolvers"));
+	add_texts(out, "resolvers", json, answer_member(json, sandbox, "resolvers"));
 	add_date(out, "created", answer_time_ms(json, sandbox, "createdAt"));
 	add_date(out, "changed", answer_time_ms(json, sandbox, "changedAt"));
 	add_date(out, "ends", answer_time_ms(json, sandbox, "endsAt"));
-	add_maps(out, json, answer_member(json, sandbox, "maps"));
+	add_ids(out, "maps", json, answer_member(json, sandbox, "maps"));
 	add_policy(out, json, answer_member(json, sandbox, "policy"));
 }
 

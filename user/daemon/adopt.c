@@ -11,7 +11,7 @@
 #include "base/cleanup.h"
 #include "base/hex.h"
 #include "base/log.h"
-#include "daemon/daemon.h"
+#include "daemon/device.h"
 #include "kern/cgroup.h"
 #include "kern/dir.h"
 #include "kern/netns.h"
@@ -119,6 +119,19 @@ static bool is_own_cgroup(const struct daemon *daemon, const struct stored *stor
 	return strcmp(own, stored->cgroup) == 0;
 }
 
+static int identify_device(const struct sandbox *sandbox, struct error *err)
+{
+	struct kern_attach_device device;
+	const struct kern_attach attach = {.name = sandbox->stored.id,
+					   .id = sandbox->stored.kernel_id,
+					   .cgroup_fd = -1,
+					   .netns_cookie = sandbox->stored.netns_cookie,
+					   .device = &device};
+	int r = device_attach_of(&sandbox->stored, &device, err);
+
+	return r ? r : kern_attachment_identify(sandbox->at, &attach, err);
+}
+
 static int identify(struct daemon *daemon, const struct sandbox *sandbox, struct error *err)
 {
 	struct kern_attach attach = {.name = sandbox->stored.id,
@@ -144,7 +157,8 @@ static int attach_denying(struct adopting *adopting, struct sandbox *sandbox, bo
 
 	if (there && !kern_attachment_record(sandbox->at)->id)
 		return remember(&adopting->unfinished, sandbox->stored.id);
-	if (identify(adopting->daemon, sandbox, &err) < 0) {
+	if ((sandbox_is_device(sandbox) ? identify_device(sandbox, &err)
+					: identify(adopting->daemon, sandbox, &err)) < 0) {
 		call_damaged(sandbox, err.text);
 		return 0;
 	}
@@ -157,11 +171,36 @@ static void follow_freezer(const struct daemon *daemon, struct sandbox *sandbox)
 	cleanup_close int fd = -1;
 	bool frozen = sandbox->stored.paused;
 
-	if (sandbox_open_cgroup(daemon, sandbox, &fd) < 0 || members_is_frozen(fd, &frozen) < 0 ||
-	    frozen == sandbox->stored.paused)
+	if (sandbox_is_device(sandbox) || sandbox_open_cgroup(daemon, sandbox, &fd) < 0 ||
+	    members_is_frozen(fd, &frozen) < 0 || frozen == sandbox->stored.paused)
 		return;
 	sandbox->stored.paused = frozen;
 	log_info("%s: it was being %s", sandbox->stored.id, frozen ? "paused" : "resumed");
+}
+
+/* Where it may be when its pins are gone; 0: nowhere. A device with its number may be another sandbox's. */
+static uint64_t place_of(const struct daemon *daemon, const struct stored *stored)
+{
+	struct pst_sandbox record = {0};
+	uint64_t where;
+
+	if (!stored->netdev)
+		return is_its_cgroup(daemon, stored) ? stored->cgroup_id : 0;
+	where = KERN_ON_DEVICE(stored->ifindex);
+	return !kern_host_peek(daemon->kern, stored->id, where, &record) &&
+			       record.id == stored->kernel_id
+		       ? where
+		       : 0;
+}
+
+/* It may have another name by now. */
+static void name_device(struct sandbox *sandbox)
+{
+	struct kern_device_info info;
+
+	if (sandbox_is_device(sandbox) && !kern_attachment_device(sandbox->at, &info) &&
+	    info.name[0])
+		(void)snprintf(sandbox->netdev, sizeof(sandbox->netdev), "%s", info.name);
 }
 
 static int attach_found(struct adopting *adopting, struct sandbox *sandbox)
@@ -170,22 +209,24 @@ static int attach_found(struct adopting *adopting, struct sandbox *sandbox)
 	struct kern_host *kern = adopting->daemon->kern;
 	uint8_t hash[KERN_HASH_SIZE];
 	struct pst_sandbox record;
-	uint64_t cgroup = is_its_cgroup(adopting->daemon, stored) ? stored->cgroup_id : 0;
-	bool there = kern_host_peek(kern, stored->id, cgroup, &record) >= 0;
+	uint64_t where = place_of(adopting->daemon, stored);
+	bool there = kern_host_peek(kern, stored->id, where, &record) >= 0;
 	bool known = there && record.change == stored->generation &&
 		     hex_read(stored->policy_hash, sizeof(hash), hash) == 0;
 	struct error err = {0};
-	int r = kern_attachment_adopt(kern, stored->id, cgroup, known ? hash : NULL, &sandbox->at,
+	int r = kern_attachment_adopt(kern, stored->id, where, known ? hash : NULL, &sandbox->at,
 				      &err);
 
 	if (r == -ENOENT || r == -ESTALE) {
-		call_gone(sandbox, "its cgroup is not there any more");
+		call_gone(sandbox, sandbox_is_device(sandbox) ? "its device is not there any more"
+							      : "its cgroup is not there any more");
 		return 0;
 	}
 	if (r < 0) {
 		call_damaged(sandbox, err.text);
 		return 0;
 	}
+	name_device(sandbox);
 	if (!kern_attachment_record(sandbox->at)->generation)
 		return attach_denying(adopting, sandbox, there);
 	if (kern_attachment_was_open(sandbox->at))
@@ -237,6 +278,14 @@ static struct sandbox *add_damaged(struct adopting *adopting, const char *id)
 	return registry_add(&daemon->registry, &stored);
 }
 
+/* A device that nothing but the kernel knows of. */
+static void recall(struct sandbox *sandbox)
+{
+	if (sandbox->at && kern_attachment_record(sandbox->at)->ifindex &&
+	    device_recall(sandbox) < 0)
+		log_warning("%s: its device cannot be read", sandbox->stored.id);
+}
+
 static int damaged(void *context, const char *id, const struct error *err)
 {
 	struct adopting *adopting = context;
@@ -248,6 +297,7 @@ static int damaged(void *context, const char *id, const struct error *err)
 		return -ENOMEM;
 	r = kern_attachment_adopt(adopting->daemon->kern, id, sandbox->stored.cgroup_id, NULL,
 				  &sandbox->at, &none);
+	recall(sandbox);
 	call_damaged(sandbox, err->text);
 	/* Nothing of it is in the kernel, so nothing is enforced that could be kept. */
 	if (r < 0)
@@ -275,6 +325,7 @@ static int on_name(void *context, const char *id)
 		return 0;
 	}
 	if (!r && kern_attachment_record(sandbox->at)->generation) {
+		recall(sandbox);
 		call_damaged(sandbox, "its state file is missing");
 		return 0;
 	}

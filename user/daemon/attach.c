@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "daemon/attach.h"
+#include "daemon/device.h"
 #include "kern/cgroup.h"
 #include "kern/netns.h"
 
@@ -139,8 +140,9 @@ struct making {
 	struct daemon *daemon;
 	const struct api_create *create;
 	struct stored stored; /* what will be of it */
-	char *path;	      /* below the cgroup2 root */
+	char *path;	      /* below the cgroup2 root; NULL: behind a device */
 	int cgroup_fd;
+	struct kern_attach_device device;
 	struct kern_attachment *at;
 	bool made_cgroup;
 };
@@ -165,7 +167,7 @@ static int fill_stored(struct making *making, const struct api_caller *caller, s
 	uint64_t cgroup_number = 0;
 	int r = new_kernel_id(making->daemon, &stored->kernel_id);
 
-	if (!r)
+	if (!r && making->path)
 		r = cgroup_id(making->cgroup_fd, &cgroup_number);
 	if (r < 0)
 		return error_set(err, r, "cannot name the sandbox: %s", strerror(-r));
@@ -177,9 +179,11 @@ static int fill_stored(struct making *making, const struct api_caller *caller, s
 	stored->created_ms = stored->changed_ms = daemon_now_ms();
 	stored->ends_ms = create->timeout_ms ? stored->created_ms + create->timeout_ms : 0;
 	stored->extra = strdup(create->extra ? create->extra : "{}");
-	if (asprintf(&stored->cgroup, "/%s", making->path) < 0)
+	if (making->path && asprintf(&stored->cgroup, "/%s", making->path) < 0)
 		stored->cgroup = NULL;
-	return stored->extra && stored->cgroup ? 0 : error_set(err, -ENOMEM, "out of memory");
+	return stored->extra && (stored->cgroup || stored->netdev)
+		       ? 0
+		       : error_set(err, -ENOMEM, "out of memory");
 }
 
 /*
@@ -204,6 +208,27 @@ static int find_netns(const struct making *making, uint64_t *ret_cookie, struct 
 			    making->stored.id);
 	members_netns_done(&list);
 	return r;
+}
+
+static int attach_to_device(struct making *making, struct error *err)
+{
+	struct kern_attach attach = {.name = making->stored.id,
+				     .id = making->stored.kernel_id,
+				     .cgroup_fd = -1,
+				     .device = &making->device};
+	struct kern_device_info info;
+	int r = netns_cookie(&attach.netns_cookie, err);
+
+	if (!r)
+		r = kern_attachment_new(making->daemon->kern, &attach, &making->at, err);
+	if (r < 0)
+		return r;
+	making->stored.netns_cookie = attach.netns_cookie;
+	r = kern_attachment_device(making->at, &info);
+	if (r < 0)
+		return error_set(err, r, "cannot read what is attached: %s", strerror(-r));
+	(void)snprintf(making->stored.tc, sizeof(making->stored.tc), "%s", kern_tc_name(info.tc));
+	return 0;
 }
 
 static int attach(struct making *making, struct error *err)
@@ -311,7 +336,10 @@ static enum api_status status_of(int r)
 	case ESRCH:
 		return API_INVALID;
 	case EEXIST:
+	case EBUSY: /* the device has one */
 		return API_CONFLICT;
+	case EOPNOTSUPP:
+		return API_UNSUPPORTED;
 	case ENOSPC:
 	case EMFILE:
 	case ENFILE:
@@ -320,17 +348,17 @@ static enum api_status status_of(int r)
 	return API_FAILED;
 }
 
-static enum api_status place_it(struct making *making, struct error *err)
+static enum api_status place_it(struct making *making, struct api_result *result)
 {
+	struct error *err = &result->err;
 	const struct sandbox *other;
 	bool owned = is_owned(making->create);
 	char *full = NULL;
 	int r;
 
-	if (making->create->netdev) {
-		(void)error_set(err, -EOPNOTSUPP, "netdev: not supported yet");
-		return API_UNSUPPORTED;
-	}
+	if (making->create->netdev)
+		return device_place(making->daemon, making->create, &making->device,
+				    &making->stored, result);
 	r = choose_path(making->daemon, making->create, making->stored.id, &making->path, err);
 	if (r < 0)
 		return status_of(r);
@@ -348,30 +376,39 @@ static enum api_status place_it(struct making *making, struct error *err)
 	return r < 0 ? status_of(r) : API_OK;
 }
 
-/* With the policy that it is to get: what that cannot hold is known before anything is attached. */
+/* With the policy that it is to get: what that cannot hold is known before anything is in force. */
 static enum api_status refuse_weak(struct making *making, const struct policy *policy,
 				   struct api_result *result)
 {
-	struct members_found found[MEMBERS_HOLES];
-	struct sandbox like = {.stored = making->stored, .policy = NULL};
+	struct sandbox like = {.stored = making->stored, .at = making->at};
+	struct api_hole holes[API_MAX_HOLES];
 	size_t count = 0;
 
 	if (making->create->dialect != API_NATIVE || making->create->allow_weak)
 		return API_OK;
-	if (daemon_holes_of(making->daemon, &like, policy, found, &count, &result->err) < 0)
+	if (making->create->netdev)
+		(void)snprintf(like.netdev, sizeof(like.netdev), "%s", making->stored.netdev);
+	if (daemon_holes_of(making->daemon, &like, policy, holes, &count, &result->err) < 0)
 		return API_FAILED;
 	if (!count)
 		return API_OK;
+	api_texts_done(&result->warnings);
 	(void)error_set(&result->err, -EPERM, "%zu ways around the policy are open", count);
 	for (size_t i = 0; i < count; i++) {
 		struct error line;
 
-		(void)error_set(&line, 0, "%s: %s", members_hole_name(found[i].hole),
-				found[i].text);
+		(void)error_set(&line, 0, "%s: %s", holes[i].name, holes[i].text);
 		if (api_texts_add(&result->warnings, line.text) < 0)
 			return API_FAILED;
 	}
 	return API_WEAK;
+}
+
+static enum api_status attach_and_say(struct making *making, struct error *err)
+{
+	int r = making->create->netdev ? attach_to_device(making, err) : attach(making, err);
+
+	return r < 0 ? status_of(r) : API_OK;
 }
 
 /* The registry has it from its first change on; before, nobody but us knows of it. */
@@ -420,17 +457,16 @@ static void make(struct making *making, const struct api_caller *caller, char *r
 	if (result->status == API_OK)
 		result->status = name_it(making, err);
 	if (result->status == API_OK)
-		result->status = place_it(making, err);
+		result->status = place_it(making, result);
 	if (result->status == API_OK && fill_stored(making, caller, err) < 0)
 		result->status = API_FAILED;
+	/* Whose frames a program ahead of ours sees is known when ours are there; they deny everything so far. */
+	if (result->status == API_OK && create->netdev)
+		result->status = attach_and_say(making, err);
 	if (result->status == API_OK)
 		result->status = refuse_weak(making, compiled.policy, result);
-	if (result->status == API_OK) {
-		int r = attach(making, err);
-
-		if (r < 0)
-			result->status = status_of(r);
-	}
+	if (result->status == API_OK && !create->netdev)
+		result->status = attach_and_say(making, err);
 	if (result->status != API_OK)
 		return;
 	(void)snprintf(ret_id, API_ID_MAX + 1, "%s", making->stored.id);

@@ -48,9 +48,10 @@ static struct sandbox *take_attached(struct daemon *daemon, const struct api_cal
 			      sandbox->advice ? sandbox->advice : "");
 		return NULL;
 	}
-	if (sandbox && (sandbox->gone || !sandbox_has_cgroup(daemon, sandbox))) {
+	if (sandbox && (sandbox->gone || !sandbox_is_there(daemon, sandbox))) {
 		result->state = API_GONE;
-		daemon_refuse(result, API_CONFLICT, "%s is gone: its cgroup was removed", id);
+		daemon_refuse(result, API_CONFLICT, "%s is gone: its %s was removed", id,
+			      sandbox_place(sandbox));
 		return NULL;
 	}
 	return sandbox;
@@ -106,6 +107,14 @@ static void pause_or_resume(struct daemon *daemon, const struct api_caller *call
 
 	if (!sandbox || refuse_damaged(sandbox, result))
 		return;
+	if (sandbox_is_device(sandbox)) {
+		daemon_refuse(
+			result, API_CONFLICT,
+			"%s is behind device '%s': there is nothing here to freeze; pause what runs behind "
+			"it, or give it a policy that denies everything",
+			id, sandbox->netdev);
+		return;
+	}
 	if (sandbox->stored.paused == paused) {
 		daemon_refuse(result, API_CONFLICT, "%s is %s", id,
 			      paused ? "paused already" : "not paused");

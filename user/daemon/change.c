@@ -62,6 +62,7 @@ static void end_denied(struct daemon *daemon, struct sandbox *sandbox)
 	cleanup_close int cgroup = open_cgroup(daemon, sandbox);
 	struct members_netns_list list = {0};
 	struct error err = {0};
+	/* Behind a device: there are no sockets of it here; its flows are judged again at their next packet. */
 	int r = cgroup < 0 ? -ENOENT : members_netns(cgroup, &list, &err);
 
 	for (size_t i = 0; r >= 0 && i < list.count; i++) {
@@ -182,8 +183,8 @@ static enum api_status status_of(int r)
 {
 	if (r == -EINVAL)
 		return API_INVALID;
-	/* Its cgroup was removed meanwhile. */
-	if (r == -ENOENT)
+	/* Its cgroup or device was removed meanwhile. */
+	if (r == -ENOENT || r == -ENODEV)
 		return API_CONFLICT;
 	return r == -ENOSPC || r == -ENOMEM || r == -EMFILE || r == -ENFILE ? API_FULL : API_FAILED;
 }
@@ -325,8 +326,8 @@ static int flip_all(struct many *many, struct error *err)
 		struct sandbox *sandbox = many->sandboxes[i];
 		int r = kern_attachment_flip(sandbox->at, err);
 
-		/* Its cgroup went meanwhile: the others do not keep the old policy for that. */
-		if (r == -ENOENT) {
+		/* Its place went meanwhile: the others do not keep the old policy for that. */
+		if (r == -ENOENT || r == -ENODEV) {
 			sandbox->gone = true;
 			continue;
 		}
@@ -393,7 +394,8 @@ static void end_all_denied(struct daemon *daemon, struct sandbox *const *sandbox
 	size_t n = 0, ended = 0;
 
 	for (size_t i = 0; i < count; i++) {
-		if (!sandboxes[i]->at || is_empty(daemon, sandboxes[i]))
+		if (!sandboxes[i]->at || sandbox_is_device(sandboxes[i]) ||
+		    is_empty(daemon, sandboxes[i]))
 			continue;
 		if (here && is_here_alone(daemon, sandboxes[i]))
 			here[n++] = sandboxes[i]->at;

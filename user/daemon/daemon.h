@@ -7,6 +7,8 @@
 #ifndef DAEMON_DAEMON_H
 #define DAEMON_DAEMON_H
 
+#include <net/if.h>
+
 #include "api/api.h"
 #include "api/server.h"
 #include "base/loop.h"
@@ -18,9 +20,14 @@
 #include "kern/ring.h"
 #include "policy/policy.h"
 
+/* Programs on its device that are not ours, as far as they were told. */
+#define SANDBOX_FOREIGN 8
+
 struct sandbox {
 	struct sandbox *next, *previous; /* by creation */
 	struct stored stored;
+	char netdev[IFNAMSIZ]; /* what its device is called now; "": of the cgroup kind */
+	uint32_t foreign[SANDBOX_FOREIGN];
 	struct kern_attachment *at; /* NULL: gone, or damaged beyond what the kernel has */
 	bool gone, damaged;
 	bool unpinned;	       /* its pins were removed, and cannot be made again */
@@ -81,6 +88,7 @@ struct daemon {
 	uint64_t outside_as_of; /* ... of this version of the registry; NULL: none yet */
 	struct ending *endings;
 	struct folder *folder;
+	struct device_watch *devices;
 	struct mass_change *changes;
 	struct counts counts;
 	uint64_t started_ms;
@@ -99,7 +107,12 @@ void registry_done(struct registry *registry);
 enum api_state sandbox_state(const struct sandbox *sandbox);
 /* Its cgroup, wherever it is now; -ESTALE: it is gone. */
 int sandbox_open_cgroup(const struct daemon *daemon, const struct sandbox *sandbox, int *ret_fd);
-bool sandbox_has_cgroup(const struct daemon *daemon, const struct sandbox *sandbox);
+/* Of the netdev kind: behind a device instead of in a cgroup. */
+bool sandbox_is_device(const struct sandbox *sandbox);
+/* Its cgroup, or its device, is there. */
+bool sandbox_is_there(const struct daemon *daemon, const struct sandbox *sandbox);
+/* "cgroup" or "device": for messages. */
+const char *sandbox_place(const struct sandbox *sandbox);
 /* The sandbox if `caller` may see it; NULL: not there, for this caller. */
 struct sandbox *sandbox_for(const struct daemon *daemon, const struct api_caller *caller,
 			    const char *id);
@@ -179,7 +192,7 @@ enum api_status daemon_explain(struct daemon *daemon, struct sandbox *sandbox, c
 			       struct buf *json, struct error *err);
 /* The holes that are open now. */
 int daemon_holes(struct daemon *daemon, const struct sandbox *sandbox,
-		 struct members_found found[MEMBERS_HOLES], size_t *ret_count, struct error *err);
+		 struct api_hole holes[API_MAX_HOLES], size_t *ret_count, struct error *err);
 
 /* stream.c: the ring -> log, live streams. */
 int daemon_stream_start(struct daemon *daemon, struct error *err);
@@ -192,6 +205,8 @@ int daemon_load_environment(struct daemon *daemon, struct error *err);
 void daemon_reload_environment(struct daemon *daemon);
 /* Policies that were compiled under another environment, before this start, are compiled again. */
 void daemon_compare_environment(struct daemon *daemon);
+/* device_life.c: follows the devices of this host from now on. */
+int daemon_devices_start(struct daemon *daemon, struct error *err);
 /* folder.c: sandboxDir. `found` documents are attached, changed and detached as they come, change and go. */
 int daemon_folder_start(struct daemon *daemon, struct error *err);
 void daemon_folder_reload(struct daemon *daemon);

@@ -330,6 +330,45 @@ static int add_peer(void *context, const struct pst_peer_key *key, const struct 
 	return 0;
 }
 
+static bool is_admitted(const struct policy *policy, const struct addr *peer)
+{
+	if (policy->inbound != PST_INBOUND_LIST)
+		return policy->inbound == PST_INBOUND_ALLOW;
+	for (size_t i = 0; i < policy->inbound_from.count; i++) {
+		if (cidr_contains(&policy->inbound_from.items[i], peer))
+			return true;
+	}
+	return false;
+}
+
+/* What its next packet would be told. */
+static int add_tracked(void *context, const struct pst_peer_key *key,
+		       const struct pst_tracked *flow)
+{
+	struct judging *judging = context;
+	struct pst_query query = {.port = key->port, .protocol = key->protocol};
+	char name[DOMAIN_MAX + 1] = "", remote[CIDR_TEXT_MAX + 8];
+	struct explain_input in = judging->after;
+	struct pst_decision d;
+	struct addr peer;
+
+	if (!state_flow_is_live(key, flow, judging->now_ns) || !may_judge(judging))
+		return 0;
+	memcpy(query.addr, key->addr, sizeof(query.addr));
+	memcpy(peer.bytes, key->addr, sizeof(peer.bytes));
+	query.inbound = flow->kind == PST_FLOW_IN && is_admitted(in.policy, &peer);
+	if (flow->name)
+		(void)domain_from_key(&flow->key, name);
+	in.live = name[0] ? name : NULL;
+	d = explain_query(&in, &query);
+	if (d.verdict == PST_VERDICT_DENY)
+		add(&judging->lines, "%s port %u -> %s%s%s: would end (%s)",
+		    words_protocol(key->protocol), key->local_port,
+		    print_end(key->addr, key->port, remote), name[0] ? " " : "", name,
+		    words_reason(d.reason));
+	return 0;
+}
+
 /* Staged, looked at, taken back: the record in force stays as it is. */
 static int add_tcp(struct judging *judging, const struct changing *changing, struct error *err)
 {
@@ -353,16 +392,19 @@ static int add_tcp(struct judging *judging, const struct changing *changing, str
 static int compare_flows(struct judging *judging, const struct changing *changing,
 			 struct api_result *result, struct error *err)
 {
-	int r;
+	bool device = sandbox_is_device(judging->sandbox);
+	int r = 0;
 
 	judging->lines = lines_of(&result->flows);
-	r = add_tcp(judging, changing, err);
+	if (!device)
+		r = add_tcp(judging, changing, err);
 	/* Under `keep` what talks now goes on. */
 	if (!r && changing->compiled->policy->existing == POLICY_EXISTING_RECHECK)
-		r = kern_attachment_peers(judging->sandbox->at, add_peer, judging);
+		r = device ? kern_attachment_tracked(judging->sandbox->at, add_tracked, judging)
+			   : kern_attachment_peers(judging->sandbox->at, add_peer, judging);
 	if (judging->unjudged)
-		add(&judging->lines, "%" PRIu64 " udp peers were not judged: too many rules",
-		    judging->unjudged);
+		add(&judging->lines, "%" PRIu64 " %s were not judged: too many rules",
+		    judging->unjudged, device ? "flows" : "udp peers");
 	judging->unjudged = 0;
 	return r < 0 ? r : lines_end(&judging->lines, "connections");
 }
@@ -437,6 +479,7 @@ static int compare(struct daemon *daemon, const struct changing *changing,
 	judging.before =
 		learned_input(daemon, changing->sandbox->stored.document_dialect, before, &learned);
 	judging.after = learned_input(daemon, changing->dialect, after, &learned);
+	judging.before.device = judging.after.device = sandbox_is_device(changing->sandbox);
 	r = compare_flows(&judging, changing, result, &result->err);
 	judging.rules_left = JUDGED_RULES;
 	if (!r)

@@ -77,6 +77,7 @@ enum api_status daemon_explain(struct daemon *daemon, struct sandbox *sandbox, c
 		return API_FAILED;
 	}
 	in = learned_input(daemon, sandbox->stored.dialect, policy, &learned);
+	in.device = sandbox_is_device(sandbox);
 	if (explain_answer(&in, &dest, &answer, err) < 0)
 		return API_INVALID;
 	put_answer(&in, &learned, &dest, &answer, json);

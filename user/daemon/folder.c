@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sandboxDir: one native document a sandbox, {"id", "cgroup"|"netdev", "policy", "allowWeak"}, as the operator wrote it
+ * sandboxDir: one native document a sandbox, as POST /v1/sandboxes takes it, but without "pid", as the operator wrote it
  * down: attached when the file comes, changed when it changes, detached when it goes. A document that cannot be
  * read, or whose change fails, leaves the sandbox as it is.
  */
@@ -14,11 +14,12 @@
 #include <sys/inotify.h>
 #include <unistd.h>
 
+#include "api/place.h"
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/json.h"
 #include "base/log.h"
-#include "daemon/daemon.h"
+#include "daemon/device.h"
 #include "kern/cgroup.h"
 
 #define SUFFIX	  ".json"
@@ -31,9 +32,10 @@
 #define GONE_NS (GONE_MS * 1000000ull)
 
 struct document {
-	char id[API_ID_MAX + 1];
-	char *cgroup, *netdev, *policy;
-	bool allow_weak;
+	char *text, *policy;
+	struct json json; /* of `text` */
+	struct place place;
+	struct api_create create; /* its texts are those of `json` */
 };
 
 /* A file, and which id it is or, while it cannot be read, was the document of. */
@@ -57,28 +59,15 @@ struct folder {
 
 static void document_done(struct document *document)
 {
-	free(document->cgroup);
-	free(document->netdev);
+	json_done(&document->json);
+	free(document->text);
 	free(document->policy);
 	*document = (struct document){0};
 }
 
-static int copy_member(const struct json *json, const char *key, char **ret_text, struct error *err)
-{
-	const struct json_node *node = json_member(json, json->nodes, key);
-
-	if (!node)
-		return 0;
-	if (node->type != JSON_STRING)
-		return error_set(err, -EINVAL, "%s: expected a string, found %s", key,
-				 json_type_name(node->type));
-	*ret_text = strdup(node->string);
-	return *ret_text ? 0 : error_set(err, -ENOMEM, "out of memory");
-}
-
 static int check_keys(const struct json *json, struct error *err)
 {
-	static const char *const keys[] = {"id", "cgroup", "netdev", "policy", "allowWeak"};
+	static const char *const keys[] = {"id", "policy", PLACE_KEYS};
 
 	if (json->nodes->type != JSON_OBJECT)
 		return error_set(err, -EINVAL, "expected an object, found %s",
@@ -94,60 +83,60 @@ static int check_keys(const struct json *json, struct error *err)
 	return 0;
 }
 
-static int read_members(const struct json *json, struct document *document, struct error *err)
+static int read_id(struct document *document, struct error *err)
 {
-	const struct json_node *policy, *weak;
-	cleanup_free char *id = NULL;
+	const struct json_node *id = json_member(&document->json, document->json.nodes, "id");
+
+	if (id && id->type != JSON_STRING)
+		return error_set(err, -EINVAL, "id: expected a string, found %s",
+				 json_type_name(id->type));
+	if (!id || strlen(id->string) > API_ID_MAX)
+		return error_set(err, -EINVAL, "id: expected 1 to %d of a-z, 0-9, '_' and '-'",
+				 API_ID_MAX);
+	document->create.id = id->string;
+	return 0;
+}
+
+static int read_members(struct document *document, struct error *err)
+{
+	const struct json *json = &document->json;
+	struct api_create *create = &document->create;
+	const struct json_node *policy;
 	int r = check_keys(json, err);
 
 	if (!r)
-		r = copy_member(json, "id", &id, err);
-	if (!r && (!id || strlen(id) > API_ID_MAX))
-		r = error_set(err, -EINVAL, "id: expected 1 to %d of a-z, 0-9, '_' and '-'",
-			      API_ID_MAX);
+		r = read_id(document, err);
 	if (!r)
-		r = copy_member(json, "cgroup", &document->cgroup, err);
-	if (!r)
-		r = copy_member(json, "netdev", &document->netdev, err);
-	if (!r && !document->cgroup == !document->netdev)
-		r = error_set(err, -EINVAL, "expected either cgroup or netdev");
+		r = place_read(json, &document->place, create, err);
+	/* A number that another process has by now. */
+	if (!r && create->pid)
+		r = error_set(err, -EINVAL, "pid: expected either cgroup or netdev");
 	if (r < 0)
 		return r;
-	(void)snprintf(document->id, sizeof(document->id), "%s", id);
 	policy = json_member(json, json->nodes, "policy");
 	document->policy =
 		policy ? strndup(json->text + policy->offset, policy->end - policy->offset)
 		       : strdup("{}");
-	weak = json_member(json, json->nodes, "allowWeak");
-	if (weak && weak->type != JSON_BOOL)
-		return error_set(err, -EINVAL, "allowWeak: expected true or false");
-	document->allow_weak = weak && weak->boolean;
+	create->document = document->policy;
+	create->document_size = document->policy ? strlen(document->policy) : 0;
 	return document->policy ? 0 : error_set(err, -ENOMEM, "out of memory");
 }
 
-static int read_document(const char *path, struct document *ret_document, struct error *err)
+/* The document keeps its text: what is read of it points there. */
+static int read_document(const char *path, struct document *document, struct error *err)
 {
-	cleanup(document_done) struct document document = {0};
-	cleanup_free char *text = NULL;
 	struct json_place place = {0};
-	struct json json = {0};
 	size_t size;
-	int r = io_read_file(path, JSON_MAX_BYTES, &text, &size, err);
+	int r = io_read_file(path, JSON_MAX_BYTES, &document->text, &size, err);
 
 	if (r < 0)
 		return r;
-	r = json_parse(text, size, &json, &place, err);
+	r = json_parse(document->text, size, &document->json, &place, err);
 	if (r == -EINVAL)
 		return error_prepend(err, r, "%s:%u:%u: ", path, place.line, place.column);
-	if (r < 0)
-		return r;
-	r = read_members(&json, &document, err);
-	json_done(&json);
-	if (r < 0)
-		return error_prepend(err, r, "%s: ", path);
-	*ret_document = document;
-	document = (struct document){0};
-	return 0;
+	if (!r)
+		r = read_members(document, err);
+	return r < 0 ? error_prepend(err, r, "%s: ", path) : 0;
 }
 
 /* ---- what follows from a document ---- */
@@ -165,18 +154,11 @@ static void say(const char *path, const struct api_result *result)
 static void attach_new(struct daemon *daemon, const char *path, const struct document *document)
 {
 	const struct api_caller operator= {.role = API_ROLE_OPERATOR};
-	const struct api_create create = {.dialect = API_NATIVE,
-					  .id = document->id,
-					  .document = document->policy,
-					  .document_size = strlen(document->policy),
-					  .cgroup = document->cgroup,
-					  .netdev = document->netdev,
-					  .allow_weak = document->allow_weak};
 	struct api_result result = {0};
 	char id[API_ID_MAX + 1];
 	struct sandbox *sandbox;
 
-	daemon_create(daemon, &operator, & create, id, &result);
+	daemon_create(daemon, &operator, & document->create, id, &result);
 	say(path, &result);
 	sandbox = result.status == API_OK ? registry_find(&daemon->registry, id) : NULL;
 	if (sandbox) {
@@ -200,8 +182,10 @@ static void change_present(struct daemon *daemon, const char *path, struct sandb
 					  .document = document->policy,
 					  .document_size = changing.document_size};
 	struct api_result result = {0};
+	bool other_device =
+		sandbox_is_device(sandbox) && device_set(daemon, path, sandbox, &document->create);
 
-	if (!sandbox->damaged && sandbox->stored.document &&
+	if (!other_device && !sandbox->damaged && sandbox->stored.document &&
 	    strcmp(sandbox->stored.document, document->policy) == 0)
 		return;
 	result.status = daemon_compile(daemon, API_NATIVE, &change, &compiled, &result.err);
@@ -211,15 +195,25 @@ static void change_present(struct daemon *daemon, const char *path, struct sandb
 	api_result_done(&result);
 }
 
+/* A device that is called otherwise since is what its document meant. */
+static bool is_its_device(const struct sandbox *sandbox, const struct api_create *create)
+{
+	return create->netdev && sandbox_is_device(sandbox) &&
+	       (!strcmp(create->netdev, sandbox->stored.netdev) ||
+		!strcmp(create->netdev, sandbox->netdev));
+}
+
 /* One that moves would be open for a moment, or for longer where the new place cannot be had. */
 static bool is_elsewhere(const struct daemon *daemon, const char *path,
 			 const struct sandbox *sandbox, const struct document *document)
 {
+	const char *cgroup = document->create.cgroup;
 	cleanup_free char *relative = NULL;
 	struct error err = {0};
 
-	if (document->cgroup &&
-	    cgroup_relative(daemon->root_path, document->cgroup, &relative, &err) < 0) {
+	if (is_its_device(sandbox, &document->create))
+		return false;
+	if (cgroup && cgroup_relative(daemon->root_path, cgroup, &relative, &err) < 0) {
 		relative = NULL;
 		log_error("%s: %s; what it was before stays in force", path, err.text);
 		return true;
@@ -228,7 +222,8 @@ static bool is_elsewhere(const struct daemon *daemon, const char *path,
 		return false;
 	log_error("%s: sandbox '%s' stays on %s with the policy it has: take its document away "
 		  "before it names another place",
-		  path, document->id, sandbox->stored.cgroup ? sandbox->stored.cgroup : "it");
+		  path, document->create.id,
+		  sandbox->stored.cgroup ? sandbox->stored.cgroup : sandbox->netdev);
 	return true;
 }
 
@@ -237,12 +232,12 @@ static bool is_elsewhere(const struct daemon *daemon, const char *path,
 static void follow_document(struct daemon *daemon, const char *path,
 			    const struct document *document)
 {
-	struct sandbox *sandbox = registry_find(&daemon->registry, document->id);
+	struct sandbox *sandbox = registry_find(&daemon->registry, document->create.id);
 	struct api_result result = {0};
 
 	if (sandbox && !sandbox->stored.from_dir) {
 		log_error("%s: there is a sandbox '%s' already, made by the API", path,
-			  document->id);
+			  document->create.id);
 		return;
 	}
 	if (sandbox && sandbox->at && kern_attachment_is_alive(sandbox->at)) {
@@ -319,14 +314,16 @@ static void read_file(struct daemon *daemon, const char *file)
 		path = NULL;
 		return;
 	}
+	document_done(&entry->document);
 	if (read_document(path, &entry->document, &err) < 0) {
+		document_done(&entry->document);
 		log_error("%s; what it was before stays in force", err.text);
 		return;
 	}
 	entry->is_read = true;
-	if (strcmp(entry->id, entry->document.id) != 0)
+	if (strcmp(entry->id, entry->document.create.id) != 0)
 		memcpy(entry->before, entry->id, sizeof(entry->before));
-	memcpy(entry->id, entry->document.id, sizeof(entry->id));
+	(void)snprintf(entry->id, sizeof(entry->id), "%s", entry->document.create.id);
 }
 
 static const struct entry *find_document(const struct folder *folder, const char *id)

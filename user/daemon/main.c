@@ -18,6 +18,7 @@
 #include "daemon/listen.h"
 #include "daemon/privileges.h"
 #include "kern/cgroup.h"
+#include "kern/device_watch.h"
 #include "kern/pin.h"
 
 #ifndef POSTERN_VERSION
@@ -195,7 +196,10 @@ static int start(struct daemon *daemon, struct sockets *sockets, struct error *e
 	else if (r < 0)
 		return r;
 	log_info("%s", kept);
-	r = open_kernel(daemon, err);
+	/* Before sandboxes are found again: what goes meanwhile is announced. */
+	r = daemon_devices_start(daemon, err);
+	if (!r)
+		r = open_kernel(daemon, err);
 	if (!r)
 		r = daemon_stream_start(daemon, err);
 	if (!r)
@@ -311,6 +315,7 @@ static void daemon_done(struct daemon *daemon)
 		daemon->changes = next;
 	}
 	members_probe_free(daemon->probe);
+	device_watch_free(daemon->devices);
 	kern_host_close(daemon->kern);
 	store_close(daemon->store);
 	free(daemon->host.always.add.items);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "daemon/state.h"
 #include "daemon/stream.h"
 #include "events/metrics.h"
 
@@ -22,6 +23,8 @@
 /* Rules of one sandbox that may have series, and reads of counters in a scrape. */
 #define RULES_EACH 64u
 #define RULES_ALL  20000u
+/* Flows that are counted one by one. */
+#define FLOWS_ALL 200000u
 
 #define POOLS 8
 
@@ -29,11 +32,12 @@ struct scrape {
 	struct daemon *daemon;
 	struct metrics metrics;
 	struct metrics_count states[API_DAMAGED + 1];
+	struct metrics_count kinds[2]; /* cgroup, netdev */
 	struct metrics_count pools[POOLS];
 	struct metrics_sandbox *sandboxes;
 	struct metrics_rule *rules;
 	size_t n_rules; /* of RULES_ALL, allocated once: sandboxes point into it */
-	uint32_t reads_left;
+	uint32_t reads_left, flows_left;
 	size_t max_sandboxes;
 };
 
@@ -142,16 +146,33 @@ static void read_rules(struct scrape *scrape, const struct sandbox *sandbox,
 	}
 }
 
+/* Tables that are large in all are not all walked: what is left out is not in the total. */
+static uint32_t read_flows(struct scrape *scrape, const struct sandbox *sandbox)
+{
+	uint32_t flows = 0;
+
+	if (sandbox->stored.flows > scrape->flows_left)
+		return 0;
+	(void)state_count_flows(sandbox, &flows);
+	scrape->flows_left -= flows;
+	scrape->metrics.flows += flows;
+	return flows;
+}
+
 static void read_sandbox(struct scrape *scrape, struct sandbox *sandbox)
 {
 	struct metrics *m = &scrape->metrics;
 	struct metrics_sandbox *row = NULL;
 	struct pst_quota quota = {0};
+	uint32_t flows = 0;
 
 	scrape->states[sandbox_state(sandbox)].value++;
+	scrape->kinds[sandbox_is_device(sandbox)].value++;
 	/* All of them: the totals are to be those of now. */
 	if (sandbox->at && stream_take_quota(scrape->daemon, sandbox, &quota) < 0)
 		quota = (struct pst_quota){0};
+	if (sandbox_is_device(sandbox))
+		flows = read_flows(scrape, sandbox);
 	if (m->n_sandboxes == scrape->max_sandboxes) {
 		m->sandboxes_unlabelled++;
 		if (sandbox->at)
@@ -161,6 +182,8 @@ static void read_sandbox(struct scrape *scrape, struct sandbox *sandbox)
 	row = &scrape->sandboxes[m->n_sandboxes++];
 	*row = (struct metrics_sandbox){
 		.id = sandbox->stored.id, .changed_ms = sandbox->stored.changed_ms, .quota = quota};
+	row->has_flows = sandbox_is_device(sandbox);
+	row->flows = flows;
 	if (sandbox->at)
 		read_rules(scrape, sandbox, row);
 }
@@ -174,8 +197,13 @@ static int scrape_init(struct scrape *scrape, struct daemon *daemon)
 	scrape->sandboxes = calloc(scrape->max_sandboxes + 1, sizeof(*scrape->sandboxes));
 	scrape->rules = calloc(RULES_ALL, sizeof(*scrape->rules));
 	scrape->reads_left = RULES_ALL;
+	scrape->flows_left = FLOWS_ALL;
 	for (size_t i = 0; i < n_states; i++)
 		scrape->states[i].label = api_state_names[i];
+	scrape->kinds[0].label = "cgroup";
+	scrape->kinds[1].label = "netdev";
+	scrape->metrics.kinds = scrape->kinds;
+	scrape->metrics.n_kinds = 2;
 	scrape->metrics.states = scrape->states;
 	scrape->metrics.n_states = n_states;
 	scrape->metrics.sandboxes = scrape->sandboxes;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The sandboxes of this host, by id, by the kernel's id, by creation. */
 #include <search.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -63,6 +64,8 @@ struct sandbox *registry_add(struct registry *registry, struct stored *stored)
 	if (!sandbox)
 		return NULL;
 	sandbox->stored = *stored;
+	if (stored->netdev)
+		(void)snprintf(sandbox->netdev, sizeof(sandbox->netdev), "%s", stored->netdev);
 	if (!tsearch(sandbox, &registry->by_id, by_id)) {
 		free(sandbox);
 		return NULL;
@@ -125,11 +128,23 @@ int sandbox_open_cgroup(const struct daemon *daemon, const struct sandbox *sandb
 				 ret_fd);
 }
 
-bool sandbox_has_cgroup(const struct daemon *daemon, const struct sandbox *sandbox)
+bool sandbox_is_device(const struct sandbox *sandbox)
+{
+	return sandbox->stored.netdev;
+}
+
+bool sandbox_is_there(const struct daemon *daemon, const struct sandbox *sandbox)
 {
 	cleanup_close int fd = -1;
 
+	if (sandbox_is_device(sandbox))
+		return sandbox->at && kern_attachment_is_alive(sandbox->at);
 	return !sandbox_open_cgroup(daemon, sandbox, &fd);
+}
+
+const char *sandbox_place(const struct sandbox *sandbox)
+{
+	return sandbox_is_device(sandbox) ? "device" : "cgroup";
 }
 
 struct sandbox *sandbox_for(const struct daemon *daemon, const struct api_caller *caller,

@@ -83,8 +83,8 @@ void daemon_remove(struct daemon *daemon, struct sandbox *sandbox, struct api_re
 {
 	bool owned = sandbox->stored.owned;
 	uint64_t generation = sandbox->stored.in_change ? sandbox->stored.generation : 0;
-	/* So damaged that it could not be adopted. */
-	bool is_left = sandbox->damaged && !sandbox->at;
+	/* So damaged that it could not be adopted; or its device has left, with what drops all that it sends. */
+	bool is_left = (sandbox->damaged || sandbox_is_device(sandbox)) && !sandbox->at;
 	struct pst_quota quota;
 	int r = 0;
 

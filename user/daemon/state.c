@@ -165,6 +165,7 @@ int state_each_netns(const struct daemon *daemon, const struct sandbox *sandbox,
 
 struct flow_walk {
 	const struct sandbox *sandbox;
+	const struct policy *policy; /* NULL: not known */
 	const struct learned *learned;
 	api_flow_fn fn;
 	void *context;
@@ -210,16 +211,16 @@ static int tell_netns(void *context, int netns_fd, struct error *err)
 	return kern_attachment_sockets(walk->sandbox->at, false, netns_fd, tell_socket, walk, err);
 }
 
-static uint64_t idle_ns(uint64_t now_ns, const struct pst_peer *peer)
+static uint64_t idle_ns(uint64_t now_ns, uint64_t last_ns)
 {
-	return now_ns > peer->last_ns ? now_ns - peer->last_ns : 0;
+	return now_ns > last_ns ? now_ns - last_ns : 0;
 }
 
 bool state_peer_is_live(const struct pst_peer *peer, uint64_t now_ns)
 {
 	uint64_t limit = peer->replied ? PST_UDP_IDLE_REPLIED_NS : PST_UDP_IDLE_NS;
 
-	return idle_ns(now_ns, peer) <= limit;
+	return idle_ns(now_ns, peer->last_ns) <= limit;
 }
 
 static int tell_peer(void *context, const struct pst_peer_key *key, const struct pst_peer *peer)
@@ -234,16 +235,109 @@ static int tell_peer(void *context, const struct pst_peer_key *key, const struct
 				      .direction = peer->kind == PST_FLOW_IN ? "in" : "out",
 				      .name = peer->name ? learned_name(walk->learned, key->addr)
 							 : "",
-				      .idle_s = idle_ns(walk->now_ns, peer) / NS_PER_S};
+				      .idle_s = idle_ns(walk->now_ns, peer->last_ns) / NS_PER_S};
 
 	return state_peer_is_live(peer, walk->now_ns) ? tell_flow(walk, &flow) : 0;
+}
+
+static int tell_sockets(struct flow_walk *walk, const struct daemon *daemon, struct error *err)
+{
+	int r = state_each_netns(daemon, walk->sandbox, tell_netns, walk, err);
+
+	return r ? r : kern_attachment_peers(walk->sandbox->at, tell_peer, walk);
+}
+
+/* ---- flows of the netdev kind ---- */
+
+static uint64_t flow_limit_ns(const struct pst_peer_key *key, const struct pst_tracked *flow)
+{
+	static const uint64_t tcp[] = {[PST_TRACK_NEW] = PST_TRACK_NEW_NS,
+				       [PST_TRACK_OPEN] = PST_TRACK_OPEN_NS,
+				       [PST_TRACK_CLOSING] = PST_TRACK_CLOSING_NS,
+				       [PST_TRACK_CLOSED] = PST_TRACK_CLOSED_NS};
+
+	if (key->protocol != PST_TCP)
+		return flow->state == PST_TRACK_NEW ? PST_UDP_IDLE_NS : PST_UDP_IDLE_REPLIED_NS;
+	return tcp[flow->state > PST_TRACK_CLOSED ? PST_TRACK_CLOSED : flow->state];
+}
+
+bool state_flow_is_live(const struct pst_peer_key *key, const struct pst_tracked *flow,
+			uint64_t now_ns)
+{
+	return idle_ns(now_ns, flow->last_ns) <= flow_limit_ns(key, flow);
+}
+
+struct counting {
+	uint64_t now_ns;
+	uint32_t count;
+};
+
+static int count_flow(void *context, const struct pst_peer_key *key, const struct pst_tracked *flow)
+{
+	struct counting *counting = context;
+
+	counting->count += state_flow_is_live(key, flow, counting->now_ns);
+	return 0;
+}
+
+int state_count_flows(const struct sandbox *sandbox, uint32_t *ret_count)
+{
+	struct counting counting = {.now_ns = loop_monotonic_ns()};
+	int r = sandbox->at ? kern_attachment_tracked(sandbox->at, count_flow, &counting) : 0;
+
+	*ret_count = counting.count;
+	return r;
+}
+
+static const char *state_name(uint8_t state)
+{
+	static const char *const names[] = {[PST_TRACK_NEW] = "new",
+					    [PST_TRACK_OPEN] = "open",
+					    [PST_TRACK_CLOSING] = "closing",
+					    [PST_TRACK_CLOSED] = "closed"};
+
+	return state < sizeof(names) / sizeof(names[0]) ? names[state] : "?";
+}
+
+/* Under another generation its number is another rule's. */
+static const char *label_flow(const struct flow_walk *walk, const struct pst_tracked *flow,
+			      char label[EXPLAIN_LABEL_MAX])
+{
+	label[0] = '\0';
+	if (!walk->policy || !flow->rule || flow->rule > walk->policy->n_rules ||
+	    flow->generation != kern_attachment_record(walk->sandbox->at)->generation)
+		return "";
+	(void)policy_rule_label(walk->policy, flow->rule, label, EXPLAIN_LABEL_MAX);
+	return label;
+}
+
+static int tell_tracked(void *context, const struct pst_peer_key *key,
+			const struct pst_tracked *tracked)
+{
+	struct flow_walk *walk = context;
+	char remote[CIDR_TEXT_MAX], label[EXPLAIN_LABEL_MAX], name[DOMAIN_MAX + 1] = "";
+	const struct api_flow flow = {.protocol = words_protocol(key->protocol),
+				      .local = "",
+				      .remote = print_address(key->addr, remote),
+				      .local_port = key->local_port,
+				      .remote_port = key->port,
+				      .direction = tracked->kind == PST_FLOW_IN ? "in" : "out",
+				      .name = tracked->name ? domain_from_key(&tracked->key, name)
+							    : "",
+				      .rule = label_flow(walk, tracked, label),
+				      .state = state_name(tracked->state),
+				      .idle_s = idle_ns(walk->now_ns, tracked->last_ns) / NS_PER_S};
+
+	return state_flow_is_live(key, tracked, walk->now_ns) ? tell_flow(walk, &flow) : 0;
 }
 
 enum api_status daemon_flows(struct daemon *daemon, struct sandbox *sandbox, api_flow_fn fn,
 			     void *context, struct error *err)
 {
 	cleanup(learned_done) struct learned learned = {0};
+	struct error unknown = {0};
 	struct flow_walk walk = {.sandbox = sandbox,
+				 .policy = sandbox_policy(sandbox, &unknown),
 				 .learned = &learned,
 				 .fn = fn,
 				 .context = context,
@@ -251,10 +345,10 @@ enum api_status daemon_flows(struct daemon *daemon, struct sandbox *sandbox, api
 				 .left = MAX_FLOWS};
 	int r = learned_read(sandbox, &learned);
 
-	if (!r)
-		r = state_each_netns(daemon, sandbox, tell_netns, &walk, err);
-	if (!r)
-		r = kern_attachment_peers(sandbox->at, tell_peer, &walk);
+	if (!r && sandbox_is_device(sandbox))
+		r = kern_attachment_tracked(sandbox->at, tell_tracked, &walk);
+	else if (!r)
+		r = tell_sockets(&walk, daemon, err);
 	if (r < 0 && !err->text[0])
 		(void)error_set(err, r, "its connections cannot be read: %s", strerror(-r));
 	return r < 0 ? API_FAILED : API_OK;

@@ -33,7 +33,13 @@ struct stored {
 	char *cgroup;  /* absolute below the cgroup2 root, with a leading '/' */
 	uint64_t cgroup_id;
 	uint64_t netns_cookie; /* chosen at the attach; unique while the host is up */
-	char *netdev;
+	/* Of the netdev kind: */
+	char *netdev;	  /* as it was called at the attach; the device is known by its link */
+	uint64_t ifindex; /* that it had; NULL netdev: 0 */
+	char *addresses, *macs; /* what its frames may come from: texts, joined by spaces */
+	uint64_t flows;		/* that have state at once */
+	bool dhcp, deny_silently;
+	char tc[8];	/* "tcx", "clsact": how it hangs on its device */
 	char *document; /* the policy, as given: has secrets */
 	char *extra;	/* JSON object */
 	char policy_hash[65];

@@ -15,16 +15,22 @@ struct field {
 	const char *key;
 	enum kind kind;
 	size_t offset, size; /* size: of a name's array */
+	bool is_later;	     /* files of before have none */
 };
 
 #define NAME(key, member)                                                                          \
 	{                                                                                          \
 		key, KIND_NAME, offsetof(struct stored, member),                                   \
-			sizeof(((struct stored *)NULL)->member)                                    \
+			sizeof(((struct stored *)NULL)->member), false                             \
 	}
 #define FIELD(key, kind, member)                                                                   \
 	{                                                                                          \
-		key, kind, offsetof(struct stored, member), 0                                      \
+		key, kind, offsetof(struct stored, member), 0, false                               \
+	}
+#define LATER(key, kind, member)                                                                   \
+	{                                                                                          \
+		key, kind, offsetof(struct stored, member),                                        \
+			sizeof(((struct stored *)NULL)->member), true                              \
 	}
 
 /* The one list of what is stored: written, read, copied and freed by it. */
@@ -50,6 +56,13 @@ static const struct field fields[] = {
 	FIELD("endsMs", KIND_NUMBER, ends_ms),
 	FIELD("allowWeak", KIND_BOOL, allow_weak),
 	FIELD("inChange", KIND_BOOL, in_change),
+	LATER("ifindex", KIND_NUMBER, ifindex),
+	LATER("addresses", KIND_TEXT, addresses),
+	LATER("macs", KIND_TEXT, macs),
+	LATER("flows", KIND_NUMBER, flows),
+	LATER("dhcp", KIND_BOOL, dhcp),
+	LATER("denySilently", KIND_BOOL, deny_silently),
+	LATER("tc", KIND_NAME, tc),
 };
 #define N_FIELDS (sizeof(fields) / sizeof(fields[0]))
 
@@ -250,7 +263,7 @@ int store_parse_stored(const char *path, const struct store_text *text, struct s
 	int r;
 
 	for (size_t i = 0; i < N_FIELDS; i++)
-		keys[i + 2] = (struct json_key){fields[i].key, read_field, true};
+		keys[i + 2] = (struct json_key){fields[i].key, read_field, !fields[i].is_later};
 	r = json_reader_open_within(path, text->text, text->size, STORE_MAX_BYTES, err, &rd);
 	if (r == 0)
 		r = json_reader_object(&rd, rd.json.nodes, keys, &stored);

@@ -277,6 +277,7 @@ static void add_growth(struct pst_quota *totals, const struct pst_quota *now,
 	totals->flows_refused += growth(now->flows_refused, before->flows_refused);
 	totals->leases_refused += growth(now->leases_refused, before->leases_refused);
 	totals->names_displaced += growth(now->names_displaced, before->names_displaced);
+	totals->answers_held_back += growth(now->answers_held_back, before->answers_held_back);
 	totals->questions_refused += growth(now->questions_refused, before->questions_refused);
 	for (unsigned i = 0; i < PST_REPLY_KINDS; i++)
 		totals->replies[i] += growth(now->replies[i], before->replies[i]);

@@ -9,7 +9,7 @@ struct stream_counts {
 	uint64_t events;  /* read from the ring */
 	uint64_t unknown; /* of sandboxes that have been removed */
 	struct pst_quota
-		totals; /* since the start, of sandboxes that are gone, too; lost, *_refused, replies */
+		totals; /* since the start, of sandboxes that are gone, too; lost, *_refused, *_held_back, replies */
 };
 
 /* What a sandbox lost and was refused; what is new of it is told to streams, and added to the totals. -errno. */

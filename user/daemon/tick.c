@@ -7,12 +7,12 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "daemon/daemon.h"
+#include "daemon/device.h"
 #include "kern/cgroup.h"
 
 /* Until a removal that failed is tried again. */
 #define AGAIN_MS 10000
-/* Whether its cgroup and its pins are there is looked up in one tick of so many. */
+/* Whether its cgroup (or device) and its pins are there is looked up in one tick of so many. */
 #define LOOK_EVERY 16
 /* Of a tick, for those whose time has run out: requests are answered, and the watchdog is, when it is many at once. */
 #define REMOVE_NS 200000000u
@@ -88,6 +88,19 @@ static void look_at_host_pins(struct daemon *daemon)
 	tell_pins(daemon->config.bpffs_dir, r, &err, &daemon->unpinned);
 }
 
+static void call_gone(struct daemon *daemon, struct sandbox *sandbox)
+{
+	if (sandbox_is_device(sandbox)) {
+		device_gone(daemon, sandbox);
+		return;
+	}
+	sandbox->gone = true;
+	sandbox_advise(
+		sandbox,
+		"its cgroup was removed: DELETE it; a new cgroup of that name is not attached");
+	log_warning("%s: its cgroup %s is gone", sandbox->stored.id, sandbox->stored.cgroup);
+}
+
 static void look_after(struct daemon *daemon, struct sandbox *sandbox, uint64_t now_ms,
 		       uint64_t until_ns)
 {
@@ -98,16 +111,13 @@ static void look_after(struct daemon *daemon, struct sandbox *sandbox, uint64_t 
 		sandbox_forget_policy(sandbox);
 	else if (turn)
 		sandbox->policy_used = false;
-	if (turn && sandbox->at && !sandbox->gone && !sandbox_has_cgroup(daemon, sandbox)) {
-		sandbox->gone = true;
-		sandbox_advise(
-			sandbox,
-			"its cgroup was removed: DELETE it; a new cgroup of that name is not attached");
-		log_warning("%s: its cgroup %s is gone", sandbox->stored.id,
-			    sandbox->stored.cgroup);
-	}
-	if (turn && sandbox->at && !sandbox->gone)
+	if (turn && sandbox->at && !sandbox->gone && !sandbox_is_there(daemon, sandbox))
+		call_gone(daemon, sandbox);
+	if (turn && sandbox->at && !sandbox->gone) {
 		look_at_pins(sandbox);
+		if (sandbox_is_device(sandbox))
+			device_look(daemon, sandbox);
+	}
 	if (!sandbox->stored.ends_ms || sandbox->stored.ends_ms > now_ms ||
 	    loop_boot_ns() > until_ns)
 		return;

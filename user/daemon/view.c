@@ -7,11 +7,23 @@
 
 #include "base/cleanup.h"
 #include "daemon/attach.h"
+#include "daemon/device.h"
+#include "daemon/state.h"
 #include "kern/cgroup.h"
 
-int daemon_holes_of(const struct daemon *daemon, const struct sandbox *sandbox,
-		    const struct policy *policy, struct members_found found[MEMBERS_HOLES],
-		    size_t *ret_count, struct error *err)
+/* Does it learn what opens addresses? When in doubt: yes. */
+static bool has_names(const struct policy *policy)
+{
+	for (size_t i = 0; policy && i < policy->n_rules; i++) {
+		if (policy->rules[i].dest.kind == POLICY_DEST_NAME)
+			return true;
+	}
+	return !policy;
+}
+
+static int find_holes(const struct daemon *daemon, const struct sandbox *sandbox,
+		      const struct policy *policy, struct members_found found[MEMBERS_HOLES],
+		      size_t *ret_count, struct error *err)
 {
 	cleanup_close int fd = -1;
 	struct members_look look = {.root_fd = daemon->root_fd,
@@ -30,10 +42,29 @@ int daemon_holes_of(const struct daemon *daemon, const struct sandbox *sandbox,
 	return members_find_holes(&look, found, ret_count, err);
 }
 
-int daemon_holes(struct daemon *daemon, const struct sandbox *sandbox,
-		 struct members_found found[MEMBERS_HOLES], size_t *ret_count, struct error *err)
+int daemon_holes_of(const struct daemon *daemon, const struct sandbox *sandbox,
+		    const struct policy *policy, struct api_hole holes[API_MAX_HOLES],
+		    size_t *ret_count, struct error *err)
 {
-	return daemon_holes_of(daemon, sandbox, sandbox->policy, found, ret_count, err);
+	struct members_found found[MEMBERS_HOLES];
+	size_t count = 0;
+	int r;
+
+	if (sandbox_is_device(sandbox))
+		return device_holes(daemon, sandbox, has_names(policy), holes, ret_count, err);
+	r = find_holes(daemon, sandbox, policy, found, &count, err);
+	for (size_t i = 0; !r && i < count; i++) {
+		holes[i].name = members_hole_name(found[i].hole);
+		(void)snprintf(holes[i].text, sizeof(holes[i].text), "%s", found[i].text);
+	}
+	*ret_count = count;
+	return r;
+}
+
+int daemon_holes(struct daemon *daemon, const struct sandbox *sandbox,
+		 struct api_hole holes[API_MAX_HOLES], size_t *ret_count, struct error *err)
+{
+	return daemon_holes_of(daemon, sandbox, sandbox->policy, holes, ret_count, err);
 }
 
 static void fill_fixed(const struct sandbox *sandbox, struct api_sandbox *view)
@@ -45,7 +76,7 @@ static void fill_fixed(const struct sandbox *sandbox, struct api_sandbox *view)
 	view->dialect = stored->dialect;
 	view->state = sandbox_state(sandbox);
 	view->kind = stored->netdev ? "netdev" : "cgroup";
-	view->netdev = stored->netdev ? stored->netdev : "";
+	view->netdev = sandbox->netdev;
 	view->generation =
 		sandbox->at ? kern_attachment_record(sandbox->at)->change : stored->generation;
 	view->policy_hash = stored->policy_hash;
@@ -60,24 +91,15 @@ static void fill_fixed(const struct sandbox *sandbox, struct api_sandbox *view)
 static void fill_holes(struct daemon *daemon, const struct sandbox *sandbox,
 		       struct api_sandbox *view)
 {
-	struct members_found found[MEMBERS_HOLES];
 	struct error err = {0};
-	size_t count = 0;
 
 	if (!sandbox->at || sandbox->gone)
 		return;
-	if (daemon_holes(daemon, sandbox, found, &count, &err) < 0) {
+	if (daemon_holes(daemon, sandbox, view->holes, &view->n_holes, &err) < 0) {
 		/* What could not be looked at is not called strong. */
 		view->holes[0].name = "unknown";
 		(void)snprintf(view->holes[0].text, sizeof(view->holes[0].text), "%s", err.text);
 		view->n_holes = 1;
-		return;
-	}
-	for (size_t i = 0; i < count && i < API_MAX_HOLES; i++) {
-		view->holes[i].name = members_hole_name(found[i].hole);
-		(void)snprintf(view->holes[i].text, sizeof(view->holes[i].text), "%s",
-			       found[i].text);
-		view->n_holes++;
 	}
 }
 
@@ -132,6 +154,7 @@ static enum api_status tell(struct daemon *daemon, struct sandbox *sandbox, api_
 			    void *context)
 {
 	cleanup(texts_done) struct texts resolvers = {0};
+	cleanup(device_view_done) struct device_view device = {0};
 	cleanup_buf struct buf text = {0};
 	cleanup_free char *cgroup = NULL;
 	struct api_sandbox view = {0};
@@ -143,7 +166,10 @@ static enum api_status tell(struct daemon *daemon, struct sandbox *sandbox, api_
 		cgroup = NULL;
 	if (fill_resolvers(daemon, sandbox, policy, &resolvers) < 0)
 		return API_FAILED;
+	if (sandbox_is_device(sandbox) && device_show(sandbox, &device) < 0)
+		return API_FAILED;
 	fill_fixed(sandbox, &view);
+	view.device = sandbox_is_device(sandbox) ? &device.device : NULL;
 	view.cgroup = cgroup ? cgroup : "";
 	if (policy && !policy_print(policy, &text))
 		view.policy = text.data;
@@ -151,6 +177,8 @@ static enum api_status tell(struct daemon *daemon, struct sandbox *sandbox, api_
 	view.n_resolvers = resolvers.count;
 	fill_holes(daemon, sandbox, &view);
 	fill_maps(sandbox, &view);
+	if (view.device)
+		(void)state_count_flows(sandbox, &device.device.flows);
 	return fn(context, &view) < 0 ? API_FAILED : API_OK;
 }
 

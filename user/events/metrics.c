@@ -66,6 +66,9 @@ static void print_changes(const struct metrics *m, struct buf *out)
 	family(out, "sandboxes", "gauge", "Sandboxes by state.");
 	for (size_t i = 0; i < m->n_states; i++)
 		labelled(out, "sandboxes", "state", m->states[i].label, m->states[i].value);
+	family(out, "sandboxes_by_kind", "gauge", "Sandboxes by what they are attached to.");
+	for (size_t i = 0; i < m->n_kinds; i++)
+		labelled(out, "sandboxes_by_kind", "kind", m->kinds[i].label, m->kinds[i].value);
 	family(out, "slots", "gauge", "Slots of the kernel's maps in use, by what they are for.");
 	for (size_t i = 0; i < m->n_pools; i++)
 		labelled(out, "slots", "pool", m->pools[i].label, m->pools[i].value);
@@ -126,6 +129,10 @@ static void print_totals(const struct metrics *m, struct buf *out)
 	for (size_t i = 0; i < REFUSALS; i++)
 		labelled(out, "quota_refusals_total", "quota", refusals[i].quota,
 			 refusals[i].count);
+	gauge(out, "tracked_flows", "Flows of sandboxes behind devices that have state.", m->flows);
+	counter(out, "answers_held_back_total",
+		"Denied packets of sandboxes behind devices that got no answer: too many at once.",
+		m->totals.answers_held_back);
 	family(out, "dns_replies_total", "counter",
 	       "Replies of DNS servers to sandboxes, by what became of them.");
 	for (unsigned i = 0; i < PST_REPLY_KINDS; i++)
@@ -184,6 +191,24 @@ static void print_sandboxes(const struct metrics *m, struct buf *out)
 	}
 }
 
+static void print_devices(const struct metrics *m, struct buf *out)
+{
+	family(out, "sandbox_tracked_flows", "gauge",
+	       "Flows that have state, of a sandbox behind a device.");
+	for (size_t i = 0; i < m->n_sandboxes; i++) {
+		if (m->sandboxes[i].has_flows)
+			labelled(out, "sandbox_tracked_flows", "sandbox", m->sandboxes[i].id,
+				 m->sandboxes[i].flows);
+	}
+	family(out, "sandbox_answers_held_back_total", "counter",
+	       "Denied packets that got no answer, of a sandbox behind a device.");
+	for (size_t i = 0; i < m->n_sandboxes; i++) {
+		if (m->sandboxes[i].has_flows)
+			labelled(out, "sandbox_answers_held_back_total", "sandbox",
+				 m->sandboxes[i].id, m->sandboxes[i].quota.answers_held_back);
+	}
+}
+
 struct rule_family {
 	const char *name, *help;
 	size_t offset; /* of a __u64 in struct pst_rule_hits */
@@ -223,6 +248,7 @@ void metrics_print(const struct metrics *metrics, struct buf *out)
 	print_totals(metrics, out);
 	print_server(metrics, out);
 	print_sandboxes(metrics, out);
+	print_devices(metrics, out);
 	gauge(out, "sandbox_rules_unlabelled", "Rules without series of their own.",
 	      metrics->rules_unlabelled);
 	for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++)

@@ -29,6 +29,8 @@ struct metrics_sandbox {
 	struct pst_quota quota;
 	const struct metrics_rule *rules;
 	size_t n_rules;
+	bool has_flows; /* of the netdev kind */
+	uint64_t flows; /* that have state */
 };
 
 #define METRICS_STATUS_CLASSES 6
@@ -39,6 +41,9 @@ struct metrics {
 	uint64_t started_ms;		    /* since 1970 */
 	const struct metrics_count *states; /* sandboxes by state */
 	size_t n_states;
+	const struct metrics_count *kinds; /* sandboxes by kind */
+	size_t n_kinds;
+	uint64_t flows; /* of the netdev kind that have state, of all sandboxes */
 	const struct metrics_count *pools; /* slots in use */
 	size_t n_pools;
 	/* Changes of policies. */
