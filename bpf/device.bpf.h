@@ -227,6 +227,8 @@ __noinline int pst_odd_frame(struct __sk_buff *skb, const struct pst_device *dev
 		reason = p->query.broken;
 	else
 		reason = pst_is_dhcp(device, p) ? 0 : PST_REASON_SPOOFED;
+	if (!reason && pst_checksum_is_strange(skb, p))
+		reason = PST_REASON_MALFORMED;
 	if (!reason)
 		return PST_TC_NEXT;
 	p->query.broken = (__u8)reason;
@@ -250,11 +252,11 @@ static __always_inline int pst_frame_out(struct __sk_buff *skb)
 	if (pst_is_vlan(skb))
 		return pst_odd_frame(skb, device, &p);
 	pst_parse_frame(skb, &p);
+	if (p.query.broken || !pst_is_own(device, p.source))
+		return pst_odd_frame(skb, device, &p);
 	if (pst_checksum_is_strange(skb, &p))
 		return pst_refuse_frame(&device->sandbox, &p, PST_REASON_MALFORMED,
 					PST_HOOK_EGRESS);
-	if (p.query.broken || !pst_is_own(device, p.source))
-		return pst_odd_frame(skb, device, &p);
 	if (pst_track_hit(&device->sandbox, &p, PST_FLOW_OUT) || pst_is_dhcp(device, &p))
 		return PST_TC_NEXT;
 	/* A question is read where nobody else can write any more; what is too long for one is none. */
