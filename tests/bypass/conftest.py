@@ -4,10 +4,12 @@
 import pytest
 
 from captive import Captive, PacketCaptive
-from crafted import Crafted
+from cell import Bridge, Cell, Watcher
+from crafted import RESOLVER4, RESOLVER6, Crafted
+from daemon import Daemon
 from dnsrows import NAMED
 from postern import PacketOnly
-from rows import POLICY
+from rows import CELL_POLICY, POLICY
 
 
 @pytest.fixture
@@ -66,3 +68,51 @@ def named_packets(net):
 def box(request):
     """Both in turn."""
     return request.getfixturevalue("named" if request.param == "hooks" else "named_packets")
+
+
+# The netdev kind: those inside have a network of their own, and every privilege there.
+
+@pytest.fixture(scope="session")
+def warden(net):
+    """A posternd for the whole session: its environment is not that of what ends with a test."""
+    with Daemon(net, start=False, resolvers=[RESOLVER4, RESOLVER6]) as running:
+        yield running.start(env={"PST_TEST": "warden"})
+
+
+@pytest.fixture(scope="session")
+def routed(net, warden):
+    """(who is not enforced, who is), each behind a veth of its own."""
+    with Cell(net) as free, Cell(net) as held:
+        held.attach(warden, CELL_POLICY)
+        yield free, held
+
+
+@pytest.fixture(scope="session")
+def segment(net):
+    bridge = Bridge(net)
+    yield bridge
+    bridge.close()
+
+
+@pytest.fixture(scope="session")
+def bridged(net, warden, segment):
+    """(who is not enforced, who is, a bystander who listens), all on one bridge."""
+    with Cell(net, segment) as free, Cell(net, segment) as held, Watcher(net, segment) as watcher:
+        held.attach(warden, CELL_POLICY)
+        yield free, held, watcher
+
+
+@pytest.fixture(scope="session")
+def other(net, warden, segment):
+    """Another sandbox on that bridge, which nobody may call; it listens, too."""
+    with Watcher(net, segment) as cell:
+        cell.attach(warden, {**CELL_POLICY, "inbound": "deny"})
+        yield cell
+
+
+@pytest.fixture(scope="session")
+def lax(net, warden, segment):
+    """One on that bridge whose policy denies nothing: only what no policy opens is closed to it."""
+    with Cell(net, segment) as cell:
+        cell.attach(warden, {})
+        yield cell

@@ -4,3 +4,4 @@
 from internet import ALLOWED4_NET, ALLOWED6_NET
 
 POLICY = ["--allow", ALLOWED4_NET, "--allow", ALLOWED6_NET]
+CELL_POLICY = {"allowOut": [ALLOWED4_NET, ALLOWED6_NET], "denyOut": ["0.0.0.0/0"]}  # the same as a document
