@@ -174,7 +174,7 @@ static inline void frame_make_tcp(struct frame *f, bool is6, uint16_t port, stru
 	put16(l4, 40001);
 	put16(l4 + 2, port);
 	put32(l4 + 4, 0xfffffff0);
-	put32(l4 + 8, s.flags & ACK ? 0x12345678 : 0);
+	put32(l4 + 8, 0x12345678); /* said even where it is not meant */
 	l4[12] = (uint8_t)(header / 4 << 4);
 	l4[13] = (uint8_t)s.flags;
 	put16(l4 + 14, 64240);

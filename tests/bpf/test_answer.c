@@ -280,30 +280,32 @@ static void tells_that_udp_and_echo_are_prohibited(void **state)
 	for_all(try_udp);
 }
 
+/* The first of them a question of the root's name servers. */
+static void make_udp_segments(struct wire *w, bool is6, uint16_t port)
+{
+	static uint8_t data[4000] = {1, 2, 1, 0, 0, 1, [14] = 2, [16] = 1};
+
+	frame_make_udp(&w->frame, is6, port, data, sizeof(data));
+	leave_checksum(w);
+	w->header.gso_type = VIRTIO_NET_HDR_GSO_UDP_L4;
+	w->header.gso_size = 1000;
+	w->header.hdr_len = (uint16_t)(frame_l4(&w->frame) + 8);
+}
+
 static void try_udp_segments(bool is6)
 {
 	const uint16_t ports[] = {ANSWER_PORT, ANSWER_PORT_DNS};
-	static uint8_t data[4000];
 	static struct wire w;
 
 	for (size_t i = 0; i < 2; i++) {
-		frame_make_udp(&w.frame, is6, ports[i], data, sizeof(data));
-		leave_checksum(&w);
-		w.header.gso_type = VIRTIO_NET_HDR_GSO_UDP_L4;
-		w.header.gso_size = 1000;
-		w.header.hdr_len = (uint16_t)(frame_l4(&w.frame) + 8);
+		make_udp_segments(&w, is6, ports[i]);
 		if (try_put(the.tap.fd, &w) < 0) {
 			print_message("SKIPPED: this kernel's tap takes no UDP segments\n");
 			the.compared++;
 			return;
 		}
-		assert_false(take(the.tap.socket, &w));
 		(void)take(the.tap.fd, &w);
-		frame_make_udp(&w.frame, is6, ports[i], data, sizeof(data));
-		leave_checksum(&w);
-		w.header.gso_type = VIRTIO_NET_HDR_GSO_UDP_L4;
-		w.header.gso_size = 1000;
-		w.header.hdr_len = (uint16_t)(frame_l4(&w.frame) + 8);
+		make_udp_segments(&w, is6, ports[i]);
 		try_wire("UDP segments", &w);
 	}
 }
@@ -445,6 +447,26 @@ static void try_questions(bool is6)
 	}
 }
 
+/* An answer whose checksum comes out as 0, which in UDP would mean that there is none. */
+static void try_zero_sum(bool is6)
+{
+	static struct frame f, want;
+	static struct dns_wire w;
+	uint8_t *checksum = want.bytes + ETHERNET + 40 + 6;
+
+	if (!is6)
+		return;
+	dns_wire_header(&w, &(struct dns_wire_header){0, 0x0100, 1, 0, 0, 0});
+	dns_wire_question(&w, "zero.test", 28);
+	frame_make_udp(&f, is6, ANSWER_PORT_DNS, w.bytes, w.size);
+	assert_true(model_dns(&f, false, false, &want));
+	dns_wire_patch(&w, 0, get16(checksum));
+	frame_make_udp(&f, is6, ANSWER_PORT_DNS, w.bytes, w.size);
+	assert_true(model_dns(&f, false, false, &want));
+	assert_int_equal(get16(checksum), 0xffff);
+	try_frame("a sum of zero", &f);
+}
+
 /* What is no question that could be answered as one, and EDNS that is none. */
 static void try_malformed(bool is6)
 {
@@ -494,6 +516,7 @@ static void tells_that_there_is_no_such_name(void **state)
 {
 	(void)state;
 	for_all(try_questions);
+	for_all(try_zero_sum);
 }
 
 static void tells_that_what_is_no_question_is_prohibited(void **state)
