@@ -77,7 +77,8 @@ static int judge(struct run *run, const struct agree_tables *tables)
 				   .env = &c->env,
 				   .always = &c->always,
 				   .leases = leases,
-				   .n_leases = c->n_leases};
+				   .n_leases = c->n_leases,
+				   .device = c->device};
 	int r = 0;
 
 	agree_oracle_leases(c, leases);
@@ -121,6 +122,7 @@ static int judge_case(struct run *run)
 	tables.table = table;
 	tables.always = always;
 	tables.record.generation = run->now->generation;
+	tables.record.ifindex = run->now->device;
 	table_fill_record(table, &tables.record);
 	agree_rows(run->now, table, tables.now_ns, &rows);
 	tables.rows = &rows;

@@ -60,6 +60,7 @@ struct agree_case {
 	struct agree_lease leases[AGREE_LEASES];
 	size_t n_leases;
 	uint64_t generation, old_generation;
+	bool device; /* of the netdev kind */
 	/* Here `live` is the number of a name, from 1: each leg makes of it what it takes. */
 	struct pst_query queries[AGREE_BATCH];
 };

@@ -350,6 +350,7 @@ void agree_generate(struct agree_case *c, uint64_t seed)
 	random_addrs(&d, c, c->host_resolvers, &c->env.resolvers);
 	c->env.daemon_port = chance(&d, 50) ? random_port(&d) : 0;
 	random_addrs(&d, c, c->host, &c->always.host);
+	c->device = chance(&d, 50);
 	for (size_t i = 0; i < AGREE_BATCH; i++)
 		random_query(&d, c, &c->queries[i]);
 }
@@ -417,9 +418,9 @@ void agree_print_policy(const struct agree_case *c)
 {
 	const struct policy *p = &c->policy;
 
-	printf("  default %s, loopback %u, inbound %u, names %d, gate %d, audit %d\n",
-	       p->default_deny ? "deny" : "allow", p->loopback, p->inbound, p->has_names,
-	       p->dns_gate, p->audit);
+	printf("  %s, default %s, loopback %u, inbound %u, names %d, gate %d, audit %d\n",
+	       c->device ? "device" : "cgroup", p->default_deny ? "deny" : "allow", p->loopback,
+	       p->inbound, p->has_names, p->dns_gate, p->audit);
 	print_rules(p);
 	print_leases(c);
 	print_cidrs("lifted", &p->allow_private);

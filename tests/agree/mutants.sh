@@ -135,6 +135,8 @@ mutant "NAT64: the well-known prefix is not looked into" $decide 's/0x0064ff9b/0
 mutant "deny beats allow between two readings" $decide 's/CIDR_ALLOW \&\& d->step != PST_STEP_CIDR_ALLOW/CIDR_ALLOW \&\& d->step == PST_STEP_NONE/'
 mutant "::1 alone is loopback, not ::" $decide 's/pst_word\(addr, 3\) <= 1/pst_word(addr, 3) == 1/'
 mutant "0.0.0.0 is not loopback" $decide 's/addr\[12\] == 127 \|\| !pst_word\(addr, 3\)/addr[12] == 127/'
+mutant "host addresses are loopback for devices too" $decide 's/always->kind == PST_ALWAYS_HOST \&\& !sandbox->ifindex/always->kind == PST_ALWAYS_HOST/'
+mutant "the daemon's port is lifted with its address" $decide 's/always->kind == PST_ALWAYS_HOST \&\& pst_is_daemons\(sandbox, query\)/0/'
 mutant "host addresses are not loopback" $decide 's/always->kind == PST_ALWAYS_HOST \&\& !sandbox->ifindex/0/'
 mutant "a resolver on loopback is judged as loopback" $decide 's/if \(!resolver \&\& \(/if ((/'
 mutant "a resolver is trusted on every port" $decide 's/\(query->port == PST_DNS_PORT \&\& /(/'
