@@ -428,8 +428,20 @@ __noinline int pst_reply_is_genuine(struct __sk_buff *skb, const struct pst_sand
 	return outside && pst_is_of_this_host(p->source);
 }
 
+/* A frame that is a fragment still: on its way out by a device every packet that came in pieces is in pieces again. */
+static __always_inline int pst_is_fragment(struct __sk_buff *skb)
+{
+	struct pst_ip4 ip4;
+	struct pst_ip6 ip6;
+
+	if (skb->protocol == bpf_htons(PST_ETH_IPV4))
+		return pst_load(skb, PST_AT_FRAME, &ip4, sizeof(ip4) / 4) ||
+		       ip4.fragment & bpf_htons(PST_FRAGMENT_BITS);
+	return pst_load(skb, PST_AT_FRAME, &ip6, sizeof(ip6) / 4) || ip6.next == IPPROTO_FRAGMENT;
+}
+
 /* Reads the message of a packet; 0: nothing is learned from it. */
-static __always_inline int pst_reply_load(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
+static __always_inline int pst_reply_load(struct __sk_buff *skb, const int device,
 					  struct pst_dns_place place, struct pst_reading *r,
 					  enum pst_reply *became)
 {
@@ -437,10 +449,9 @@ static __always_inline int pst_reply_load(struct __sk_buff *skb, const struct ps
 		*became = PST_REPLY_OVERSIZE;
 		return 0;
 	}
-	/* A fragment carries no port and no txid: whoever guesses the id of the packet writes its end (RFC 9715). On its way
-	 * out by a device a packet is in fragments again. */
-	if (!sandbox->ifindex &&
-	    pst_was_fragmented(skb, skb->protocol == bpf_htons(PST_ETH_IPV6))) {
+	/* A fragment carries no port and no txid: whoever guesses the id of the packet writes its end (RFC 9715). */
+	if (device ? pst_is_fragment(skb)
+		   : pst_was_fragmented(skb, skb->protocol == bpf_htons(PST_ETH_IPV6))) {
 		*became = PST_REPLY_MALFORMED;
 		return 0;
 	}
@@ -486,7 +497,7 @@ static __always_inline struct pst_question *pst_reply_claim(struct __sk_buff *sk
 	__builtin_memcpy(key.resolver, p->source, 16);
 	hash = pst_question_hash(sandbox, &key);
 	if (!pst_reply_is_awaited(table, hash, &key, r->now_ns) ||
-	    !pst_reply_load(skb, sandbox, place, r, became))
+	    !pst_reply_load(skb, device, place, r, became))
 		return 0;
 	for (__u32 i = 0; i < PST_QUESTION_PROBES; i++) {
 		q = pst_question_at(table, hash, i);
