@@ -129,7 +129,7 @@ control kernel "$dir/agree" -s 1 -n 300000
 
 decide=bpf/decide.bpf.h
 mutant "the daemon's own port is as any other" $decide 's/query->port == sandbox->daemon_port/0/'
-mutant "lifts are ignored" $decide 's/ && !\(cidr->flags & PST_CIDR_LIFTED\)//'
+mutant "lifts are ignored" $decide 's/\(!\(cidr->flags \& PST_CIDR_LIFTED\) \|\|$/(1 ||/'
 mutant "NAT64: IPv4 at the wrong bytes" $decide 's/pst_map4\(out, addr \+ 12\)/pst_map4(out, addr + 11)/'
 mutant "NAT64: the well-known prefix is not looked into" $decide 's/0x0064ff9b/0x0064ff9c/'
 mutant "deny beats allow between two readings" $decide 's/CIDR_ALLOW \&\& d->step != PST_STEP_CIDR_ALLOW/CIDR_ALLOW \&\& d->step == PST_STEP_NONE/'
