@@ -46,6 +46,22 @@ static inline int wire_socket(const char *own, const char *peer)
 	return fd;
 }
 
+/* A device takes frames a moment after it was set up. */
+static inline void wire_await(int from, int to)
+{
+	struct pollfd waits = {.fd = to, .events = POLLIN};
+	char bytes[64];
+
+	for (uint64_t end = loop_boot_ns() + FIXTURE_DEADLINE_NS; loop_boot_ns() < end;) {
+		(void)send(from, "pst", 3, MSG_DONTWAIT);
+		if (poll(&waits, 1, 5) == 1) {
+			(void)recv(to, bytes, sizeof(bytes), 0);
+			return;
+		}
+	}
+	fail_msg("a wire carries nothing");
+}
+
 /* The devices of a wire, again under the same names and addresses: with an index of the caller's choice, or 0. */
 static inline void wire_plug(const struct wires *wires, struct wire *wire, uint32_t ifindex)
 {
@@ -66,11 +82,15 @@ static inline void wire_plug(const struct wires *wires, struct wire *wire, uint3
 	net_go(wires->here);
 	wire->ifindex = if_nametoindex(wire->name);
 	assert_true(wire->ifindex);
+	if (wire->inside >= 0) {
+		wire_await(wire->inside, wire->outside);
+		wire_await(wire->outside, wire->inside);
+	}
 }
 
 static inline struct wire wire_make(struct wires *wires)
 {
-	struct wire wire = {.number = ++wires->made};
+	struct wire wire = {.number = ++wires->made, .inside = -1, .outside = -1};
 	char own[32], peer[32];
 
 	(void)snprintf(wire.name, sizeof(wire.name), "pst-w%u", (unsigned)wire.number % 1000);
@@ -81,6 +101,8 @@ static inline struct wire wire_make(struct wires *wires)
 	net_go(wires->there);
 	wire.inside = wire_socket(peer, own);
 	net_go(wires->here);
+	wire_await(wire.inside, wire.outside);
+	wire_await(wire.outside, wire.inside);
 	return wire;
 }
 

@@ -238,7 +238,7 @@ static int attach_failed(const struct kern_device_links *links, int hook, int r,
 {
 	const char *why = strerror(-r);
 
-	if (links->tc == KERN_TC_CLSACT && r == -EEXIST)
+	if (r == -EEXIST)
 		why = "another sandbox is attached to it";
 	if (r == -ENODEV)
 		why = "the device is gone";

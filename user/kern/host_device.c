@@ -198,7 +198,8 @@ void kern_on_device_keep(struct kern_attachment *attachment)
 		host->links_held += KERN_DEVICE_HOOKS;
 		attachment->on.kept = true;
 	}
-	if (!attachment->on.kept)
+	attachment->on.frugal = !attachment->on.kept;
+	if (attachment->on.frugal)
 		kern_device_links_close(&attachment->on.links);
 }
 
@@ -296,6 +297,7 @@ int kern_on_device_identify(struct kern_attachment *attachment, const struct ker
 
 	if (attach->device)
 		take_device(attachment, attach);
+	attachment->record.flags = on->flags;
 	/* Filters say whose they are. */
 	if (!r && on->links.tc == KERN_TC_CLSACT &&
 	    on->links.handle != kern_device_handle(attach->id))
@@ -383,7 +385,7 @@ int kern_attachment_device(struct kern_attachment *attachment, struct kern_devic
 		info.name[0] = '\0';
 	kern_on_device_open(attachment);
 	kern_device_links_programs(&on->links, ids);
-	if (!on->kept)
+	if (on->frugal)
 		kern_device_links_close(&on->links);
 	/* Filters are found by the number, which may be another's. */
 	if (state <= KERN_DEVICE_LOOSE || on->links.tc == KERN_TC_TCX) {

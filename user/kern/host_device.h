@@ -30,6 +30,7 @@ struct kern_on_device {
 	uint32_t slot;	    /* of pst_devices, in force; 0: none */
 	uint32_t next_slot; /* staged */
 	bool kept;	    /* its links count among host->links_held */
+	bool frugal;	    /* there is no room for them: they are open while they are looked at */
 	unsigned found;	    /* bits of the hooks that were there at the last look */
 	enum kern_device_state state;
 	enum kern_device_state

@@ -166,7 +166,7 @@ enum kern_device_state kern_on_device_look(struct kern_attachment *attachment)
 	}
 	if (on->state >= KERN_DEVICE_LEFT)
 		end(attachment);
-	if (!on->kept)
+	if (on->frugal)
 		kern_device_links_close(&on->links);
 	return on->state;
 }
@@ -181,7 +181,7 @@ int kern_on_device_repair(struct kern_attachment *attachment, struct error *err)
 	if (state == KERN_DEVICE_HERE && kern_on_device_is_pinned(attachment))
 		return 0;
 	r = kern_on_device_complete(attachment, err);
-	if (!attachment->on.kept)
+	if (attachment->on.frugal)
 		kern_device_links_close(&attachment->on.links);
 	return r < 0 ? r : 1;
 }
