@@ -39,6 +39,7 @@ test  python3        end-to-end tests
 test  python3-pytest runs them
 test  python3-scapy  packets that no socket would send
 test  nftables       the comparison of the benchmarks, NAT on the output path for doctor's tests
+test  iptables       firewalls of both kinds in the way of `run --netns`
 test  tcpdump        sniffs the far side
 test  groff-base     reads the manual pages for mistakes
 test  procps         process tools of the tests

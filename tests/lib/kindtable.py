@@ -149,6 +149,7 @@ OTHERWISE = {
     "e2e/test_names_resolvers.py": "resolvers of the host: stubs on its loopback, translated on their way out of it",
     "e2e/test_oracle.py": "the oracle itself",
     "e2e/test_run.py": "`run` as a command, whatever it enforces by",
+    "e2e/test_run_netns.py": NETDEV,
 }
 
 
