@@ -234,6 +234,7 @@ bench:
 kernels: all $(TOOLS) $(BPF_PROGRAMS) $(AGREE)
 	@tools/deps.sh kernels
 	@tools/vm.sh all
+	@tests/run.sh --pytest guest tests/e2e/test_guest.py
 # clang-tidy reads what includes the skeletons.
 lint: $(SKELETONS)
 	@tools/lint.sh

@@ -4,10 +4,12 @@ A guest with a kernel of its own, whom posternd enforces from outside, on its ta
 root can do nothing about it. Its policy is changed by E2B's route while it runs.
 """
 
+import struct
 import tempfile
 
 import pytest
 
+from cell import ETHTOOL_STXCSUM, set_offload
 from daemon import DENY_ALL, Daemon
 from guest import Guest, missing
 from internet import ALLOWED4, ALLOWED6, DENIED4, DENIED6, PORT, canary
@@ -121,6 +123,31 @@ def test_what_its_root_can_make_of_frames(net, guest):
     net.await_seen(token=token, since=since)
 
 
+@pytest.fixture
+def summing(net):
+    """The way out finishes checksums itself, behind the verdict."""
+    set_offload(net.host, "up0", ETHTOOL_STXCSUM, 0)
+    yield
+    set_offload(net.host, "up0", ETHTOOL_STXCSUM, 1)
+
+
+def rewritten(guest):
+    """The ports and addresses that checksums, put where the guest says, have made of a packet for ALLOWED4's port."""
+    token, since = canary(), guest.net.mark()
+    frame = ether(guest.host_mac, guest.mac, 0x0800, udp(guest.addr4, ALLOWED4, 9000, PORT, token.encode()))
+    heads = [struct.pack("<BBHHHH", 1, 0, 0, 0, start, at) for start, at in ((34, 2), (34, 0), (20, 12), (30, 2), (24, 12))]
+    guest.do("vnet eth0 " + " ".join((head + frame).hex() for head in heads))
+    assert_out(guest, ALLOWED[0])
+    guest.net.fence()
+    return {(str(f.dst), f.dport) for f in guest.net.seen(token=token, since=since)} - {(ALLOWED4, PORT)}
+
+
+def test_what_its_card_is_told_to_finish(guest, summing):
+    """Its virtio card takes from the guest where a checksum is to be written, and hands that on to the tap."""
+    change(guest, {**DENY_ALL, "allowOut": [ALLOWED4]})
+    assert not rewritten(guest)
+
+
 def test_the_daemons_death_changes_nothing(warden, guest):
     change(guest, ONE)
     warden.kill()
@@ -133,9 +160,10 @@ def test_the_daemons_death_changes_nothing(warden, guest):
     assert_out(guest, DENIED[0])
 
 
-def test_the_control_without_it_everything_arrives(net, guest):
+def test_the_control_without_it_everything_arrives(guest, summing):
     """Last: the guest that was held goes on, and nobody holds it."""
     change(guest, DENY_ALL)
     assert_in(guest, DENIED[0])
     guest.box.delete()
     assert_out(guest, *ALLOWED, *DENIED)
+    assert rewritten(guest)

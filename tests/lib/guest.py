@@ -93,7 +93,7 @@ class Guest(Wire):
         for name in ("bin", "proc", "sys", "dev", "tmp", "modules", "tools"):
             (root / name).mkdir(parents=True)
         shutil.copy(shutil.which("busybox"), root / "bin/busybox")
-        for name in ("flow", "ring", "raw", "options"):
+        for name in ("flow", "ring", "raw", "options", "vnet"):
             shutil.copy(TOOLS / name, root / "tools" / name)
         files = module_files(kernel_tree())
         for path in files:
