@@ -201,6 +201,15 @@ __noinline int pst_judge_frame(struct __sk_buff *skb, const struct pst_sandbox *
 	return pst_tell(skb, sandbox, p, d, known);
 }
 
+/* IPv4 is its own only in IPv4: a mapped address has no business on a wire. */
+static __always_inline int pst_is_own_source(const struct __sk_buff *skb,
+					     const struct pst_device *device, const __u8 source[16])
+{
+	if (skb->protocol == bpf_htons(PST_ETH_IPV6) && pst_addr_is_mapped(source))
+		return 0;
+	return pst_is_own(device, source);
+}
+
 /* 224.0.0.0/24, ff02::/16: groups of the link (RFC 5771 4, RFC 4291 2.7). */
 static __always_inline int pst_is_link_group(const __u8 addr[16])
 {
@@ -252,7 +261,7 @@ static __always_inline int pst_frame_out(struct __sk_buff *skb)
 	if (pst_is_vlan(skb))
 		return pst_odd_frame(skb, device, &p);
 	pst_parse_frame(skb, &p);
-	if (p.query.broken || !pst_is_own(device, p.source))
+	if (p.query.broken || !pst_is_own_source(skb, device, p.source))
 		return pst_odd_frame(skb, device, &p);
 	if (pst_checksum_is_strange(skb, &p))
 		return pst_refuse_frame(&device->sandbox, &p, PST_REASON_MALFORMED,
