@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "cli/cli.h"
 #include "cli/options.h"
+#include "cli/run_net_probe.h"
 #include "kern/probe.h"
 
 static const char help[] =
@@ -68,6 +69,25 @@ static void print_json(const struct probe_line *lines, size_t count, struct buf 
 	buf_puts(out, "]\n");
 }
 
+static int probe(struct probe_line **ret_lines, size_t *ret_count)
+{
+	struct probe_line *lines = NULL, *more;
+	size_t count = 0;
+	int r = probe_all(&lines, &count);
+
+	if (r < 0)
+		return r;
+	more = reallocarray(lines, count + 1, sizeof(*lines));
+	if (!more) {
+		free(lines);
+		return -ENOMEM;
+	}
+	run_net_probe(&more[count]);
+	*ret_lines = more;
+	*ret_count = count + 1;
+	return 0;
+}
+
 static int examine(bool json)
 {
 	cleanup_free struct probe_line *lines = NULL;
@@ -75,7 +95,7 @@ static int examine(bool json)
 	int code = CLI_OK, r;
 	size_t count = 0;
 
-	r = probe_all(&lines, &count);
+	r = probe(&lines, &count);
 	if (r < 0) {
 		log_error("doctor: %s", strerror(-r));
 		return CLI_FAILURE;

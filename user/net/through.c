@@ -191,6 +191,28 @@ int through_close(const char *device, bool *ret_has_nat, struct error *err)
 	return r < 0 ? error_set(err, r, "cannot remove rules: %s", strerror(-r)) : 0;
 }
 
+int through_describe(struct buf *out, struct error *err)
+{
+	static const struct through all = {.ipv4 = true, .ipv6 = true};
+	cleanup(nft_chains_done) struct nft_chains chains = {0};
+	const char *separator = "; rules are added to ";
+	cleanup_close int fd = -1;
+	int r = open_nft(&fd, err);
+
+	if (r == 0)
+		r = list_chains(fd, &chains, err);
+	for (size_t i = 0; r == 0 && i < chains.n_forward; i++) {
+		const struct nft_forward *chain = &chains.forward[i];
+
+		if (!concerns(&all, chain))
+			continue;
+		buf_printf(out, "%s%s %s %s", separator, family_word(chain->family), chain->table,
+			   chain->chain);
+		separator = ", ";
+	}
+	return r;
+}
+
 int through_try(struct error *err)
 {
 	static const struct addr address = {.bytes = {[10] = 0xff, 0xff, 198, 18, 0, 1}};

@@ -21,6 +21,8 @@ int through_open(const struct through *through, bool *ret_has_nat, struct buf *n
 		 struct error *err);
 /* Removes what was made for that device (NULL: none) and for those that are there no more. *ret_has_nat as above. */
 int through_close(const char *device, bool *ret_has_nat, struct error *err);
+/* Adds which chains of this host would get rules: "; added to: ip filter FORWARD". Nothing where there are none. */
+int through_describe(struct buf *out, struct error *err);
 /* Can the kernel do it at all? Tries in the calling thread's network namespace, which is spoilt by it. */
 int through_try(struct error *err);
 
