@@ -104,8 +104,8 @@ def bridged(net, warden, segment):
 
 @pytest.fixture(scope="session")
 def other(net, warden, segment):
-    """Another sandbox on that bridge, which nobody may call; it listens, too."""
-    with Watcher(net, segment) as cell:
+    """Another sandbox on that bridge, which nobody may call; it listens at its own end."""
+    with Cell(net, segment) as cell:
         cell.attach(warden, {**CELL_POLICY, "inbound": "deny"})
         yield cell
 

@@ -4,7 +4,9 @@ Games with the table of flows: what was allowed once, by another policy, another
 The attacker speaks for an address that its kernel does not know, so that nobody but the test answers for it.
 """
 
+import os
 import struct
+import time
 
 import packets
 import pytest
@@ -181,6 +183,65 @@ def test_flow_labels_and_headers_that_change(attacker, protocol):
     for dsts, check in (((DENIED4, DENIED6), assert_silent), ((ALLOWED4, ALLOWED6), assert_arrive)):
         check(attacker, {f"{dst} {n}": lambda c, t, d=dst, f=field: c.frame(packet(c.ghost(d), d, t, **f))
                          for dst in dsts for n, field in enumerate(fields[6 if ":" in dst else 4])})
+
+
+# ---- flows that are kept ----
+
+KEEP = {"existing": "keep"}
+
+
+def kept_flows(attacker):
+    """One of each kind to a peer that the next policy does not allow."""
+    attacker.box.put({**OPEN, **KEEP})
+    connection = Connection(attacker, DENIED4, sport=9400).open()
+    assert_arrive(attacker, {"udp": lambda c, t: udp_from(c, DENIED4, t, 9401), "echo": lambda c, t: echo_from(c, DENIED4, t, 9402)})
+    attacker.box.put({**TIGHT, **KEEP})
+    return connection
+
+
+def test_a_kept_flow_is_kept_and_nothing_beside_it(net, attacker):
+    connection = kept_flows(attacker)
+    lives = {"udp": lambda c, t: udp_from(c, DENIED4, t, 9401), "echo": lambda c, t: echo_from(c, DENIED4, t, 9402),
+             "tcp": lambda c, t: connection.segment(PSH | ACK, t)}
+    assert_arrive(attacker, lives)
+    assert_silent(attacker, {
+        "next-port": lambda c, t: udp_from(c, DENIED4, t, 9403), "port-of-tcp": lambda c, t: udp_from(c, DENIED4, t, 9400),
+        "port-of-udp": lambda c, t: c.tcp(DENIED4, ACK, t, src=c.ghost4, ports=(9401, PORT)),
+        "other-peer": lambda c, t: udp_from(c, DENIED4[:-1] + "8", t, 9401), "other-id": lambda c, t: echo_from(c, DENIED4, t, 9401),
+        "to-its-other-port": lambda c, t: udp_from(c, DENIED4, t, 9401, PORT + 1),
+        "spoofed": lambda c, t: c.udp(DENIED4, t, sport=9401, src=ALLOWED4),
+        "fragment": lambda c, t: c.frame(packets.ip4(c.ghost4, DENIED4, UDP, packets.udp_body(c.ghost4, DENIED4, 9401, PORT, t),
+                                                     fragment=packets.MF)),
+        "options": lambda c, t: c.frame(packets.ip4(c.ghost4, DENIED4, UDP, packets.udp_body(c.ghost4, DENIED4, 9401, PORT, t),
+                                                    options=b"\1\1\1\1")),
+    })
+    assert_arrive(attacker, lives)
+    # A new connection on its tuple is a new one, and the end of the old.
+    assert_silent(attacker, {"syn": lambda c, t: c.tcp(DENIED4, SYN, t, src=c.ghost4, ports=(9400, PORT), seq=77)})
+    assert_silent(attacker, {"tcp": lives["tcp"]})
+
+
+def test_a_kept_connection_that_was_closed_is_over(net, attacker):
+    """Nobody opens it again under a policy that would not have let it begin; what it has left to say has a second."""
+    connection = kept_flows(attacker)
+    connection.say(b"", RST | ACK)
+    end = time.monotonic() + 1.5
+    until(lambda: time.monotonic() > end, "its second is over")
+    assert_silent(attacker, {f"flags-{flags:02x}": lambda c, t, f=flags: connection.segment(f, t) for flags in (
+        PSH | ACK, ACK, SYN, FIN | ACK)})
+
+
+@pytest.mark.skipif(os.environ.get("PST_LONG") != "1", reason="35 s of silence: PST_LONG=1")
+def test_a_kept_exchange_that_fell_silent_is_over(net, attacker):
+    """DENIED4 does not answer on this port: 30 s without a word."""
+    attacker.box.put({**OPEN, **KEEP})
+    form = {"udp": lambda c, t: udp_from(c, DENIED4, t, 9404, 9999)}
+    assert_arrive(attacker, form)
+    attacker.box.put({**TIGHT, **KEEP})
+    assert_arrive(attacker, form)
+    end = time.monotonic() + 35
+    until(lambda: time.monotonic() > end, "it was silent long enough", 40)
+    assert_silent(attacker, form)
 
 
 # ---- flows that a peer opened ----

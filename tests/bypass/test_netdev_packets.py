@@ -280,6 +280,18 @@ def test_other_sandboxes_by_address(bridged, other):
     assert_arrive(free, to(watcher, reach(watcher.addr4) | reach(watcher.addr6)), watcher)
 
 
+def test_other_sandboxes_by_way_of_the_host(bridged, other):
+    """The host would send it back to where it came from, the bridge: hairpin."""
+    free, held, watcher = bridged
+
+    def by_host(cell):
+        return {name: lambda c, t, f=form: c.frame(f(c, t)) for name, form in (reach(cell.addr4) | reach(cell.addr6)).items()}
+    assert_arrive(free, by_host(watcher), watcher)
+    for sender in (free, held):
+        assert_silent(sender, by_host(other), other)
+    assert_silent(held, by_host(watcher), watcher)
+
+
 EMBEDDED = (f"::ffff:{DENIED4}", f"64:ff9b::{DENIED4}", f"::{DENIED4}")
 
 
