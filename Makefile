@@ -207,6 +207,10 @@ bpf: $(BPF_PROGRAMS)
 	@tests/run.sh bpf $^
 agree: $(AGREE)
 	@tests/run.sh agree $^ tests/agree/mutants.sh tests/agree/dns/mutants.sh
+# Twenty million frames, and mistakes planted in what judges them: each is compiled and loaded, ten minutes in all.
+agree-long: $(AGREE)
+	$(B)/tests/agree/frames/frames -n 20000000
+	@TEST_LIMIT_S=7200 tests/run.sh agree-long tests/agree/frames/mutants.sh
 replay: $(addprefix $(B)/asan/,$(FUZZERS))
 	@tests/run.sh --corpus replay $^
 # Where the SDK cannot be fetched, its own tests are skipped by name.
@@ -280,13 +284,14 @@ help:
 	@echo 'run      install what is missing, build, show a command allowed here and denied there'
 	@echo 'test     everything CI runs; its parts: lint layers unit bpf agree replay e2e'
 	@echo 'test-long  the tests that count crashes, flips and changes, with their full counts'
+	@echo 'agree-long  twenty million frames of devices against the model, and planted mistakes'
 	@echo 'fuzz     each fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS))'
 	@echo 'fuzz-long  the same for 600 s, and the agreement of DNS over 10,000,000 messages'
 	@echo 'bench    the measurements of docs/PERFORMANCE.md'
 	@echo 'kernels  the smoke tests on stock Debian kernels in a VM'
 	@echo 'install  below DESTDIR and PREFIX ($(PREFIX)), SYSCONFDIR ($(SYSCONFDIR)), UNITDIR; uninstall; clean'
 
-.PHONY: all plain programs run test test-long unit bpf agree replay e2e fuzz fuzz-long bench kernels lint layers \
+.PHONY: all plain programs run test test-long unit bpf agree agree-long replay e2e fuzz fuzz-long bench kernels lint layers \
 	install install-daemon uninstall clean help
 .DELETE_ON_ERROR:
 .SECONDARY:

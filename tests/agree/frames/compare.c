@@ -218,6 +218,9 @@ static void count(struct run *run, const struct difference *d)
 
 	run->acts[run->frame.to_device][v->act]++;
 	run->reasons[v->why % PST_REASON_MAX]++;
+	run->kept += v->is_kept;
+	run->learned += v->n_learned > 0;
+	run->named += v->is_new && v->why == PST_REASON_LEASE;
 	if (!d->text[0]) {
 		run->passed++;
 		return;

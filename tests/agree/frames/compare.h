@@ -12,6 +12,8 @@ struct run {
 	uint64_t uncertain;	     /* not compared: time passed a limit meanwhile */
 	uint64_t acts[2][ACT_COUNT]; /* how often the model said so; [1]: to the device */
 	uint64_t reasons[PST_REASON_MAX];
+	uint64_t kept, learned,
+		named; /* frames of kept flows, replies that were, flows of a name */
 	uint64_t counters[PST_REASON_MAX]; /* as the kernel has to have them */
 	struct scene scene;
 	struct frame frame;

@@ -64,9 +64,11 @@ static int change_something(struct run *run)
 
 	if (!w->has_record || dice_chance(d, 1)) {
 		if (!w->has_record || dice_chance(d, 60)) {
-			policy = dice_chance(d, 60);
+			policy = dice_chance(d, 60) || w->elsewhere;
 			scene_change(s, policy);
 			r = policy ? leg_policy(run->leg, w) : 0;
+			w->elsewhere = dice_chance(d, 5);
+			w->device.sandbox.netns_cookie ^= w->elsewhere;
 			if (!r)
 				r = leg_device(run->leg, w);
 			w->has_record = !r;
@@ -204,6 +206,9 @@ static void add(struct run *sum, const struct run *share)
 	sum->passed += share->passed;
 	sum->failed += share->failed;
 	sum->uncertain += share->uncertain;
+	sum->kept += share->kept;
+	sum->learned += share->learned;
+	sum->named += share->named;
 	for (unsigned i = 0; i < 2 * ACT_COUNT; i++)
 		sum->acts[i / ACT_COUNT][i % ACT_COUNT] +=
 			share->acts[i / ACT_COUNT][i % ACT_COUNT];
@@ -225,8 +230,10 @@ static bool reached_all(const struct run *run)
 		PST_REASON_ALLOW_DEFAULT, PST_REASON_INBOUND,	     PST_REASON_RESOLVER,
 		PST_REASON_LOOPBACK_HOST, PST_REASON_LEASE,	     PST_REASON_UNTRUSTED_RESOLVER,
 	};
-	bool all = true;
+	bool all = run->kept && run->learned && run->named;
 
+	if (!all)
+		printf("frames: no flow was kept, or of a name, or no reply learned\n");
 	for (size_t i = 0; i < sizeof(wanted); i++) {
 		if (run->reasons[wanted[i]])
 			continue;
@@ -257,7 +264,9 @@ static void show_counts(const struct run *run)
 		if (run->reasons[reason])
 			printf(" %s %llu", words_reason(reason),
 			       (unsigned long long)run->reasons[reason]);
-	printf("\n");
+	printf("; kept %llu, replies learned %llu, flows of names %llu\n",
+	       (unsigned long long)run->kept, (unsigned long long)run->learned,
+	       (unsigned long long)run->named);
 }
 
 int main(int argc, char **argv)

@@ -109,6 +109,7 @@ struct asked {
 struct world {
 	struct agree_case c; /* policy, host, names, leases of the beginning */
 	bool has_record;
+	bool elsewhere; /* the device is in another network namespace than the record's */
 	struct pst_device device;
 	struct explain_lease leases[FRAME_LEASES]; /* the oracle's */
 	size_t n_leases;
@@ -148,6 +149,7 @@ struct verdict {
 	bool busy;	   /* found no place for its question */
 	bool swept;
 	bool is_new;  /* the first frame of its flow */
+	bool is_kept; /* by `existing: keep` alone */
 	bool has_key; /* may have touched this entry of the flow table */
 	struct pst_peer_key key;
 	struct asked *asked; /* recorded this question */

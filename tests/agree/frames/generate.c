@@ -255,6 +255,7 @@ static void question_frame(struct scene *s, struct frame *f, const struct pair *
 	}
 	if (dice_chance(d, 4))
 		size += dice_below(d, 3);
+	f->gso_size = dice_chance(d, 2) ? 20 : 0;
 	at = put_ip(s, f, &p->local, &p->remote, UDP, 8 + size);
 	put16(f, at, p->local_port);
 	put16(f, at + 2, p->remote_port);

@@ -43,7 +43,7 @@ static void judge_back(struct world *w, const struct reading *r, struct flow *fl
 	struct pst_decision d;
 
 	memcpy(q.addr, r->from.bytes, sizeof(q.addr));
-	d = model_decide_flow(w, &q, flow);
+	d = model_decide_flow(w, &q, flow, v);
 	if (d.verdict == PST_VERDICT_ALLOW || d.verdict == PST_VERDICT_WOULD_DENY) {
 		model_pass(v, (enum pst_reason)d.reason);
 		if (!flow)
@@ -90,7 +90,9 @@ static void judge_packet(struct world *w, const struct reading *r, struct verdic
 		model_seen(w, flow, r, flow->kind == PST_FLOW_IN);
 		return;
 	}
-	if (is_call(r, flow))
+	if (w->elsewhere)
+		model_deny(v, PST_REASON_NO_POLICY);
+	else if (is_call(r, flow))
 		judge_call(w, r, flow, v);
 	else if (r->protocol != TCP || !(r->flags & TCP_RST))
 		judge_back(w, r, flow, v);

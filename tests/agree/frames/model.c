@@ -135,7 +135,7 @@ static bool answers_inbound(const struct world *w, const struct flow *flow, cons
 
 /* Steps 3 to 11 for a flow that is known or not (NULL); and what is kept of what they deny. */
 struct pst_decision model_decide_flow(const struct world *w, struct pst_query *q,
-				      const struct flow *flow)
+				      const struct flow *flow, struct verdict *v)
 {
 	struct explain_input in = input_of(w);
 	struct pst_decision d;
@@ -146,6 +146,7 @@ struct pst_decision model_decide_flow(const struct world *w, struct pst_query *q
 	in.live = flow && flow->kind == PST_FLOW_OUT ? flow->name : NULL;
 	d = explain_query(&in, q);
 	if (flow && d.verdict != PST_VERDICT_ALLOW && is_kept(w, flow, q, d)) {
+		v->is_kept = true;
 		d.verdict = PST_VERDICT_ALLOW;
 		d.reason = PST_REASON_ALLOW_DEFAULT;
 		d.step = flow->kind == PST_FLOW_IN ? PST_STEP_INBOUND : PST_STEP_DEFAULT;

@@ -82,7 +82,11 @@ static void judge_flow(struct world *w, const struct frame *f, const struct read
 	}
 	if (model_takes_dhcp(w, r, v))
 		return;
-	d = model_decide_flow(w, &q, flow);
+	if (w->elsewhere) {
+		model_deny(v, PST_REASON_NO_POLICY);
+		return;
+	}
+	d = model_decide_flow(w, &q, flow, v);
 	if (d.step == PST_STEP_RESOLVER && w->device.sandbox.learn && r->protocol == UDP)
 		d = model_ask(w, f, r, d, v);
 	if (!passes(d)) {
