@@ -114,12 +114,21 @@ class Far:
         self.close()
 
 
+# What a flow is told that is denied: by the system call, or by an RST and by ICMP.
+REFUSALS = {"cgroup": ("EPERM",), "netdev": ("ECONNREFUSED", "EHOSTUNREACH")}
+
+
 class Streams:
-    """Flows of one sandbox, by their number: [("tcp", address), ("udp*20", address), ...]."""
+    """
+    Flows of one sandbox, by their number: [("tcp", address), ("udp*20", address), ...]. Behind a device so many denials a
+    second are answered and no more (200): few flows, and long ticks.
+    """
 
     def __init__(self, box, flows, tick_us=1000):
         self.flows = list(flows)
-        self.running = box.start(tool("streams", tick_us, *(f"{kind}:{to}:{FAR_PORT}" for kind, to in self.flows)),
+        self.refusals = REFUSALS[box.kind]
+        options = ["-l"] if box.kind == "netdev" else []
+        self.running = box.start(tool("streams", *options, tick_us, *(f"{kind}:{to}:{FAR_PORT}" for kind, to in self.flows)),
                                  stdin=subprocess.PIPE)
         self.running.await_line(lambda line: line == "up", "the streams run", 60)
 
@@ -150,19 +159,24 @@ class Streams:
             states = self.states()
             raise AssertionError(f"not {results}: {[(n, self.flows[n], states.get(n)) for n in numbers]}") from None
 
+    def await_denied(self, numbers):
+        """Until each of these flows is refused, in its kind's way."""
+        return self.await_results(numbers, self.refusals)
+
     def errors(self, numbers, since=0):
         """What went wrong with flows that were up."""
         return [change for change in self.changes(since) if change.flow in numbers and change.result != "ok"]
 
     def probe(self, addresses, deadline_s=60):
-        """address -> "ok" or the errno of a datagram and of a connection: {address: (udp, tcp)}."""
+        """address -> "ok", "denied" or another errno, of a datagram and of a connection: {address: (udp, tcp)}."""
         start = self.mark()
         self.running.process.stdin.write("".join(f"probe {address} {FAR_PORT}\n" for address in addresses))
         self.running.process.stdin.flush()
 
         def answered():
             split = [line.split() for line in self.running.lines[start:] if line.startswith("probe ")]
-            found = {words[1]: (words[2], words[3]) for words in split}
+            found = {words[1]: tuple("denied" if word in self.refusals else word for word in words[2:4])
+                     for words in split}
             return found if set(addresses) <= set(found) else None
         return until(answered, f"all are probed: {addresses}", deadline_s)
 

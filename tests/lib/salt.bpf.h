@@ -13,4 +13,12 @@
 		(bpf_get_local_storage)(map, flags);                                               \
 	})
 
+/* The same for the programs of devices, which have no such storage. */
+#define bpf_ktime_get_coarse_ns()                                                                  \
+	({                                                                                         \
+		unsigned long salt_;                                                               \
+		asm volatile("%0 = 7357" : "=r"(salt_));                                           \
+		(bpf_ktime_get_coarse_ns)();                                                       \
+	})
+
 #endif

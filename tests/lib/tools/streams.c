@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Many flows at once, each with something to send every TICK_US, for ever:
- *   streams TICK_US KIND[*BURST]:ADDRESS:PORT...     KIND: tcp, udp (no connect()), connected (UDP)
+ *   streams [-l] TICK_US KIND[*BURST]:ADDRESS:PORT...     KIND: tcp, udp (no connect()), connected (UDP)
+ * -l: a datagram's denial comes later, as an ICMP error, and not for each; so that it is told as one result, "ok" is told
+ * when none has come for a while.
  * A line for each change of what sending comes to: "flow N RESULT TIME_NS SOURCE_PORT", time as CLOCK_REALTIME has it. A
  * TCP connection that ended is opened again as soon as that works. On standard input, "probe ADDRESS PORT" is answered by
  * "probe ADDRESS UDP_RESULT TCP_RESULT".
@@ -15,6 +17,7 @@
 #define FLOWS_MAX   256
 #define RETRY_TICKS 10
 #define PROBE_S	    2
+#define QUIET_NS    300000000u /* -l: without an error */
 
 enum kind { TCP, UDP, CONNECTED };
 static const char *const kinds[] = {"tcp", "udp", "connected"};
@@ -27,7 +30,10 @@ struct flow {
 	int result; /* of the last sending: errno, 0; -1: none yet */
 	int wait;   /* ticks until it is opened again */
 	uint64_t seq;
+	uint64_t failed_ns; /* the last error, or when it was opened */
 };
+
+static int is_late; /* -l */
 
 static uint64_t real_ns(void)
 {
@@ -63,6 +69,19 @@ static void flow_close(struct flow *flow)
 	flow->wait = RETRY_TICKS;
 }
 
+/* Without it only connected sockets are told what ICMP says. */
+static void hear_errors(const struct flow *flow)
+{
+	int on = 1;
+
+	if (!is_late || flow->kind == TCP)
+		return;
+	if (flow->to.addr.any.sa_family == AF_INET)
+		setsockopt(flow->fd, SOL_IP, IP_RECVERR, &on, sizeof(on));
+	else
+		setsockopt(flow->fd, SOL_IPV6, IPV6_RECVERR, &on, sizeof(on));
+}
+
 static void flow_open(struct flow *flow, int number)
 {
 	int type = flow->kind == TCP ? SOCK_STREAM : SOCK_DGRAM;
@@ -75,6 +94,8 @@ static void flow_open(struct flow *flow, int number)
 		tell(flow, number, errno);
 		return;
 	}
+	flow->failed_ns = real_ns();
+	hear_errors(flow);
 	if (flow->kind == UDP || !connect(flow->fd, &flow->to.addr.any, flow->to.len) ||
 	    errno == EINPROGRESS)
 		return;
@@ -90,6 +111,10 @@ static void flow_send(struct flow *flow, int number)
 			   to ? flow->to.len : 0);
 
 	if (n < 0 && (errno == EAGAIN || errno == ENOBUFS))
+		return;
+	if (n < 0)
+		flow->failed_ns = record[3];
+	if (n >= 0 && is_late && flow->kind != TCP && record[3] - flow->failed_ns < QUIET_NS)
 		return;
 	tell(flow, number, n < 0 ? errno : 0);
 	if (n < 0 && flow->kind == TCP)
@@ -132,6 +157,21 @@ static int probe_one(const struct peer *to, int type)
 	return result;
 }
 
+/* What is sent before is judged before: when the connection is answered, so is the datagram. */
+static int probe_late(const struct peer *to, int *tcp)
+{
+	int fd = socket(to->addr.any.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0), result = 0;
+	socklen_t size = sizeof(result);
+
+	if (fd < 0 || connect(fd, &to->addr.any, to->len) || send(fd, "probe", 5, 0) != 5)
+		result = errno;
+	*tcp = probe_one(to, SOCK_STREAM);
+	if (!result)
+		getsockopt(fd, SOL_SOCKET, SO_ERROR, &result, &size);
+	close(fd);
+	return result;
+}
+
 static const char *name_of(int error)
 {
 	return error ? strerrorname_np(error) : "ok";
@@ -148,14 +188,18 @@ static void probe(void)
 	text[n] = '\0';
 	while ((line = strsep(&rest, "\n"))) {
 		struct peer to;
-		int udp;
+		int udp, tcp;
 
 		if (sscanf(line, "probe %63s %7s", address, port) != 2)
 			continue;
 		to = peer_of(address, port);
-		udp = probe_one(&to, SOCK_DGRAM);
-		printf("probe %s %s %s\n", address, name_of(udp),
-		       name_of(probe_one(&to, SOCK_STREAM)));
+		if (is_late) {
+			udp = probe_late(&to, &tcp);
+		} else {
+			udp = probe_one(&to, SOCK_DGRAM);
+			tcp = probe_one(&to, SOCK_STREAM);
+		}
+		printf("probe %s %s %s\n", address, name_of(udp), name_of(tcp));
 		fflush(stdout);
 	}
 }
@@ -164,8 +208,14 @@ int main(int argc, char **argv)
 {
 	static struct flow flows[FLOWS_MAX];
 	struct timespec pause = {0};
-	int count = argc - 2;
+	int count;
 
+	if (argc > 1 && strcmp(argv[1], "-l") == 0) {
+		is_late = 1;
+		argc--;
+		argv++;
+	}
+	count = argc - 2;
 	if (argc < 2 || count > FLOWS_MAX)
 		misuse("arguments");
 	pause.tv_nsec = atol(argv[1]) * 1000;
