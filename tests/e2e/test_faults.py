@@ -20,6 +20,7 @@ from internet import ALLOWED4, DENIED4, PORT, canary
 from postern import ROOT
 from reach import is_answered
 from wait import until
+from wire import Wire
 
 OTHER4 = "93.184.216.77"
 KNOCKED = "203.0.113.66"
@@ -53,12 +54,13 @@ class Knocker:
 
 
 class Scene:
-    """A daemon with one sandbox that must be denied what it always was, whatever happens."""
+    """A daemon with a sandbox of each kind that must be denied what it always was, whatever happens."""
 
     def __init__(self, net):
         self.net = net
         self.hits = self.tried = 0
         self.daemon = None
+        self.wires = [Wire(net), Wire(net)]  # the neighbour's, and a free one
         self.renew()
 
     def renew(self):
@@ -67,12 +69,27 @@ class Scene:
             self.close()
         self.daemon = Daemon(self.net, limits={"sandboxes": 32})
         self.keeper = self.daemon.create(OLD)
-        self.knocker = Knocker(self.keeper)
+        self.neighbour = self.wires[0].attach(self.daemon, OLD, name="neighbour")
+        self.keepers = (self.keeper, self.neighbour)
+        self.knockers = [Knocker(box) for box in self.keepers]
         self.own = self.daemon.cgroup("attached")
 
     def close(self):
-        self.knocker.stop()
+        for knocker in self.knockers:
+            knocker.stop()
+        # Its links would stay on the wire for as long as something holds them.
+        self.neighbour.wire.remove()
         self.daemon.close()
+        self.neighbour.wire.make()
+
+    def end(self):
+        self.close()
+        for wire in self.wires:
+            wire.close()
+
+    def are_silent(self):
+        for knocker in self.knockers:
+            knocker.is_silent()
 
     # ---- what is there ----
 
@@ -86,14 +103,14 @@ class Scene:
         return {f"state/{name}.json", f"pins/{name}", *([f"cgroup/{name}"] if cgroup else [])}
 
     def base(self):
-        return self.of(self.keeper.id) | {f"cgroup/{self.own.name}"}
+        return self.of(self.keeper.id) | self.of(self.neighbour.id, False) | {f"cgroup/{self.own.name}"}
 
     def listed(self):
         return {box["id"]: box["state"] for box in self.daemon.boxes()}
 
     def made(self):
         """The id of the one that a phase made, or None."""
-        return next((name for name in self.listed() if name != self.keeper.id), None)
+        return next((name for name in self.listed() if name not in {box.id for box in self.keepers}), None)
 
     def check_ended_well(self):
         """It lives; or it has ended with a word, not by a signal."""
@@ -116,8 +133,9 @@ class Scene:
         self.daemon.wrapper = []
         self.daemon.logs.clear()
         self.daemon.start()
-        self.knocker.is_silent()
-        assert self.listed()[self.keeper.id] == "running", self.daemon.log()
+        self.are_silent()
+        for box in self.keepers:
+            assert self.listed()[box.id] == "running", f"{box.id}\n{self.daemon.log()}"
 
     def check_things(self, expected, where):
         """What is removed may still wait for its last socket."""
@@ -133,7 +151,7 @@ class Scene:
                 yield strace
             self.tried += 1
             self.hits += strace.hit()
-        self.knocker.is_silent()
+        self.are_silent()
         self.check_ended_well()
 
     def points_of(self, phase, rng, kill=False):
@@ -172,29 +190,41 @@ class Change:
     """OLD becomes NEW."""
 
     @staticmethod
-    def prepare(scene):
-        if policy_of(scene.keeper) != "old":
-            assert scene.keeper.network(OLD).status == 204
-            assert policy_of(scene.keeper) == "old"
+    def box(scene):
+        return scene.keeper
 
-    @staticmethod
-    def ask(scene, _):
-        return scene.keeper.network(NEW)
+    @classmethod
+    def prepare(cls, scene):
+        if policy_of(cls.box(scene)) != "old":
+            assert cls.box(scene).network(OLD).status == 204
+            assert policy_of(cls.box(scene)) == "old"
 
-    @staticmethod
-    def check(scene, _, reply):
+    @classmethod
+    def ask(cls, scene, _):
+        return cls.box(scene).network(NEW)
+
+    @classmethod
+    def check(cls, scene, _, reply):
         """In force, or not: never anything else, and a reply means what it says."""
-        now = policy_of(scene.keeper)
+        now = policy_of(cls.box(scene))
         if reply:
             assert now == ("new" if reply.status == 204 else "old"), f"{reply}\n{scene.daemon.log()}"
         assert now in ("old", "new")
         scene.recover()
-        assert policy_of(scene.keeper) == now, scene.daemon.log()
+        assert policy_of(cls.box(scene)) == now, scene.daemon.log()
         scene.check_things(scene.base(), "after a change")
 
+    @classmethod
+    def tidy(cls, scene):
+        assert cls.box(scene).network(OLD).status == 204
+
+
+class WiredChange(Change):
+    """The same behind a device."""
+
     @staticmethod
-    def tidy(scene):
-        assert scene.keeper.network(OLD).status == 204
+    def box(scene):
+        return scene.neighbour
 
 
 class Create:
@@ -225,7 +255,11 @@ class Create:
             assert policy_of(cls.box(scene)) == "old"
         else:
             scene.check_things(scene.base(), f"after {reply}")
-            assert not attached_programs(scene.own)
+            cls.check_free(scene)
+
+    @staticmethod
+    def check_free(scene):
+        assert not attached_programs(scene.own)
 
     @staticmethod
     def box(scene):
@@ -251,6 +285,25 @@ class Attach(Create):
     @staticmethod
     def box(scene):
         return Box(scene.daemon, "made", scene.own)
+
+
+class Wired(Create):
+    """A device that was there before."""
+
+    own = False
+
+    @staticmethod
+    def ask(scene, _):
+        body = {"id": "wired", **scene.wires[1].fields(), "policy": OLD, "allowWeak": True}
+        return scene.daemon.request("POST", "/v1/sandboxes", body)
+
+    @staticmethod
+    def box(scene):
+        return scene.wires[1].box_of(scene.daemon, "wired")
+
+    @classmethod
+    def check_free(cls, scene):
+        assert is_answered(cls.box(scene), DENIED4), "nobody has attached it, and it is denied something"
 
 
 class Delete:
@@ -307,17 +360,24 @@ class Detach(Delete):
     @classmethod
     def tidy(cls, scene):
         cls.maker.tidy(scene)
-        assert not attached_programs(scene.own)
+        cls.maker.check_free(scene)
 
 
-PHASES = {"change": Change, "create": Create, "attach": Attach, "delete": Delete, "detach": Detach}
+class Unwired(Detach):
+    """A device is let go."""
+
+    maker = Wired
+
+
+PHASES = {"change": Change, "create": Create, "attach": Attach, "delete": Delete, "detach": Detach,
+          "wired change": WiredChange, "wired attach": Wired, "wired detach": Unwired}
 
 
 @pytest.fixture
 def scene(net):
     made = Scene(net)
     yield made
-    made.close()
+    made.end()
 
 
 def describe(phase, point):
@@ -343,8 +403,7 @@ def try_all(scene, tries, try_one):
             failures.append(f"{describe(name, point)}\n{error!r}")
             if len(failures) >= 10:
                 break
-            scene.close()
-            scene.__init__(scene.net)
+            scene.renew()
         if os.environ.get("PST_VERBOSE"):
             print(number, describe(name, point), flush=True)
     print(f"{scene.hits} of {scene.tried} calls were reached")
@@ -358,7 +417,7 @@ def chosen(scene, names, count, rng, kill=False):
 
 def test_a_request_whose_system_call_fails_changes_all_or_nothing(scene):
     rng = seed()
-    try_all(scene, chosen(scene, PHASES, 5, rng), try_phase)
+    try_all(scene, chosen(scene, PHASES, 4, rng), try_phase)
     assert scene.hits > scene.tried // 2, "too few of the calls were reached: this proves little"
 
 
@@ -372,14 +431,14 @@ def try_kill(scene, name, point):
         scene.hits += reply is None
     # Late, behind its reply, or not reached: then it dies now.
     scene.daemon.kill()
-    scene.knocker.is_silent()
+    scene.are_silent()
     phase.check(scene, prepared, reply)
     phase.tidy(scene)
 
 
 def test_a_daemon_that_dies_in_a_request_finishes_or_forgets_it_at_its_next_start(scene):
     rng = seed()
-    try_all(scene, chosen(scene, PHASES, 4, rng, kill=True), try_kill)
+    try_all(scene, chosen(scene, PHASES, 3, rng, kill=True), try_kill)
     assert scene.hits > scene.tried // 2, "too few of the calls were reached: this proves little"
 
 
@@ -408,9 +467,10 @@ def try_start(scene, fresh, point):
                 scene.check_ended_well()
         if process.poll() is None:
             scene.daemon.kill()
-    scene.knocker.is_silent()
-    assert is_answered(scene.keeper, ALLOWED4), scene.daemon.log()
-    assert not is_answered(scene.keeper, DENIED4)
+    scene.are_silent()
+    for box in scene.keepers:
+        assert is_answered(box, ALLOWED4), f"{box.id}\n{scene.daemon.log()}"
+        assert not is_answered(box, DENIED4), f"{box.id}\n{scene.daemon.log()}"
     scene.recover()
     assert scene.keeper.network(NEW).status == 204
     assert policy_of(scene.keeper) == "new"
