@@ -11,7 +11,7 @@ _postern_command_at()
 			echo $((i + 1))
 			return
 			;;
-		-p | --policy | -a | --allow | -d | --deny | --allow-private | --resolver | --report | -o | --output)
+		-p | --policy | -a | --allow | -d | --deny | --allow-private | --resolver | --report | --netns-pool | -o | --output)
 			((i++))
 			[[ ${COMP_WORDS[i]-} != = ]] || ((i++))
 			;;
@@ -62,7 +62,7 @@ _postern_value()
 	--netdev) _postern_words "$(ls /sys/class/net 2>/dev/null)" ;;
 	--sandbox) _postern_ids ;;
 	--verdict) _postern_words 'allow deny would-deny relay' ;;
-	-a | --allow | -d | --deny | --allow-private | --resolver | --pid | --to) COMPREPLY=() ;;
+	-a | --allow | -d | --deny | --allow-private | --resolver | --netns-pool | --pid | --to) COMPREPLY=() ;;
 	*) return 1 ;;
 	esac
 }

@@ -15,8 +15,7 @@
 #define WALK_BITS    20
 #define RANDOM_TRIES 4096
 #define LIST_TRIES   8
-/* No pool has fewer bits of its own: a single address would serve a single run. */
-#define MULTICAST4 224
+#define MULTICAST4   224
 
 struct scan {
 	struct space *space;
@@ -46,8 +45,7 @@ static bool is_local_scope(const struct cidr *prefix)
 	if (prefix->family == CIDR_IPV4)
 		return bytes[12] == 127 || (bytes[12] == 169 && bytes[13] == 254) ||
 		       bytes[12] >= MULTICAST4;
-	return bytes[0] == 0xff || (bytes[0] == 0xfe && (bytes[1] & 0xc0) == 0x80) ||
-	       prefix->len == 128;
+	return bytes[0] == 0xff || (bytes[0] == 0xfe && (bytes[1] & 0xc0) == 0x80);
 }
 
 static void note_default(struct scan *scan, const struct route *route)
@@ -74,7 +72,8 @@ static int on_route(void *context, const struct route *route)
 			note_default(scan, route);
 		return 0;
 	}
-	if (leads_out && !is_local_scope(&route->prefix)) {
+	/* A single IPv6 address on a device may be no more than this host's own. */
+	if (leads_out && !is_local_scope(&route->prefix) && route->prefix.len < 128) {
 		scan->other4 |= route->prefix.family == CIDR_IPV4;
 		scan->other6 |= route->prefix.family == CIDR_IPV6;
 	}
@@ -184,12 +183,10 @@ static bool is_odd(const struct cidr *pool, const struct addr *address)
 }
 
 /* What is in the way of the first address that was tried. */
-static int say_none_free(const struct space *space, const struct cidr *pool,
-			 const struct space_used *used, struct error *err)
+static int say_none_free(const struct cidr *pool, const struct space_used *used, struct error *err)
 {
 	char pool_text[CIDR_TEXT_MAX], used_text[CIDR_TEXT_MAX], device[IFNAMSIZ] = "";
 
-	(void)space;
 	cidr_print(pool, pool_text);
 	if (!used)
 		return error_set(err, -EADDRNOTAVAIL, "no address is free in %s", pool_text);
@@ -248,7 +245,7 @@ int space_choose(const struct space *space, const struct cidr *pool, uint64_t ra
 		}
 		in_the_way = in_the_way ? in_the_way : used;
 	}
-	return say_none_free(space, pool, in_the_way, err);
+	return say_none_free(pool, in_the_way, err);
 }
 
 int space_parse_pool(const char *text, struct cidr *ret_pool, struct error *err)
