@@ -31,6 +31,7 @@ struct wires {
 	uint64_t cookie;
 	int made;
 	struct wire fence; /* that nobody judges */
+	void *host;	   /* the test's */
 };
 
 static inline int wire_socket(const char *own, const char *peer)

@@ -177,21 +177,21 @@ static bool has_tcx(void)
 
 static void denies_until_the_first_flip_in(struct wires *wires, enum kern_tc tc)
 {
-	struct host host = start_host(wires);
+	struct host *host = wires->host;
 	struct wire wire = wire_make(wires);
 	struct one one;
 
 	assert_true(gets_out(wires, &wire));
 	assert_true(gets_in(wires, &wire));
-	one = attach(&host, &wire, tc);
+	one = attach(host, &wire, tc);
 	assert_false(gets_out(wires, &wire));
 	assert_false(gets_in(wires, &wire));
-	change(&host, &one, PST_VERDICT_ALLOW);
+	change(host, &one, PST_VERDICT_ALLOW);
 	assert_true(gets_out(wires, &wire));
 	assert_true(gets_in(wires, &wire));
-	change(&host, &one, PST_VERDICT_DENY);
+	change(host, &one, PST_VERDICT_DENY);
 	assert_false(gets_out(wires, &wire));
-	change(&host, &one, PST_VERDICT_ALLOW);
+	change(host, &one, PST_VERDICT_ALLOW);
 	assert_true(gets_out(wires, &wire));
 	assert_int_equal(kern_attachment_close(one.at), 0);
 	assert_false(gets_out(wires, &wire));
@@ -199,7 +199,6 @@ static void denies_until_the_first_flip_in(struct wires *wires, enum kern_tc tc)
 	assert_true(gets_out(wires, &wire));
 	assert_true(gets_in(wires, &wire));
 	wire_end(&wire);
-	end_host(&host);
 }
 
 static void denies_until_the_first_flip(void **state)
@@ -275,7 +274,7 @@ static int load_foreign(enum bpf_prog_type type, int verdict)
 static void is_asked_before_a_program_that_was_there(void **state)
 {
 	struct wires *wires = *state;
-	struct host host = start_host(wires);
+	struct host *host = wires->host;
 	struct wire wire = wire_make(wires);
 	struct kern_foreign foreign[4];
 	cleanup_close int first = load_foreign(BPF_PROG_TYPE_SCHED_CLS, 0);
@@ -287,15 +286,15 @@ static void is_asked_before_a_program_that_was_there(void **state)
 		skip();
 	behind = tcx_attach(last, wire.ifindex, TCX_INGRESS);
 	assert_true(behind >= 0);
-	one = attach(&host, &wire, KERN_TC_AUTO);
+	one = attach(host, &wire, KERN_TC_AUTO);
 	assert_int_equal(info_of(&one).tc, KERN_TC_TCX);
 	assert_false(gets_out(wires, &wire));
-	change(&host, &one, PST_VERDICT_ALLOW);
+	change(host, &one, PST_VERDICT_ALLOW);
 	assert_true(gets_out(wires, &wire));
 	assert_int_equal(kern_device_foreign(wire.ifindex, info_of(&one).from_program, foreign, 4),
 			 0);
 	/* Ahead of ours, which is not asked then: that is told. */
-	change(&host, &one, PST_VERDICT_DENY);
+	change(host, &one, PST_VERDICT_DENY);
 	assert_false(gets_out(wires, &wire));
 	before = tcx_attach(first, wire.ifindex, TCX_INGRESS);
 	assert_true(before >= 0);
@@ -309,7 +308,6 @@ static void is_asked_before_a_program_that_was_there(void **state)
 	detach(&one);
 	close(behind);
 	wire_end(&wire);
-	end_host(&host);
 }
 
 static void add_filter(const struct wire *wire, int prog, uint32_t priority)
@@ -326,16 +324,16 @@ static void add_filter(const struct wire *wire, int prog, uint32_t priority)
 static void names_programs_that_are_asked_first(void **state)
 {
 	struct wires *wires = *state;
-	struct host host = start_host(wires);
+	struct host *host = wires->host;
 	struct wire wire = wire_make(wires);
 	cleanup_close int xdp = load_foreign(BPF_PROG_TYPE_XDP, 2 /* XDP_PASS */);
 	cleanup_close int filter = load_foreign(BPF_PROG_TYPE_SCHED_CLS, 0);
 	struct kern_foreign foreign[8];
 	struct one one;
 
-	one = attach(&host, &wire, KERN_TC_CLSACT);
+	one = attach(host, &wire, KERN_TC_CLSACT);
 	assert_int_equal(info_of(&one).tc, KERN_TC_CLSACT);
-	change(&host, &one, PST_VERDICT_DENY);
+	change(host, &one, PST_VERDICT_DENY);
 	/* Behind ours: it changes nothing, and nobody has to know. */
 	add_filter(&wire, filter, 5);
 	assert_false(gets_out(wires, &wire));
@@ -355,58 +353,57 @@ static void names_programs_that_are_asked_first(void **state)
 	/* Only ours was taken away. */
 	assert_int_equal(kern_device_foreign(wire.ifindex, 0, foreign, 8), 3);
 	wire_end(&wire);
-	end_host(&host);
 }
 
 static void refuses_a_device_that_has_a_sandbox(void **state)
 {
 	struct wires *wires = *state;
-	struct host host = start_host(wires);
+	struct host *host = wires->host;
 	struct wire wire = wire_make(wires);
-	struct one first = attach(&host, &wire, KERN_TC_AUTO), second = {.at = NULL};
+	struct one first = attach(host, &wire, KERN_TC_AUTO), second = {.at = NULL};
 	struct error err = {{0}};
 
-	change(&host, &first, PST_VERDICT_ALLOW);
-	assert_int_equal(try_attach(&host, &wire, KERN_TC_AUTO, &second, &err), -EBUSY);
+	change(host, &first, PST_VERDICT_ALLOW);
+	assert_int_equal(try_attach(host, &wire, KERN_TC_AUTO, &second, &err), -EBUSY);
 	assert_non_null(strstr(err.text, first.name));
 	assert_true(gets_out(wires, &wire));
 	detach(&first);
-	second = attach(&host, &wire, KERN_TC_CLSACT);
+	second = attach(host, &wire, KERN_TC_CLSACT);
 	assert_false(gets_out(wires, &wire));
 	detach(&second);
 	wire_end(&wire);
-	end_host(&host);
 }
 
 /* ---- found again ---- */
 
 static void adopts_what_is_attached_in(struct wires *wires, enum kern_tc tc)
 {
-	struct host host = start_host(wires);
+	struct host *host = wires->host;
 	struct wire allowed = wire_make(wires), denied = wire_make(wires);
-	struct one one = attach(&host, &allowed, tc), other = attach(&host, &denied, tc);
+	struct one one = attach(host, &allowed, tc), other = attach(host, &denied, tc);
 	struct pst_sandbox record;
 
-	change(&host, &one, PST_VERDICT_ALLOW);
-	change(&host, &other, PST_VERDICT_DENY);
+	change(host, &one, PST_VERDICT_ALLOW);
+	change(host, &other, PST_VERDICT_DENY);
 	leave(&one);
 	leave(&other);
-	kern_host_close(host.kern);
+	kern_host_close(host->kern);
 	assert_true(gets_out(wires, &allowed));
 	assert_false(gets_out(wires, &denied));
-	host.kern = open_host(&host);
-	assert_int_equal(kern_host_peek(host.kern, one.name, 0, &record), 0);
+	host->kern = open_host(host);
+	assert_int_equal(kern_host_peek(host->kern, one.name, 0, &record), 0);
 	assert_int_equal(record.id, one.id);
-	assert_int_equal(kern_attachment_adopt(host.kern, other.name, 0, NULL, &other.at, NULL), 0);
-	assert_int_equal(try_adopt(&host, &one, 0), 0);
+	assert_int_equal(kern_attachment_adopt(host->kern, other.name, 0, NULL, &other.at, NULL),
+			 0);
+	assert_int_equal(try_adopt(host, &one, 0), 0);
 	assert_int_equal(kern_attachment_record(one.at)->id, one.id);
 	assert_false(kern_attachment_was_open(one.at));
 	assert_int_equal(info_of(&one).ifindex, allowed.ifindex);
 	assert_int_equal(info_of(&one).own.n_macs, 1);
 	assert_true(gets_out(wires, &allowed));
 	assert_false(gets_out(wires, &denied));
-	change(&host, &one, PST_VERDICT_DENY);
-	change(&host, &other, PST_VERDICT_ALLOW);
+	change(host, &one, PST_VERDICT_DENY);
+	change(host, &other, PST_VERDICT_ALLOW);
 	assert_false(gets_out(wires, &allowed));
 	assert_true(gets_out(wires, &denied));
 	detach(&one);
@@ -414,7 +411,6 @@ static void adopts_what_is_attached_in(struct wires *wires, enum kern_tc tc)
 	assert_true(gets_out(wires, &allowed));
 	wire_end(&allowed);
 	wire_end(&denied);
-	end_host(&host);
 }
 
 static void adopts_what_is_attached(void **state)
@@ -429,43 +425,42 @@ static void adopts_what_is_attached_by_clsact(void **state)
 
 static void adopts_without_pins_in(struct wires *wires, enum kern_tc tc)
 {
-	struct host host = start_host(wires);
+	struct host *host = wires->host;
 	struct wire wire = wire_make(wires);
-	struct one one = attach(&host, &wire, tc);
+	struct one one = attach(host, &wire, tc);
 	uint64_t where = KERN_ON_DEVICE(wire.ifindex);
 	struct pst_sandbox record;
 	char dir[160];
 
-	(void)snprintf(dir, sizeof(dir), "%s/sandboxes/%s", host.dir, one.name);
-	change(&host, &one, PST_VERDICT_ALLOW);
+	(void)snprintf(dir, sizeof(dir), "%s/sandboxes/%s", host->dir, one.name);
+	change(host, &one, PST_VERDICT_ALLOW);
 	assert_int_equal(pin_remove_dir(dir), 0);
 	/* Without pins, links live as long as somebody holds them: here the daemon of before, as when it is being replaced. */
 	assert_true(gets_out(wires, &wire));
 	if (tc == KERN_TC_CLSACT) {
 		leave(&one);
-		restart_host(&host);
-		assert_int_equal(kern_host_peek(host.kern, one.name, 0, &record), -ENOENT);
-		assert_int_equal(kern_host_peek(host.kern, one.name, where, &record), 0);
-		assert_int_equal(try_adopt(&host, &one, where), 0);
+		restart_host(host);
+		assert_int_equal(kern_host_peek(host->kern, one.name, 0, &record), -ENOENT);
+		assert_int_equal(kern_host_peek(host->kern, one.name, where, &record), 0);
+		assert_int_equal(try_adopt(host, &one, where), 0);
 		assert_true(is_pinned(dir, "device"));
 	} else {
 		struct kern_attachment *held = one.at;
-		struct kern_host *old = host.kern;
+		struct kern_host *old = host->kern;
 
-		host.kern = open_host(&host);
-		assert_int_equal(kern_host_peek(host.kern, one.name, where, &record), 0);
-		assert_int_equal(try_adopt(&host, &one, where), 0);
+		host->kern = open_host(host);
+		assert_int_equal(kern_host_peek(host->kern, one.name, where, &record), 0);
+		assert_int_equal(try_adopt(host, &one, where), 0);
 		assert_true(is_pinned(dir, "pst_from_device"));
 		kern_attachment_free(held);
 		kern_host_close(old);
 	}
 	assert_int_equal(kern_attachment_record(one.at)->id, one.id);
 	assert_true(gets_out(wires, &wire));
-	change(&host, &one, PST_VERDICT_DENY);
+	change(host, &one, PST_VERDICT_DENY);
 	assert_false(gets_out(wires, &wire));
 	detach(&one);
 	wire_end(&wire);
-	end_host(&host);
 }
 
 static void adopts_without_pins(void **state)
@@ -483,37 +478,36 @@ static void adopts_without_pins_by_clsact(void **state)
 static void never_flipped_it_is_found_and_denies(void **state)
 {
 	struct wires *wires = *state;
-	struct host host = start_host(wires);
+	struct host *host = wires->host;
 	struct wire wire = wire_make(wires);
 	const struct kern_attach_device device = {
 		.ifindex = wire.ifindex, .own = own_of(&wire), .flags = PST_SANDBOX_SILENT};
-	struct one one = attach(&host, &wire, KERN_TC_AUTO);
+	struct one one = attach(host, &wire, KERN_TC_AUTO);
 	struct kern_attach how = {
 		.name = one.name, .id = one.id, .device = &device, .netns_cookie = wires->cookie};
 	struct pst_sandbox record = {.id = 1};
 	struct error err = {{0}};
 
 	leave(&one);
-	restart_host(&host);
-	assert_int_equal(kern_host_peek(host.kern, one.name, 0, &record), 0);
+	restart_host(host);
+	assert_int_equal(kern_host_peek(host->kern, one.name, 0, &record), 0);
 	assert_int_equal(record.id, 0);
-	assert_int_equal(try_adopt(&host, &one, 0), 0);
+	assert_int_equal(try_adopt(host, &one, 0), 0);
 	assert_int_equal(kern_attachment_record(one.at)->generation, 0);
 	check(kern_attachment_identify(one.at, &how, &err));
 	assert_false(gets_out(wires, &wire));
 	leave(&one);
-	restart_host(&host);
-	assert_int_equal(kern_host_peek(host.kern, one.name, 0, &record), 0);
+	restart_host(host);
+	assert_int_equal(kern_host_peek(host->kern, one.name, 0, &record), 0);
 	assert_int_equal(record.id, one.id);
 	assert_int_equal(record.generation, 0);
-	assert_int_equal(try_adopt(&host, &one, 0), 0);
+	assert_int_equal(try_adopt(host, &one, 0), 0);
 	assert_false(gets_out(wires, &wire));
-	change(&host, &one, PST_VERDICT_ALLOW);
+	change(host, &one, PST_VERDICT_ALLOW);
 	assert_true(gets_out(wires, &wire));
 	assert_int_equal(kern_attachment_record(one.at)->flags, PST_SANDBOX_SILENT);
 	detach(&one);
 	wire_end(&wire);
-	end_host(&host);
 }
 
 /* A daemon that dies between two writes, wherever that is. */
@@ -521,28 +515,28 @@ static void survives_a_kill_in_any_place(void **state)
 {
 	struct wires *wires = *state;
 	const unsigned rounds = getenv("TEST_LIGHT") ? 2 : 12;
-	struct host host = start_host(wires);
+	struct host *host = wires->host;
 	struct wire wire = wire_make(wires);
-	struct one one = attach(&host, &wire, KERN_TC_AUTO);
+	struct one one = attach(host, &wire, KERN_TC_AUTO);
 
-	change(&host, &one, PST_VERDICT_DENY);
+	change(host, &one, PST_VERDICT_DENY);
 	for (unsigned i = 0; i < rounds; i++) {
 		char ready;
 		int pipes[2];
 		pid_t pid;
 
 		leave(&one);
-		kern_host_close(host.kern);
+		kern_host_close(host->kern);
 		assert_int_equal(pipe(pipes), 0);
 		pid = fork();
 		assert_true(pid >= 0);
 		if (!pid) {
 			(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-			host.kern = open_host(&host);
-			assert_int_equal(try_adopt(&host, &one, 0), 0);
+			host->kern = open_host(host);
+			assert_int_equal(try_adopt(host, &one, 0), 0);
 			(void)!write(pipes[1], "", 1);
 			for (;;)
-				change(&host, &one, PST_VERDICT_DENY);
+				change(host, &one, PST_VERDICT_DENY);
 		}
 		close(pipes[1]);
 		assert_int_equal(read(pipes[0], &ready, 1), 1);
@@ -553,17 +547,16 @@ static void survives_a_kill_in_any_place(void **state)
 		assert_int_equal(kill(pid, SIGKILL), 0);
 		assert_int_equal(waitpid(pid, NULL, 0), pid);
 		assert_false(gets_out(wires, &wire));
-		host.kern = open_host(&host);
-		assert_int_equal(try_adopt(&host, &one, 0), 0);
+		host->kern = open_host(host);
+		assert_int_equal(try_adopt(host, &one, 0), 0);
 		assert_int_equal(kern_attachment_record(one.at)->id, one.id);
 		assert_int_not_equal(kern_attachment_record(one.at)->generation, 0);
 		assert_false(gets_out(wires, &wire));
 	}
-	change(&host, &one, PST_VERDICT_ALLOW);
+	change(host, &one, PST_VERDICT_ALLOW);
 	assert_true(gets_out(wires, &wire));
 	detach(&one);
 	wire_end(&wire);
-	end_host(&host);
 }
 
 /* ---- the device's life ---- */
@@ -571,11 +564,11 @@ static void survives_a_kill_in_any_place(void **state)
 static void follows_a_device_that_is_renamed(void **state)
 {
 	struct wires *wires = *state;
-	struct host host = start_host(wires);
+	struct host *host = wires->host;
 	struct wire wire = wire_make(wires);
-	struct one one = attach(&host, &wire, KERN_TC_AUTO);
+	struct one one = attach(host, &wire, KERN_TC_AUTO);
 
-	change(&host, &one, PST_VERDICT_DENY);
+	change(host, &one, PST_VERDICT_DENY);
 	assert_string_equal(info_of(&one).name, wire.name);
 	shell("ip link set %s down; ip link set %s name pst-renamed; ip link set pst-renamed up; "
 	      "ip neigh replace 10.99.%d.2 lladdr 02:00:00:00:02:%02x nud permanent dev pst-renamed",
@@ -585,24 +578,23 @@ static void follows_a_device_that_is_renamed(void **state)
 	assert_true(kern_attachment_is_linked(one.at));
 	assert_string_equal(info_of(&one).name, "pst-renamed");
 	assert_false(gets_out(wires, &wire));
-	change(&host, &one, PST_VERDICT_ALLOW);
+	change(host, &one, PST_VERDICT_ALLOW);
 	assert_true(gets_out(wires, &wire));
 	detach(&one);
 	wire_end(&wire);
-	end_host(&host);
 }
 
 static void ends_with_its_device_in(struct wires *wires, enum kern_tc tc)
 {
-	struct host host = start_host(wires);
+	struct host *host = wires->host;
 	struct wire wire = wire_make(wires);
-	struct one one = attach(&host, &wire, tc), again;
+	struct one one = attach(host, &wire, tc), again;
 	uint32_t ifindex = wire.ifindex, slot = 0;
 	char dir[160];
 
-	(void)snprintf(dir, sizeof(dir), "%s/sandboxes/%s", host.dir, one.name);
-	change(&host, &one, PST_VERDICT_ALLOW);
-	assert_int_equal(kern_device_named(&host.kern->object, ifindex, &slot), 0);
+	(void)snprintf(dir, sizeof(dir), "%s/sandboxes/%s", host->dir, one.name);
+	change(host, &one, PST_VERDICT_ALLOW);
+	assert_int_equal(kern_device_named(&host->kern->object, ifindex, &slot), 0);
 	assert_int_not_equal(slot, 0);
 	shell("ip link del %s", wire.name);
 	assert_false(kern_attachment_is_alive(one.at));
@@ -610,27 +602,26 @@ static void ends_with_its_device_in(struct wires *wires, enum kern_tc tc)
 	assert_true(info_of(&one).is_gone);
 	assert_false(info_of(&one).has_left);
 	assert_string_equal(info_of(&one).name, "");
-	assert_int_equal(change_fails(&host, &one), -ENODEV);
+	assert_int_equal(change_fails(host, &one), -ENODEV);
 	/* Another one has its number, its name and its addresses: it is not judged, then by its own policy. */
 	wire_plug(wires, &wire, ifindex);
 	assert_int_equal(wire.ifindex, ifindex);
 	assert_true(gets_out(wires, &wire));
 	assert_false(kern_attachment_is_alive(one.at));
-	assert_int_equal(change_fails(&host, &one), -ENODEV);
-	again = attach(&host, &wire, tc);
+	assert_int_equal(change_fails(host, &one), -ENODEV);
+	again = attach(host, &wire, tc);
 	assert_false(gets_out(wires, &wire));
-	change(&host, &again, PST_VERDICT_ALLOW);
+	change(host, &again, PST_VERDICT_ALLOW);
 	assert_true(gets_out(wires, &wire));
 	/* The end of the first is not that of the second. */
 	detach(&one);
 	assert_false(is_pinned(dir, ""));
 	assert_true(gets_out(wires, &wire));
-	change(&host, &again, PST_VERDICT_DENY);
+	change(host, &again, PST_VERDICT_DENY);
 	assert_false(gets_out(wires, &wire));
 	assert_true(kern_attachment_is_linked(again.at));
 	detach(&again);
 	wire_end(&wire);
-	end_host(&host);
 }
 
 static void ends_with_its_device(void **state)
@@ -646,29 +637,28 @@ static void ends_with_its_device_by_clsact(void **state)
 /* The device goes, and another takes its number, while no daemon runs. */
 static void is_not_adopted_by_number_in(struct wires *wires, enum kern_tc tc)
 {
-	struct host host = start_host(wires);
+	struct host *host = wires->host;
 	struct wire wire = wire_make(wires);
-	struct one one = attach(&host, &wire, tc);
+	struct one one = attach(host, &wire, tc);
 	uint32_t ifindex = wire.ifindex, slot;
 	char dir[160];
 
-	(void)snprintf(dir, sizeof(dir), "%s/sandboxes/%s", host.dir, one.name);
-	change(&host, &one, PST_VERDICT_ALLOW);
+	(void)snprintf(dir, sizeof(dir), "%s/sandboxes/%s", host->dir, one.name);
+	change(host, &one, PST_VERDICT_ALLOW);
 	leave(&one);
-	kern_host_close(host.kern);
+	kern_host_close(host->kern);
 	shell("ip link del %s", wire.name);
 	wire_plug(wires, &wire, ifindex);
 	assert_int_equal(wire.ifindex, ifindex);
-	host.kern = open_host(&host);
-	assert_int_equal(try_adopt(&host, &one, KERN_ON_DEVICE(ifindex)), -ENOENT);
+	host->kern = open_host(host);
+	assert_int_equal(try_adopt(host, &one, KERN_ON_DEVICE(ifindex)), -ENOENT);
 	assert_false(is_pinned(dir, ""));
-	assert_int_equal(kern_device_named(&host.kern->object, ifindex, &slot), -ENOENT);
+	assert_int_equal(kern_device_named(&host->kern->object, ifindex, &slot), -ENOENT);
 	assert_true(gets_out(wires, &wire));
-	one = attach(&host, &wire, tc);
+	one = attach(host, &wire, tc);
 	assert_false(gets_out(wires, &wire));
 	detach(&one);
 	wire_end(&wire);
-	end_host(&host);
 }
 
 static void is_not_adopted_by_number(void **state)
@@ -704,7 +694,7 @@ static bool gets_out_elsewhere(const struct wires *wires, const struct wire *wir
 static void drops_all_of_a_device_that_left(void **state)
 {
 	struct wires *wires = *state;
-	struct host host = start_host(wires);
+	struct host *host = wires->host;
 	struct wire wire = wire_make(wires);
 	struct one one = {.at = NULL};
 	struct wire other;
@@ -716,8 +706,8 @@ static void drops_all_of_a_device_that_left(void **state)
 	net_go(wires->here);
 	if (!has_tcx())
 		skip();
-	one = attach(&host, &wire, KERN_TC_TCX);
-	change(&host, &one, PST_VERDICT_ALLOW);
+	one = attach(host, &wire, KERN_TC_TCX);
+	change(host, &one, PST_VERDICT_ALLOW);
 	assert_true(gets_out(wires, &wire));
 	shell("ip link set %s netns /proc/%d/fd/%d", wire.name, getpid(), elsewhere);
 	/* Its number is another's, who may do everything. */
@@ -727,14 +717,14 @@ static void drops_all_of_a_device_that_left(void **state)
 	assert_false(kern_attachment_is_alive(one.at));
 	assert_true(info_of(&one).has_left);
 	assert_int_not_equal(info_of(&one).from_program, 0);
-	assert_int_equal(change_fails(&host, &one), -ENODEV);
+	assert_int_equal(change_fails(host, &one), -ENODEV);
 	assert_false(gets_out_elsewhere(wires, &wire, elsewhere));
 	/* Found again it is no more than that. */
 	leave(&one);
-	restart_host(&host);
-	assert_int_equal(try_adopt(&host, &one, KERN_ON_DEVICE(ifindex)), -ENOENT);
+	restart_host(host);
+	assert_int_equal(try_adopt(host, &one, KERN_ON_DEVICE(ifindex)), -ENOENT);
 	assert_false(gets_out_elsewhere(wires, &wire, elsewhere));
-	kern_host_forget(host.kern, one.name);
+	kern_host_forget(host->kern, one.name);
 	assert_true(gets_out_elsewhere(wires, &wire, elsewhere));
 	shell("ip link del %s", other.name);
 	net_go(elsewhere);
@@ -742,28 +732,27 @@ static void drops_all_of_a_device_that_left(void **state)
 	net_go(wires->here);
 	close(elsewhere);
 	wire_end(&wire);
-	end_host(&host);
 }
 
 /* ---- what is done to it ---- */
 
 static void is_attached_again_in(struct wires *wires, enum kern_tc tc)
 {
-	struct host host = start_host(wires);
+	struct host *host = wires->host;
 	struct wire wire = wire_make(wires);
-	struct one one = attach(&host, &wire, tc);
+	struct one one = attach(host, &wire, tc);
 	struct error err = {{0}};
 	char path[200];
 	int link;
 
-	change(&host, &one, PST_VERDICT_DENY);
+	change(host, &one, PST_VERDICT_DENY);
 	assert_int_equal(kern_attachment_repair(one.at, &err), 0);
-	(void)snprintf(path, sizeof(path), "%s/sandboxes/%s", host.dir, one.name);
+	(void)snprintf(path, sizeof(path), "%s/sandboxes/%s", host->dir, one.name);
 	assert_int_equal(pin_remove_dir(path), 0);
 	assert_int_equal(kern_attachment_repair(one.at, &err), 1);
 	assert_int_equal(kern_attachment_repair(one.at, &err), 0);
 	if (info_of(&one).tc == KERN_TC_TCX) {
-		(void)snprintf(path, sizeof(path), "%s/sandboxes/%s/pst_from_device", host.dir,
+		(void)snprintf(path, sizeof(path), "%s/sandboxes/%s/pst_from_device", host->dir,
 			       one.name);
 		link = bpf_obj_get(path);
 		assert_true(link >= 0);
@@ -779,12 +768,11 @@ static void is_attached_again_in(struct wires *wires, enum kern_tc tc)
 	assert_true(kern_attachment_is_linked(one.at));
 	assert_false(gets_out(wires, &wire));
 	leave(&one);
-	restart_host(&host);
-	assert_int_equal(try_adopt(&host, &one, 0), 0);
+	restart_host(host);
+	assert_int_equal(try_adopt(host, &one, 0), 0);
 	assert_false(gets_out(wires, &wire));
 	detach(&one);
 	wire_end(&wire);
-	end_host(&host);
 }
 
 static void is_attached_again(void **state)
@@ -800,13 +788,13 @@ static void is_attached_again_by_clsact(void **state)
 static void changes_addresses_at_once(void **state)
 {
 	struct wires *wires = *state;
-	struct host host = start_host(wires);
+	struct host *host = wires->host;
 	struct wire wire = wire_make(wires);
-	struct one one = attach(&host, &wire, KERN_TC_AUTO);
+	struct one one = attach(host, &wire, KERN_TC_AUTO);
 	struct kern_own right = own_of(&wire), wrong = right;
 	struct error err = {{0}};
 
-	change(&host, &one, PST_VERDICT_ALLOW);
+	change(host, &one, PST_VERDICT_ALLOW);
 	assert_true(gets_out(wires, &wire));
 	wrong.own[0].addr[15] ^= 1;
 	check(kern_attachment_set_own(one.at, &wrong, &err));
@@ -818,18 +806,17 @@ static void changes_addresses_at_once(void **state)
 	check(kern_attachment_set_own(one.at, &wrong, &err));
 	assert_false(gets_out(wires, &wire));
 	/* A change of policy keeps them, and so does who finds it again. */
-	change(&host, &one, PST_VERDICT_ALLOW);
+	change(host, &one, PST_VERDICT_ALLOW);
 	assert_false(gets_out(wires, &wire));
 	leave(&one);
-	restart_host(&host);
-	assert_int_equal(try_adopt(&host, &one, 0), 0);
-	change(&host, &one, PST_VERDICT_ALLOW);
+	restart_host(host);
+	assert_int_equal(try_adopt(host, &one, 0), 0);
+	change(host, &one, PST_VERDICT_ALLOW);
 	assert_false(gets_out(wires, &wire));
 	check(kern_attachment_set_own(one.at, &right, &err));
 	assert_true(gets_out(wires, &wire));
 	detach(&one);
 	wire_end(&wire);
-	end_host(&host);
 }
 
 struct sender {
@@ -864,10 +851,10 @@ static void lets_nothing_through_between_two_policies(void **state)
 {
 	struct wires *wires = *state;
 	const unsigned changes = getenv("TEST_LIGHT") ? 100 : 1000;
-	struct host host = start_host(wires);
+	struct host *host = wires->host;
 	struct wire wire = wire_make(wires);
 	struct sender sender = {.wire = &wire};
-	struct one one = attach(&host, &wire, KERN_TC_AUTO);
+	struct one one = attach(host, &wire, KERN_TC_AUTO);
 	struct error err = {{0}};
 	pthread_t thread;
 	cpu_set_t all;
@@ -875,21 +862,21 @@ static void lets_nothing_through_between_two_policies(void **state)
 	CPU_ZERO(&all);
 	for (size_t i = 0; i < CPU_SETSIZE; i++)
 		CPU_SET(i, &all);
-	change(&host, &one, PST_VERDICT_DENY);
+	change(host, &one, PST_VERDICT_DENY);
 	(void)count_arrived(&wire);
 	assert_int_equal(pthread_create(&thread, NULL, send_all_the_time, &sender), 0);
 	(void)pthread_setaffinity_np(thread, sizeof(all), &all);
 	for (unsigned i = 0; i < changes || sender.sent < 1000; i++) {
 		if (i % 3 == 2) {
-			check(kern_attachment_refresh(one.at, kern_host_next_generation(host.kern),
+			check(kern_attachment_refresh(one.at, kern_host_next_generation(host->kern),
 						      &err));
 			continue;
 		}
-		stage(&host, &one, PST_VERDICT_DENY, (uint8_t)(i % 2));
+		stage(host, &one, PST_VERDICT_DENY, (uint8_t)(i % 2));
 		check(kern_attachment_flip(one.at, &err));
 		assert_int_equal(count_arrived(&wire), 0);
 	}
-	change(&host, &one, PST_VERDICT_ALLOW);
+	change(host, &one, PST_VERDICT_ALLOW);
 	for (uint64_t end = loop_boot_ns() + FIXTURE_DEADLINE_NS;
 	     !count_arrived(&wire) && loop_boot_ns() < end;)
 		;
@@ -898,7 +885,6 @@ static void lets_nothing_through_between_two_policies(void **state)
 	assert_true(gets_out(wires, &wire));
 	detach(&one);
 	wire_end(&wire);
-	end_host(&host);
 }
 
 /* ---- what it takes ---- */
@@ -929,35 +915,34 @@ static void gives_everything_back(void **state)
 	struct wires *wires = *state;
 	/* More than there are elements: they are used again. */
 	const unsigned changes = getenv("TEST_LIGHT") ? 300 : 2 * 64 + 1024 + 200;
-	struct host host = start_host(wires);
+	struct host *host = wires->host;
 	struct wire wire = wire_make(wires);
 	struct error err = {{0}};
 	uint32_t slot;
 	struct one one;
 
-	assert_int_equal(host.kern->devices, 2 * 64 + 1024);
+	assert_int_equal(host->kern->devices, 2 * 64 + 1024);
 	for (int round = 0; round < 3; round++) {
-		one = attach(&host, &wire, KERN_TC_AUTO);
+		one = attach(host, &wire, KERN_TC_AUTO);
 		for (unsigned i = 0; i < (round ? 3 : changes); i++)
-			change(&host, &one, PST_VERDICT_ALLOW);
-		stage(&host, &one, PST_VERDICT_DENY, 1);
+			change(host, &one, PST_VERDICT_ALLOW);
+		stage(host, &one, PST_VERDICT_DENY, 1);
 		kern_attachment_unstage(one.at);
-		check(kern_attachment_refresh(one.at, kern_host_next_generation(host.kern), &err));
+		check(kern_attachment_refresh(one.at, kern_host_next_generation(host->kern), &err));
 		assert_true(gets_out(wires, &wire));
-		await_used(host.kern, "device", 1);
-		assert_int_equal(used(host.kern, "track"), 1);
+		await_used(host->kern, "device", 1);
+		assert_int_equal(used(host->kern, "track"), 1);
 		if (round == 1)
 			assert_int_equal(kern_attachment_close(one.at), 0);
 		detach(&one);
-		assert_int_equal(kern_device_named(&host.kern->object, wire.ifindex, &slot),
+		assert_int_equal(kern_device_named(&host->kern->object, wire.ifindex, &slot),
 				 -ENOENT);
 	}
-	await_used(host.kern, "device", 0);
-	await_used(host.kern, "track", 0);
-	await_used(host.kern, "state", 0);
-	await_used(host.kern, "hits", 0);
+	await_used(host->kern, "device", 0);
+	await_used(host->kern, "track", 0);
+	await_used(host->kern, "state", 0);
+	await_used(host->kern, "hits", 0);
 	wire_end(&wire);
-	end_host(&host);
 }
 
 static int count_flow(void *context, const struct pst_peer_key *key,
@@ -975,7 +960,7 @@ static int count_flow(void *context, const struct pst_peer_key *key,
 static void lists_flows_and_their_table(void **state)
 {
 	struct wires *wires = *state;
-	struct host host = start_host(wires);
+	struct host *host = wires->host;
 	struct wire wire = wire_make(wires);
 	struct one one = {.at = NULL};
 	const struct kern_attach_device device = {
@@ -987,9 +972,9 @@ static void lists_flows_and_their_table(void **state)
 	unsigned count = 0;
 	size_t n;
 
-	check(kern_attachment_new(host.kern, &how, &one.at, &err));
+	check(kern_attachment_new(host->kern, &how, &one.at, &err));
 	assert_int_equal(kern_attachment_tracked(one.at, count_flow, &count), 0);
-	change(&host, &one, PST_VERDICT_ALLOW);
+	change(host, &one, PST_VERDICT_ALLOW);
 	assert_int_equal(info_of(&one).flows, 40);
 	assert_true(gets_out(wires, &wire));
 	assert_int_equal(kern_attachment_tracked(one.at, count_flow, &count), 0);
@@ -998,7 +983,6 @@ static void lists_flows_and_their_table(void **state)
 	assert_string_equal(ids[n - 1].name, "pst_tracked");
 	detach(&one);
 	wire_end(&wire);
-	end_host(&host);
 }
 
 /* An earlier daemon of this build found that there are no programs of devices here. */
@@ -1155,6 +1139,29 @@ static void learns_who_is_behind(void **state)
 	wire_end(&wire);
 }
 
+/* One host for all: what a test leaves behind, the next one meets. */
+static int open_all(void **state)
+{
+	struct wires *wires;
+	struct host *host = calloc(1, sizeof(*host));
+
+	assert_non_null(host);
+	wires_open(state);
+	wires = *state;
+	*host = start_host(wires);
+	wires->host = host;
+	return 0;
+}
+
+static int close_all(void **state)
+{
+	struct wires *wires = *state;
+
+	end_host(wires->host);
+	free(wires->host);
+	return wires_close(state);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1189,5 +1196,5 @@ int main(void)
 		cmocka_unit_test(learns_who_is_behind),
 	};
 
-	return cmocka_run_group_tests(tests, wires_open, wires_close);
+	return cmocka_run_group_tests(tests, open_all, close_all);
 }

@@ -492,7 +492,7 @@ int kern_pool_claim(struct kern_pools *pools, size_t index, __u32 slot)
 
 	if (slot < pool->spec.first || slot >= pool->spec.slots)
 		return -ERANGE;
-	if (pool->state[slot] == SLOT_USED)
+	if (pool->state[slot] != SLOT_FREE)
 		return -EEXIST;
 	pool->state[slot] = SLOT_USED;
 	pool->n_free--;
