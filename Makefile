@@ -224,7 +224,7 @@ LONG_E2E = $(shell grep -lwE 'LONG|PST_LONG' tests/e2e/test_*.py tests/bypass/te
 test-long: all $(TOOLS) $(SALTED) $(B)/tests/bpf/test_flip
 	@tools/e2b-sdk.sh || true
 	@PST_LONG=1 TEST_LIMIT_S=3600 tests/run.sh bpf-long $(B)/tests/bpf/test_flip
-	@PST_LONG=1 TEST_LIMIT_S=14400 tests/run.sh --pytest e2e-long $(LONG_E2E)
+	@PST_LONG=1 AT_ONCE=1 TEST_LIMIT_S=14400 tests/run.sh --pytest e2e-long $(LONG_E2E)
 # What a night is for: ten million DNS messages, and each fuzz target for ten minutes.
 fuzz-long: FUZZ_SECONDS = 600
 fuzz-long: $(AGREE) fuzz

@@ -6,7 +6,8 @@
 #   tests/run.sh --beside NAME PROGRAM...   the same, as many at a time as there are processors
 #   tests/run.sh --corpus NAME PROGRAM...   fuzz targets over tests/fuzz/corpus/<target without fuzz_>
 #   tests/run.sh --fuzz SECONDS NAME PROGRAM...
-#   tests/run.sh --pytest NAME DIRECTORY...
+#   tests/run.sh --pytest NAME DIRECTORY... as many files at a time as there are processors: a test shares nothing with
+#                                           another run, so also not with its own; AT_ONCE=1: one after the other
 set -u
 cd "$(dirname "$0")/.." || exit 1
 export PYTHONDONTWRITEBYTECODE=1
@@ -98,7 +99,7 @@ run_pytest()
 		return 1
 	fi
 	timeout -k 10 "${TEST_LIMIT_S:-1200}" /usr/bin/python3 -m pytest -q -rs -p no:cacheprovider \
-		--durations=5 "${directories[@]}" </dev/null 2>&1 | tee "$log"
+		-n "${AT_ONCE:-$(nproc)}" --dist loadfile --durations=5 "${directories[@]}" </dev/null 2>&1 | tee "$log"
 	rc=${PIPESTATUS[0]}
 	[ "$rc" -eq 0 ] || echo "$name: FAILED (pytest exit $rc)"
 	echo "$name: $(tail -n 1 "$log")"

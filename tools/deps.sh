@@ -37,6 +37,7 @@ test  cppcheck       lint
 test  shellcheck     lint
 test  python3        end-to-end tests
 test  python3-pytest runs them
+test  python3-pytest-xdist   as many at a time as there are processors
 test  python3-scapy  packets that no socket would send
 test  nftables       the comparison of the benchmarks, NAT on the output path for doctor's tests
 test  iptables       firewalls of both kinds in the way of `run --netns`

@@ -1,7 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# What `make test` runs, one stage after the other: tests that measure time or watch the network do not
-# share the machine with each other. A failed stage does not stop the rest. Ends with one line a stage.
+# What `make test` runs, one stage after the other. A failed stage does not stop the rest. Ends with one line a stage.
 #   tools/test.sh [STAGE...]
 set -u
 cd "$(dirname "$0")/.." || exit 1
