@@ -175,8 +175,6 @@ int kern_attachment_device(struct kern_attachment *attachment, struct kern_devic
 /* What its frames may come from, from now on: one write, in force at once. */
 int kern_attachment_set_own(struct kern_attachment *attachment, const struct kern_own *own,
 			    struct error *err);
-/* Readable when a device came, went or changed: kern_attachment_is_alive() then tells about each. -1: never. */
-int kern_host_device_events(const struct kern_host *host);
 /* Flows that it has state for; idle ones stay until a sweep. */
 typedef int (*kern_tracked_fn)(void *context, const struct pst_peer_key *key,
 			       const struct pst_tracked *tracked);

@@ -397,8 +397,3 @@ int kern_attachment_device(struct kern_attachment *attachment, struct kern_devic
 	*ret_info = info;
 	return 0;
 }
-
-int kern_host_device_events(const struct kern_host *host)
-{
-	return host->links_fd;
-}

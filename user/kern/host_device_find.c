@@ -19,14 +19,18 @@
 #include "kern/netlink.h"
 #include "kern/tcx.h"
 
-#define BOTH	     (1 << KERN_FROM_DEVICE | 1 << KERN_TO_DEVICE)
-#define WATCH_BUFFER (32 * 1024)
+#define BOTH (1 << KERN_FROM_DEVICE | 1 << KERN_TO_DEVICE)
+/* Thousands of devices may go at once. */
+#define WATCH_QUEUE (4 << 20)
 
 int kern_on_device_watch(void)
 {
-	int fd = netlink_open(RTMGRP_LINK);
+	int fd = netlink_open(RTMGRP_LINK), size = WATCH_QUEUE;
 
-	return fd < 0 ? -1 : fd;
+	if (fd < 0)
+		return -1;
+	(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size));
+	return fd;
 }
 
 /* ---- what rtnetlink tells ---- */
@@ -71,13 +75,11 @@ static void take_datagram(struct kern_host *host, const char *buffer, size_t siz
 
 static void follow(struct kern_host *host)
 {
-	cleanup_free char *buffer = malloc(WATCH_BUFFER);
-
-	while (buffer && host->links_fd >= 0) {
-		ssize_t n = recv(host->links_fd, buffer, WATCH_BUFFER, 0);
+	while (host->links_fd >= 0) {
+		ssize_t n = recv(host->links_fd, host->links_buffer, sizeof(host->links_buffer), 0);
 
 		if (n > 0)
-			take_datagram(host, buffer, (size_t)n);
+			take_datagram(host, host->links_buffer, (size_t)n);
 		else if (n < 0 && errno == ENOBUFS) /* it may have been any */
 			tell(host, 0, KERN_DEVICE_GONE);
 		else if (n == 0 || errno != EINTR)
@@ -154,6 +156,8 @@ enum kern_device_state kern_on_device_look(struct kern_attachment *attachment)
 
 	if (on->state >= KERN_DEVICE_LEFT)
 		return on->state;
+	/* Before the look: what was told of somebody who is there was told of another one. */
+	follow(attachment->host);
 	kern_on_device_open(attachment);
 	bits = kern_device_links_where(&on->links);
 	on->found = bits < 0 ? 0 : (unsigned)bits;

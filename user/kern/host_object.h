@@ -27,6 +27,9 @@ enum kern_host_pool {
 /* UDP peers of a sandbox: an empty table of PST_MAX_FLOWS would take 64 KB, 10,000 of them 640 MB. */
 #define KERN_HOST_FLOWS 512u
 
+/* One message of rtnetlink tells all of a device: some KB. */
+#define KERN_LINKS_BUFFER 32768
+
 #define KERN_POLICY_BUCKETS 4096
 /* Policies that no record names any more, kept for those who change back and forth. */
 #define KERN_IDLE_POLICIES 16
@@ -55,7 +58,8 @@ struct kern_host {
 		devices; /* elements of pst_devices; 0: programs of devices cannot be loaded here, */
 	struct error no_devices; /* because of this */
 	struct kern_attachment *on_devices;
-	int links_fd;		      /* tells when devices go */
+	int links_fd; /* tells when devices go; -1 */
+	char links_buffer[KERN_LINKS_BUFFER];
 	size_t links_held, links_max; /* descriptors of links that stay open, and may */
 	struct pst_quota tag;	      /* slot 0 of pst_quotas */
 	struct kern_lsm *lsm;	      /* NULL: this kernel runs none */
