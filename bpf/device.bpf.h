@@ -197,17 +197,15 @@ __noinline int pst_judge_frame(struct __sk_buff *skb, const struct pst_sandbox *
 		return PST_TC_NEXT;
 	/* A first SYN too: nothing behind it is to pass for the connection that was there before. */
 	if (known || pst_is_first_syn(p))
-		pst_track_forget(sandbox, p);
+		pst_track_deny(sandbox, p);
 	return pst_tell(skb, sandbox, p, d, known);
 }
 
 /* IPv4 is its own only in IPv4: a mapped address has no business on a wire. */
-static __always_inline int pst_is_own_source(const struct __sk_buff *skb,
-					     const struct pst_device *device, const __u8 source[16])
+static __always_inline int pst_is_mapped_source(const struct __sk_buff *skb,
+						const struct pst_packet *p)
 {
-	if (skb->protocol == bpf_htons(PST_ETH_IPV6) && pst_addr_is_mapped(source))
-		return 0;
-	return pst_is_own(device, source);
+	return skb->protocol == bpf_htons(PST_ETH_IPV6) && pst_addr_is_mapped(p->source);
 }
 
 /* 224.0.0.0/24, ff02::/16: groups of the link (RFC 5771 4, RFC 4291 2.7). */
@@ -230,6 +228,9 @@ __noinline int pst_odd_frame(struct __sk_buff *skb, const struct pst_device *dev
 		reason = (__u32)pst_arp_says(skb, device);
 	else if (pst_is_vlan(skb))
 		reason = PST_REASON_VLAN;
+	else if (pst_is_mapped_source(skb, p) &&
+		 (!p->query.broken || p->query.broken == PST_REASON_ICMP_TYPE))
+		reason = PST_REASON_SPOOFED;
 	else if (p->query.broken == PST_REASON_ICMP_TYPE && pst_is_nd(p))
 		reason = (__u32)pst_nd_says(skb, device, p);
 	else if (p->query.broken)
@@ -261,7 +262,7 @@ static __always_inline int pst_frame_out(struct __sk_buff *skb)
 	if (pst_is_vlan(skb))
 		return pst_odd_frame(skb, device, &p);
 	pst_parse_frame(skb, &p);
-	if (p.query.broken || !pst_is_own_source(skb, device, p.source))
+	if (p.query.broken || pst_is_mapped_source(skb, &p) || !pst_is_own(device, p.source))
 		return pst_odd_frame(skb, device, &p);
 	if (pst_checksum_is_strange(skb, &p))
 		return pst_refuse_frame(&device->sandbox, &p, PST_REASON_MALFORMED,
@@ -348,7 +349,7 @@ __noinline int pst_judge_inward(struct __sk_buff *skb, const struct pst_sandbox 
 	}
 	if (!known)
 		return pst_refuse_frame(sandbox, p, PST_REASON_INBOUND_DENIED, PST_HOOK_INGRESS);
-	pst_track_forget(sandbox, p);
+	pst_track_deny(sandbox, p);
 	pst_report(sandbox, &p->query, pst_pack(d), pst_hook_of(PST_HOOK_INGRESS, p->ip_protocol),
 		   0);
 	if (p->query.protocol == PST_TCP && !(sandbox->flags & PST_SANDBOX_SILENT))

@@ -200,17 +200,30 @@ __noinline __u32 pst_track_recall(const struct pst_sandbox *sandbox, struct pst_
 	return known;
 }
 
-__noinline int pst_track_forget(const struct pst_sandbox *sandbox, const struct pst_packet *p)
+/*
+ * The packet's flow is not allowed any more. TCP's entry goes: only a SYN begins something there. Of the others it stays,
+ * under its old generation, until nothing was heard of it for long: a datagram of the peer that is still on its way
+ * would count as the peer's call, and the sandbox might go on, to answer it.
+ */
+__noinline int pst_track_deny(const struct pst_sandbox *sandbox, const struct pst_packet *p)
 {
 	struct pst_track_key at __attribute__((aligned(8)));
+	struct pst_tracked *flow;
 	void *table;
 
 	if (!sandbox || !p)
 		return 0;
 	table = pst_track_table(sandbox);
+	if (!table)
+		return 0;
 	pst_track_key_of(sandbox, p, &at);
-	if (table)
+	if (p->query.protocol == PST_TCP) {
 		bpf_map_delete_elem(table, &at.key);
+		return 0;
+	}
+	flow = bpf_map_lookup_elem(table, &at.key);
+	if (flow)
+		flow->last_ns = bpf_ktime_get_coarse_ns();
 	return 0;
 }
 
