@@ -62,7 +62,7 @@ _postern_value()
 	--netdev) _postern_words "$(ls /sys/class/net 2>/dev/null)" ;;
 	--sandbox) _postern_ids ;;
 	--verdict) _postern_words 'allow deny would-deny relay' ;;
-	-a | --allow | -d | --deny | --allow-private | --resolver | --netns-pool | --pid | --to) COMPREPLY=() ;;
+	-a | --allow | -d | --deny | --allow-private | --resolver | --netns-pool | --pid | --addr | --mac | --flows | --to) COMPREPLY=() ;;
 	*) return 1 ;;
 	esac
 }

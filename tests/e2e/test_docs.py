@@ -8,6 +8,7 @@ import subprocess
 
 from daemon import POSTERND, TENANT_KEY
 from postern import ROOT, execute
+from wire import Wire
 
 DOCS = ROOT / "docs"
 EXAMPLES = DOCS / "examples" / "posternd"
@@ -30,7 +31,8 @@ def test_every_route_is_documented_and_no_other():
 
 def test_every_hole_has_its_name_in_the_documents():
     names = re.findall(r'\[MEMBERS_[A-Z_]+\] = "([a-z-]+)"', text("user", "kern", "members_holes.c"))
-    assert len(names) == 6
+    names += re.findall(r'hole->name = "([a-z-]+)"', text("user", "daemon", "device_life.c"))
+    assert len(names) == 8
     holes = text("docs", "OPERATING.md").split("### Holes")[1].split("###")[0]
     assert set(re.findall(r"^\| `([a-z-]+)` \|", holes, re.M)) == {*names, "unknown"}
 
@@ -64,6 +66,14 @@ def test_the_document_of_the_examples_is_taken(daemon):
     cgroup = daemon.cgroup("builds")
     reply = daemon.request("POST", "/v1/sandboxes", {**document, "cgroup": str(cgroup), "allowWeak": True})
     assert reply.status == 201 and reply.json["policy"]["allowOut"] == document["policy"]["allowOut"], reply
+
+
+def test_the_document_of_a_device_is_taken(net, daemon):
+    document = json.loads((EXAMPLES / "sandboxes.d" / "vm7.json").read_text("utf-8"))
+    with Wire(net, "tap", device=document["netdev"]) as wire:
+        reply = daemon.request("POST", "/v1/sandboxes", document)
+        assert reply.status == 201 and reply.json["device"]["ifindex"] == wire.index, reply
+        assert reply.json["assurance"]["level"] == "strong"
 
 
 def test_the_script_of_e2bs_calls_runs(daemon):
