@@ -736,6 +736,15 @@ static void drops_all_of_a_device_that_left(void **state)
 
 /* ---- what is done to it ---- */
 
+static void take_clsact_away(const struct wire *wire)
+{
+	struct bpf_tc_hook hook = {.sz = sizeof(hook),
+				   .ifindex = (int)wire->ifindex,
+				   .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS};
+
+	assert_int_equal(bpf_tc_hook_destroy(&hook), 0);
+}
+
 static void is_attached_again_in(struct wires *wires, enum kern_tc tc)
 {
 	struct host *host = wires->host;
@@ -759,7 +768,7 @@ static void is_attached_again_in(struct wires *wires, enum kern_tc tc)
 		assert_int_equal(bpf_link_detach(link), 0);
 		close(link);
 	} else {
-		shell("/usr/sbin/tc qdisc del dev %s clsact", wire.name);
+		take_clsact_away(&wire);
 	}
 	assert_true(gets_out(wires, &wire));
 	assert_true(kern_attachment_is_alive(one.at));
