@@ -1121,8 +1121,18 @@ static void learns_who_is_behind(void **state)
 	shell("ip route add 10.99.201.7/32 dev %s; ip route add 10.99.202.0/24 dev %s; "
 	      "ip -6 route add fd00::7/128 dev %s",
 	      wire.name, wire.name, wire.name);
+	/* As one who asks for the gateway in the name of others makes them. */
+	shell("ip neigh add 192.0.2.53 lladdr 02:00:00:00:02:99 nud stale dev %s; "
+	      "ip neigh add 10.99.202.8 lladdr 02:00:00:00:02:%02x nud stale dev %s; "
+	      "ip -6 neigh add 2001:db8::53 lladdr 02:00:00:00:02:99 nud stale dev %s; "
+	      "ip -6 neigh add fe80::77 lladdr 02:00:00:00:02:%02x nud stale dev %s",
+	      wire.name, wire.number, wire.name, wire.name, wire.number, wire.name);
 	check(kern_device_find(wire.name, &device, &err));
 	check(kern_own_learn(&device, &own, &err));
+	assert_false(owns(&own, "192.0.2.53"));
+	assert_false(owns(&own, "2001:db8::53"));
+	assert_true(owns(&own, "10.99.202.8"));
+	assert_true(owns(&own, "fe80::77"));
 	assert_true(owns(&own, known));
 	assert_true(owns(&own, "10.99.201.7"));
 	assert_true(owns(&own, "fd00::7"));

@@ -49,7 +49,7 @@ struct kern_own {
 int kern_own_parse(const char *const *macs, size_t n_macs, const char *const *addresses,
 		   size_t n_addresses, struct kern_own *ret_own, struct error *err);
 /* Adds what the host itself knows. Addresses, where none were named (fe80:: is none): of the device's neighbour entries
- * (permanent ones and those that were reachable) and of host routes (/32, /128) to it. MACs, where none were named: of
+ * (permanent ones and those that were reachable, that this host sends to by it) and of host routes (/32, /128) to it. MACs, where none were named: of
  * those entries, else that of a veth's other end; where that is not known either, there is none. -ENODATA with err: no
  * address is known, the operator has to say; what is known of its MACs is told all the same. */
 int kern_own_learn(const struct kern_device *device, struct kern_own *own, struct error *err);

@@ -225,6 +225,62 @@ static bool read_address(int family, const char *bytes, size_t size, struct addr
 	return true;
 }
 
+static bool is_of_link(int family, const char *bytes)
+{
+	return family == AF_INET6 && (uint8_t)bytes[0] == 0xfe &&
+	       ((uint8_t)bytes[1] & 0xc0) == 0x80;
+}
+
+struct way {
+	uint32_t device;
+	bool is_direct; /* without another router, to somebody else */
+};
+
+static int take_way(void *context, uint16_t type, const char *body, size_t size)
+{
+	struct way *way = context;
+	struct rtmsg route;
+	size_t length = 0;
+
+	if (type != RTM_NEWROUTE || size < sizeof(route))
+		return 0;
+	memcpy(&route, body, sizeof(route));
+	way->is_direct = route.rtm_type == RTN_UNICAST &&
+			 netlink_u32(body, size, sizeof(route), RTA_OIF, &way->device) &&
+			 !netlink_attr(body, size, sizeof(route), RTA_GATEWAY, &length) &&
+			 !netlink_attr(body, size, sizeof(route), RTA_VIA, &length);
+	return 0;
+}
+
+/*
+ * Would this host send there by that device? An entry alone is what the neighbour claims: who asks for the gateway in
+ * the name of a resolver makes one.
+ */
+static bool is_sent_to(const struct kern_device *device, int family, const char *bytes, size_t size)
+{
+	struct {
+		struct nlmsghdr header;
+		struct rtmsg route;
+		struct rtattr oif;
+		uint32_t device;
+		struct rtattr to;
+		char address[16];
+	} request = {.header = {.nlmsg_type = RTM_GETROUTE},
+		     .route = {.rtm_family = (unsigned char)family,
+			       .rtm_dst_len = (unsigned char)(8 * size)},
+		     /* Only what is of one link is asked for on a link. */
+		     .oif = {.rta_type = is_of_link(family, bytes) ? RTA_OIF : RTA_UNSPEC,
+			     .rta_len = RTA_LENGTH(sizeof(request.device))},
+		     .device = device->ifindex,
+		     .to = {.rta_type = RTA_DST, .rta_len = (unsigned short)RTA_LENGTH(size)}};
+	struct way way = {.device = 0};
+	size_t length = offsetof(__typeof__(request), address) + size;
+
+	memcpy(request.address, bytes, size);
+	return !netlink_ask(&request.header, length, false, take_way, &way) && way.is_direct &&
+	       way.device == device->ifindex;
+}
+
 /* States in which the kernel has, or has had, an answer. */
 #define NEIGHBOUR_KNOWN (NUD_PERMANENT | NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE)
 
@@ -247,7 +303,8 @@ static int take_neighbour(void *context, uint16_t type, const char *body, size_t
 	address = netlink_attr(body, size, sizeof(entry), NDA_DST, &address_size);
 	mac = netlink_attr(body, size, sizeof(entry), NDA_LLADDR, &mac_size);
 	if (!read_address(entry.ndm_family, address, address_size, &addr) || !mac ||
-	    mac_size != 6 || is_group((const uint8_t *)mac))
+	    mac_size != 6 || is_group((const uint8_t *)mac) ||
+	    !is_sent_to(learning->device, entry.ndm_family, address, address_size))
 		return 0;
 	/* The operator's addresses have their MACs, and his MACs their addresses. */
 	if (learning->addresses && (learning->macs || has_mac(learning->own, (const uint8_t *)mac)))
