@@ -128,6 +128,13 @@ static __always_inline int pst_is_question(const struct pst_packet *p, struct ps
 	return d.step == PST_STEP_RESOLVER && p->query.protocol == PST_UDP;
 }
 
+/* The answer to an echo request: nobody's, where none is known. */
+static __always_inline int pst_is_pong(const struct pst_packet *p)
+{
+	return p->query.protocol == PST_ICMP &&
+	       p->icmp_type == (p->ip_protocol == IPPROTO_ICMP ? PST_PONG4 : PST_PONG6);
+}
+
 /* Is state a condition? Not of TCP that any packet of is judged alike. */
 static __always_inline int pst_needs_state(const struct pst_sandbox *sandbox,
 					   const struct pst_packet *p, struct pst_decision d)
@@ -177,6 +184,8 @@ __noinline int pst_judge_frame(struct __sk_buff *skb, const struct pst_sandbox *
 		return pst_refuse_frame(0, 0, PST_REASON_NO_POLICY, 0);
 	if (!p->query.broken && !pst_is_first_syn(p))
 		known = pst_track_recall(sandbox, p);
+	if (!known && pst_is_pong(p))
+		p->query.broken = PST_REASON_ICMP_TYPE;
 	d = pst_judge_flow(sandbox, p, known);
 	asks = pst_is_question(p, d) && sandbox->learn;
 	if (asks)
