@@ -29,6 +29,7 @@ from wait import until
 PINS = Path("/sys/fs/bpf/postern-run")
 ALLOW = ["--netns", "--allow", ALLOWED4_NET, "--allow", ALLOWED6_NET]
 PYTHON = "/usr/bin/python3"
+SO_NETNS_COOKIE = 71
 FORWARDING = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding")
 
 
@@ -52,23 +53,27 @@ def tables(net):
     return re.findall(r"^table inet (pst-[0-9a-f]{8})$", nft(net, "list", "tables"), re.M)
 
 
-def notes():
-    return {entry.name for entry in Path("/run").glob("postern-netns*")}
+def note_of(net):
+    """What runs here write down of what they have changed; others may run in other namespaces."""
+    def cookie():
+        with socket.socket(socket.AF_UNIX) as sock:
+            return struct.unpack("Q", sock.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8))[0]
+    return Path(f"/run/postern-netns.{net.host.call(cookie)}")
 
 
-def assert_nothing_left(net, before):
+def assert_nothing_left(net):
     assert not devices(net) and not tables(net), net.host.ip("link") + nft(net, "list", "ruleset")
-    assert notes() <= before, notes()
+    assert not note_of(net).exists()
     assert "pst-" not in nft(net, "list", "ruleset")
 
 
 @pytest.fixture(autouse=True)
 def _as_before(net):
     """Each test leaves the host as it was: no device, table, rule or note, and its sysctls."""
-    before, values = notes(), [sysctl(net, name) for name in FORWARDING]
+    values = [sysctl(net, name) for name in FORWARDING]
     yield
     assert [sysctl(net, name) for name in FORWARDING] == values
-    assert_nothing_left(net, before)
+    assert_nothing_left(net)
 
 
 @contextlib.contextmanager
@@ -169,26 +174,26 @@ print("sent")
 
 def test_frames_of_root_are_judged_like_packets(net):
     """AF_PACKET inside: what the policy allows arrives; a denied destination and a foreign source do not."""
-    def send(policy, to, source="own"):
-        token, since = canary(), net.mark()
-        done = sandboxed(net, policy, script(FRAME, to, source, token))
-        assert done.out == "sent\n", done
-        return token, since, done
-    for to in (DENIED4, DENIED6):
-        token, since, _ = send(["--netns"], to)
+    def send(policy, *frames):
+        tokens, since = [canary() for _ in frames], net.mark()
+        calls = "; ".join(f'"$0" "$1" "$2" {to} {source} {token}' for (to, source), token in zip(frames, tokens))
+        done = sandboxed(net, policy, ["sh", "-c", calls, *script(FRAME)])
+        assert done.out == "sent\n" * len(frames), done
+        return done, tokens, since
+    _, tokens, since = send(["--netns"], (DENIED4, "own"), (DENIED6, "own"))
+    for token in tokens:
         net.await_seen(token=token, since=since)
-        token, since, done = send(ALLOW, to)
-        assert_silence(net, since, token, to)
-        assert "default-deny" in done.err, done
-    token, since, done = send(ALLOW, ALLOWED4, source="10.11.12.13")
-    assert_silence(net, since, token)
-    assert "spoofed" in done.err, done
+    done, tokens, since = send(ALLOW, (DENIED4, "own"), (DENIED6, "own"), (ALLOWED4, "10.11.12.13"))
+    for token in tokens:
+        assert_silence(net, since, token)
+    assert done.err.count("default-deny") == 2 and done.err.count("spoofed") == 1, done
 
 
 def test_the_hosts_own_addresses_are_denied(net):
-    for address in (HOST4, HOST6):
-        done = sandboxed(net, ["--netns"], flow("tcp", address, PORT, "x"))
-        assert done.op("connect").result == "ECONNREFUSED" and "always-denied" in done.err, done
+    calls = "; ".join(" ".join(flow("tcp", address, PORT, "x")) for address in (HOST4, HOST6))
+    done = sandboxed(net, ["--netns"], ["sh", "-c", calls])
+    assert [op.result for op in done.ops if op.name == "connect"] == ["ECONNREFUSED"] * 2, done
+    assert done.err.count("always-denied:") == 2, done
 
 
 def test_the_report_says_which_kind(net, tmp_path):
@@ -228,7 +233,11 @@ print(json.dumps({
 
 
 def test_the_network_inside(net):
+    """NET_RAW (13) and NET_ADMIN (12), over a user namespace's network; not SYS_ADMIN, SYS_PTRACE, BPF, SYS_MODULE."""
     found = json.loads(sandboxed(net, ["--netns"], script(LOOK)).out)
+    held = int(re.search(r"CapEff:\s*([0-9a-f]+)", found["status"])[1], 16)
+    assert held >> 12 & 1 and held >> 13 & 1
+    assert not any(held >> n & 1 for n in (16, 19, 21, 38, 39)), hex(held)
     assert found["devices"] == ["eth0", "lo"] and found["cgroup"], found
     links = {link["ifname"]: link for link in found["links"]}
     assert "UP" in links["lo"]["flags"] and "LOWER_UP" in links["eth0"]["flags"], found
@@ -238,11 +247,6 @@ def test_the_network_inside(net):
 
 
 def test_root_keeps_what_harms_its_own_network_alone(net):
-    """NET_RAW (13) and NET_ADMIN (12), over a user namespace's network; not SYS_ADMIN, SYS_PTRACE, BPF, SYS_MODULE."""
-    status = json.loads(sandboxed(net, ["--netns"], script(LOOK)).out)["status"]
-    held = int(re.search(r"CapEff:\s*([0-9a-f]+)", status)[1], 16)
-    assert held >> 12 & 1 and held >> 13 & 1
-    assert not any(held >> n & 1 for n in (16, 19, 21, 38, 39)), hex(held)
     done = sandboxed(net, ["--netns"], ["sh", "-c", "ip route add 10.200.0.0/16 dev lo && ip link add v type veth && "
                                         "ping -c1 -W1 127.0.0.1 >/dev/null; ip route; stat -c %u /etc/passwd"])
     assert "10.200.0.0/16" in done.out and done.out.endswith("\n0\n"), done
@@ -304,12 +308,24 @@ def test_the_hosts_network_is_out_of_reach(net):
     assert "pst-evil" not in net.host.ip("link")
 
 
+SETNS = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+for path in sys.argv[1:]:
+    try:
+        fd = os.open(path, os.O_RDONLY)
+        print(path, "entered" if libc.setns(fd, 0) == 0 else os.strerror(ctypes.get_errno()))
+    except OSError as error:
+        print(path, error.strerror)
+"""
+
+
 def test_no_way_into_the_hosts_namespaces(net):
-    for target in (net.host.path, "/proc/1/ns/net", "/proc/1/ns/user", "/proc/1/ns/mnt"):
-        text = f"import os,ctypes; fd=os.open({target!r},0); c=ctypes.CDLL(None,use_errno=True); " \
-               "print(c.setns(fd,0), os.strerror(ctypes.get_errno()))"
-        done = sandboxed(net, ["--netns"], script(text))
-        assert not done.out.startswith("0"), f"{target}: {done}"
+    """The control: with the privileges of root outside, the first of them is entered."""
+    targets = [net.host.path, "/proc/1/ns/net", "/proc/1/ns/user", "/proc/1/ns/mnt"]
+    assert "entered" in execute(net, script(SETNS, *targets)).out.splitlines()[0]
+    done = sandboxed(net, ["--netns"], script(SETNS, *targets))
+    assert len(done.out.splitlines()) == len(targets) and "entered" not in done.out, done
 
 
 def test_a_command_that_removes_its_device_is_cut_off(net):
@@ -323,19 +339,17 @@ def test_a_command_that_removes_its_device_is_cut_off(net):
 
 # Addresses
 
-def test_two_runs_have_two_addresses(net):
-    with shell_inside(net) as one, shell_inside(net) as two:
-        assert len(set(addresses(net, one.device) + addresses(net, two.device))) == 4
-        done = sandboxed(net, ALLOW, flow("tcp", ALLOWED6, PORT, "x"))
-        assert done.code == 0, done
-    # The first that ends leaves the others what they need: seen by the one that ends last.
-
-
-def test_a_run_that_ends_leaves_others_their_way_out(net):
-    with shell_inside(net):
-        sandboxed(net, ALLOW, ["true"])
+def test_two_runs_have_two_addresses_and_the_last_one_puts_back(net):
+    argv = " ".join(flow("tcp", ALLOWED6, PORT, "x"))
+    with shell_inside(net) as one:
+        with Running(net, postern_run(ALLOW, ["sh", "-c", f"cat; {argv}"]), stdin=subprocess.PIPE) as two:
+            until(lambda: len(tables(net)) == 2, "two run")
+            device, = set(devices(net)) - {one.device}
+            assert len(set(addresses(net, one.device) + addresses(net, device))) == 4
+            two.process.stdin.close()
+            assert two.wait() == 0, two.text()
         assert [sysctl(net, name) for name in FORWARDING] == ["1", "1"]
-        assert len(devices(net)) == len(tables(net)) == 1
+        assert devices(net) == tables(net) == [one.device]
     assert [sysctl(net, name) for name in FORWARDING] == ["0", "0"]
 
 
@@ -391,8 +405,8 @@ def test_it_works_beside_a_firewall_that_drops(net, kind):
     subprocess.run(net.host.command(["nft", "-f", "-"]), input=DROPS[kind], text=True, check=True)
     try:
         before = re.sub(r"packets \d+ bytes \d+", "", nft(net, "list", "ruleset"))
-        for to in (ALLOWED4, ALLOWED6):
-            assert sandboxed(net, ALLOW, flow("tcp", to, PORT, "x")).code == 0
+        calls = " && ".join(" ".join(flow("tcp", to, PORT, "x")) for to in (ALLOWED4, ALLOWED6))
+        assert sandboxed(net, ALLOW, ["sh", "-c", calls]).code == 0
         assert re.sub(r"packets \d+ bytes \d+", "", nft(net, "list", "ruleset")) == before
     finally:
         nft(net, "flush", "ruleset")
@@ -405,10 +419,14 @@ def test_it_works_beside_iptables(net, program):
         return shell(*net.host.command([program, "-w", *words]))
     iptables("-P", "FORWARD", "DROP")
     try:
-        with shell_inside(net) as run:
+        argv = " ".join(flow("tcp", ALLOWED4, PORT, "x"))
+        with Running(net, postern_run(ALLOW, ["sh", "-c", f"{argv}; cat"]), stdin=subprocess.PIPE) as run:
+            run.await_line(lambda line: line.startswith("recv ok"), "what is allowed is answered")
+            device, = devices(net)
             rules = iptables("-S", "FORWARD")
-            assert re.search(f"-i {run.device} .*-j ACCEPT", rules) and f"-o {run.device} " in rules, rules
-            assert sandboxed(net, ALLOW, flow("tcp", ALLOWED4, PORT, "x")).code == 0
+            assert re.search(f"-i {device} .*-j ACCEPT", rules) and f"-o {device} " in rules, rules
+            run.process.stdin.close()
+            assert run.wait() == 0, run.text()
         assert iptables("-S", "FORWARD").strip() == "-P FORWARD DROP"
     finally:
         iptables("-P", "FORWARD", "ACCEPT")
@@ -543,22 +561,80 @@ def test_no_resolver_that_can_be_reached_is_an_error(net):
     assert done.code == 0 and done.out.startswith("nameserver 9.9.9.9\n"), done
 
 
-# The end
+# Order, failure, and the end
+
+def test_the_device_is_up_only_when_the_policy_is_in_force(net, tmp_path):
+    """Links, the record, the device up, the command; told by the system calls."""
+    trace = tmp_path / "trace"
+    execute(net, ["strace", "-f", "-o", str(trace), "-e", "trace=bpf,sendto,clone3,execve", *postern_run(ALLOW, ["true"])])
+    lines = trace.read_text().splitlines()
+
+    def at(pattern, nth=0):
+        return [n for n, line in enumerate(lines) if re.search(pattern, line)][nth]
+    flip = at("BPF_MAP_UPDATE_ELEM.*key=.*value=", -1)
+    up = at(r"RTM_NEWLINK.*IFF_UP\|IFF_NOARP", -1)
+    assert at("BPF_LINK_CREATE|BPF_PROG_ATTACH|RTM_NEWTFILTER", -1) < up, "attached before"
+    assert flip < up < at("NFT_MSG_NEWTABLE") < at('execve\\("[^"]*/true"'), "in force before, the command last"
+
+
+def test_it_says_why_it_does_not_work_here(net):
+    """Where no user namespace may be made: doctor and run."""
+    refuse = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=unshare", "-e", "inject=unshare:error=ENOSPC"]
+    done = execute(net, [*refuse, *postern_run(["--netns"], ["true"])])
+    assert done.code == 6 and "user.max_user_namespaces" in done.err, done
+    doctor = [postern_run([], [])[0], "doctor"]
+    line, = [text for text in execute(net, doctor).out.splitlines() if " run --netns " in text]
+    assert line.startswith("ok ") and "IPv4 and IPv6" in line
+    done = execute(net, [*refuse, *doctor])
+    assert re.search("^warning +run --netns +.*user.max_user_namespaces", done.out, re.M), done
+
+
+def test_killed_at_any_moment_it_leaves_nothing_to_the_next(net):
+    pids, noted = [], False
+    for step in range(10):
+        run = subprocess.Popen(net.host.command(postern_run(ALLOW, ["true"])), stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            run.wait(0.02 + 0.04 * step)
+        run.kill()
+        run.wait()
+        pids.append(run.pid)
+        noted |= note_of(net).exists()
+    assert noted, "none was killed while it had changed something"
+    until(lambda: not devices(net), "devices go with their namespaces")
+    sandboxed(net, ["--netns"], ["true"])
+    assert_nothing_left(net)
+    assert not [name for pid in pids for name in PINS.glob(f"run-{pid}-*")]
+
+
+def listen_slowly():
+    server = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    server.bind((ALLOWED4, 0))
+    server.listen()
+    server.settimeout(20)
+    return server
+
 
 def test_what_is_left_to_send_is_sent(net):
-    """CMD ends at once after close(): the kernel still has its data."""
-    token, since = canary(), net.mark()
-    text = ("import socket, sys\ns = socket.create_connection((sys.argv[1], int(sys.argv[2])))\n"
-            "s.setblocking(False)\nn = 0\ntry:\n"
-            "    while n < 1 << 20: n += s.send(b'.' * 65536)\nexcept BlockingIOError: pass\n"
-            "s.setblocking(True)\ns.sendall(sys.argv[3].encode())")
-    done = sandboxed(net, ALLOW, script(text, ALLOWED4, PORT, token))
-    assert done.code == 0, done
-    net.await_seen(token=token, since=since)
+    """CMD ends at once after close(): the kernel still has its data, and the other side begins to read only then."""
+    token = canary().encode()
+    text = ("import socket, sys\ns = socket.socket()\ns.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 18)\n"
+            "s.connect((sys.argv[1], int(sys.argv[2])))\ns.sendall(b'.' * 100000 + sys.argv[3].encode())")
+    with net.internet.call(listen_slowly) as server:
+        argv = script(text, ALLOWED4, server.getsockname()[1], token.decode())
+        with Running(net, postern_run(ALLOW, argv)) as run:
+            with server.accept()[0] as client:
+                children = Path(f"/proc/{run.pid}/task/{run.pid}/children")
+                until(lambda: not children.read_text().strip(), "the command has ended")
+                data = b""
+                while chunk := client.recv(65536):
+                    data += chunk
+            assert len(data) == 100000 + len(token) and data.endswith(token)
+            assert run.wait() == 0, run.text()
 
 
 def test_a_killed_run_is_judged_until_it_is_swept(net):
-    before = notes()
     argv = f"echo up $$; while read line; do {' '.join(flow('tcp', DENIED4, PORT, 'x'))}; " \
            f"{' '.join(flow('tcp', ALLOWED4, PORT, 'x'))}; echo asked; done"
     with Running(net, postern_run(ALLOW, ["sh", "-c", argv]), stdin=subprocess.PIPE) as run:
@@ -580,4 +656,4 @@ def test_a_killed_run_is_judged_until_it_is_swept(net):
     sandboxed(net, [], ["true"])
     assert not (PINS / name).exists() and not Path(cgroup2_mount() + cgroup).exists()
     assert [sysctl(net, key) for key in FORWARDING] == ["0", "0"]
-    assert_nothing_left(net, before)
+    assert_nothing_left(net)

@@ -78,7 +78,7 @@ static void warn_of_dns(const struct plan *plan)
 			place_of(plan->options));
 }
 
-/* With a network of its own, CMD cannot reach what listens on this host's loopback: who is asked is who the stub asks. */
+/* With a network of its own, CMD cannot reach what listens on this host's loopback: it asks whom the stub asks. */
 static int plan_resolvers(struct plan *plan, struct error *err)
 {
 	struct addr_list upstream = {0};

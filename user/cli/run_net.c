@@ -397,11 +397,14 @@ int run_net_connect(struct run_net *net, struct error *err)
 
 	r = lock_take(&lock, err);
 	if (r == 0)
-		r = add_routes(net, err);
-	if (r == 0)
-		r = through_open(&through, &forwarding.has_nat, &notes, err);
+		r = through_has_nat(&forwarding.has_nat, err);
+	/* First: its note is what tells others that there is something to sweep. */
 	if (r == 0)
 		r = forwarding_enable(&forwarding, err);
+	if (r == 0)
+		r = add_routes(net, err);
+	if (r == 0)
+		r = through_open(&through, &notes, err);
 	if (r == 0 && notes.size)
 		print_notes(notes.data);
 	return r;

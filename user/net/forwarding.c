@@ -179,7 +179,7 @@ static int read_note(const char *path, char **ret_text, struct error *err)
 		r = read_boot_id(&boot, err);
 	if (r < 0)
 		return r;
-	if (strncmp(text, boot, strlen(boot)) == 0)
+	if (text && boot && strncmp(text, boot, strlen(boot)) == 0)
 		*ret_text = TAKE_PTR(text);
 	return 0;
 }

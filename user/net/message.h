@@ -31,7 +31,10 @@ void message_end(struct message *out, size_t nest);
 
 /* A socket in the calling thread's network namespace; -errno. */
 int message_open(int protocol, int *ret_fd);
-/* Sends all messages. The last one must ask for an acknowledgement (NLM_F_ACK): 0, or -errno of the first that failed. */
+/*
+ * Sends all messages. The last one, but for the end of a batch, must ask for an acknowledgement (NLM_F_ACK): 0, or
+ * -errno of the first that failed.
+ */
 int message_ask(int fd, const struct message *out);
 
 /* `head`: behind struct nlmsghdr, `size` bytes. A negative return ends the walk. */

@@ -99,8 +99,7 @@ static int add_run(int fd, const struct through *through, struct error *err)
 	return r < 0 ? error_set(err, r, "cannot masquerade: %s", strerror(-r)) : 0;
 }
 
-int through_open(const struct through *through, bool *ret_has_nat, struct buf *notes,
-		 struct error *err)
+int through_open(const struct through *through, struct buf *notes, struct error *err)
 {
 	cleanup(nft_chains_done) struct nft_chains chains = {0};
 	cleanup_close int fd = -1;
@@ -117,6 +116,17 @@ int through_open(const struct through *through, bool *ret_has_nat, struct buf *n
 		r = legacy_let_through(LEGACY_IPV4, through->device, err);
 	if (r == 0 && through->ipv6)
 		r = legacy_let_through(LEGACY_IPV6, through->device, err);
+	return r;
+}
+
+int through_has_nat(bool *ret_has_nat, struct error *err)
+{
+	cleanup(nft_chains_done) struct nft_chains chains = {0};
+	cleanup_close int fd = -1;
+	int r = open_nft(&fd, err);
+
+	if (r == 0)
+		r = list_chains(fd, &chains, err);
 	if (r == 0)
 		*ret_has_nat = chains.has_nat || legacy_has_nat();
 	return r;
@@ -149,7 +159,8 @@ static int on_table(void *context, const char *name)
 	if (!tables)
 		return -ENOMEM;
 	gone->tables = tables;
-	strcpy(tables[gone->n_tables++], name); /* space_is_run() has measured it */
+	/* space_is_run() has measured it. */
+	memcpy(tables[gone->n_tables++], name, strlen(name) + 1);
 	return 0;
 }
 

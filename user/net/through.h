@@ -16,9 +16,10 @@ struct through {
 };
 
 /* Masquerades, and lets through chains that drop what they do not know. What could not be done but may not be needed is
- * a line in `notes`. -errno with err. *ret_has_nat: somebody else translates addresses here. */
-int through_open(const struct through *through, bool *ret_has_nat, struct buf *notes,
-		 struct error *err);
+ * a line in `notes`. -errno with err. */
+int through_open(const struct through *through, struct buf *notes, struct error *err);
+/* Does somebody else translate addresses here? */
+int through_has_nat(bool *ret_has_nat, struct error *err);
 /* Removes what was made for that device (NULL: none) and for those that are there no more. *ret_has_nat as above. */
 int through_close(const char *device, bool *ret_has_nat, struct error *err);
 /* Adds which chains of this host would get rules: "; added to: ip filter FORWARD". Nothing where there are none. */
