@@ -181,6 +181,19 @@ static void compare_flow(struct run *run, struct difference *d)
 	flow->last_ns = entry.last_ns;
 }
 
+static void compare_hits(struct run *run, uint32_t rule, struct difference *d)
+{
+	const struct hits *expected = &run->scene.world.hits[rule];
+	struct hits now;
+
+	if (!leg_hits(run->leg, rule, &now) || memcmp(&now, expected, sizeof(now)) != 0)
+		differ(d,
+		       "rule %u has %llu connections, %llu packets, %llu bytes, expected %llu, %llu, %llu",
+		       rule, (unsigned long long)now.connections, (unsigned long long)now.packets,
+		       (unsigned long long)now.bytes, (unsigned long long)expected->connections,
+		       (unsigned long long)expected->packets, (unsigned long long)expected->bytes);
+}
+
 static void compare_names(struct run *run, struct difference *d)
 {
 	const struct verdict *v = &run->verdict;
@@ -243,6 +256,8 @@ int compare_frame(struct run *run)
 	if (run->verdict.has_key)
 		compare_flow(run, &d);
 	compare_names(run, &d);
+	if (run->verdict.counts_rule)
+		compare_hits(run, run->verdict.rule, &d);
 	count(run, &d);
 	return 0;
 }

@@ -77,16 +77,35 @@ struct flow *flow_alive(struct world *w, const struct pst_peer_key *key)
 	return flow && !flow_is_idle(w, flow) ? flow : NULL;
 }
 
+void flow_flush(struct world *w, struct flow *flow)
+{
+	if (flow->generation == w->device.sandbox.generation && flow->packets) {
+		w->hits[flow->rule].packets += flow->packets;
+		w->hits[flow->rule].bytes += flow->bytes;
+	}
+	flow->packets = flow->bytes = 0;
+}
+
 void flow_remove(struct world *w, struct flow *flow)
 {
 	*flow = w->flows[--w->n_flows];
 }
 
+void flow_deny(struct world *w, struct flow *flow)
+{
+	if (flow->key.protocol == PST_TCP)
+		flow_remove(w, flow);
+	else
+		flow->last_ns = w->now_ns;
+}
+
 static void sweep(struct world *w)
 {
 	for (size_t i = w->n_flows; i > 0; i--)
-		if (is_silent_for(w, &w->flows[i - 1], spare_ns(w, &w->flows[i - 1])))
+		if (is_silent_for(w, &w->flows[i - 1], spare_ns(w, &w->flows[i - 1]))) {
+			flow_flush(w, &w->flows[i - 1]);
 			flow_remove(w, &w->flows[i - 1]);
+		}
 }
 
 struct flow *flow_add(struct world *w, const struct pst_peer_key *key, struct verdict *v)

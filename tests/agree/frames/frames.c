@@ -140,6 +140,8 @@ static int start_scene(struct run *run, uint64_t seed)
 		r = leg_leases(run->leg, w);
 	if (!r)
 		r = leg_forget(run->leg, w);
+	if (!r)
+		r = leg_clear_hits(run->leg);
 	return r ? r : leg_device(run->leg, w);
 }
 

@@ -96,7 +96,15 @@ struct flow {
 	uint8_t state;	  /* enum pst_track_state */
 	uint8_t fins;	  /* PST_TRACK_FIN_* */
 	const char *name; /* that let it out; NULL: none did */
+	uint32_t rule;
+	uint64_t packets, bytes; /* that its rule has not been credited with yet */
 };
+
+/* Of a rule, as struct pst_rule_hits. */
+struct hits {
+	uint64_t connections, packets, bytes;
+};
+#define FRAME_RULES (AGREE_RULES + 1)
 
 struct asked {
 	uint64_t stamp_ns; /* CLOCK_BOOTTIME; 0: answered */
@@ -115,6 +123,7 @@ struct world {
 	size_t n_leases;
 	struct flow flows[FRAME_FLOWS];
 	size_t n_flows, max_flows;
+	struct hits hits[FRAME_RULES];
 	struct asked asked[FRAME_ASKED];
 	size_t n_asked;
 	/* Of this frame. */
@@ -148,8 +157,10 @@ struct verdict {
 	bool refused_flow; /* found the table full */
 	bool busy;	   /* found no place for its question */
 	bool swept;
-	bool is_new;  /* the first frame of its flow */
-	bool is_kept; /* by `existing: keep` alone */
+	bool is_new;	  /* the first frame of its flow */
+	bool is_kept;	  /* by `existing: keep` alone */
+	bool counts_rule; /* one whose hits are to be compared */
+	uint32_t rule;
 	bool has_key; /* may have touched this entry of the flow table */
 	struct pst_peer_key key;
 	struct asked *asked; /* recorded this question */
@@ -168,7 +179,12 @@ struct flow *flow_alive(struct world *w, const struct pst_peer_key *key);
 bool flow_is_idle(struct world *w, const struct flow *flow);
 struct pst_peer_key flow_key(const struct addr *remote, uint16_t remote_port, uint16_t local_port,
 			     uint8_t protocol);
+/* Credits its rule, unless that was another policy's. */
+void flow_flush(struct world *w, struct flow *flow);
 void flow_remove(struct world *w, struct flow *flow);
+/* Not allowed any more. TCP's entry goes, as only a SYN opens another one. Datagrams that are still on their way must not
+ * count as the peer's call: their entry stays until it was silent for long. */
+void flow_deny(struct world *w, struct flow *flow);
 /* A new entry; NULL: the table is full, also after what idled out was swept. */
 struct flow *flow_add(struct world *w, const struct pst_peer_key *key, struct verdict *v);
 

@@ -52,6 +52,8 @@ static size_t put_ip(struct scene *s, struct frame *f, const struct addr *from,
 	ip[6] = (uint8_t)(protocol == ICMP4 ? ICMP6 : protocol);
 	ip[7] = 64;
 	memcpy(ip + 8, from->bytes, 16);
+	if (dice_chance(&s->dice, 2) && !f->to_device)
+		memcpy(ip + 8, scene_own[0].bytes, 16); /* IPv4 in IPv6's notation */
 	memcpy(ip + 24, to->bytes, 16);
 	f->size = FRAME_ETH + 40 + size;
 	return FRAME_ETH + 40;
@@ -306,6 +308,8 @@ static void reply_frame(struct scene *s, struct frame *f, const struct asked *as
 	put16(f, at + 2, asked->port);
 	put16(f, at + 4, (unsigned)(8 + size));
 	memcpy(f->bytes + at + 8, m, size);
+	if (frame_word(f, 12) == 0x0800 && dice_chance(d, 5))
+		f->bytes[FRAME_ETH + 6] |= 0x20; /* more fragments */
 }
 
 static void dns_frame(struct scene *s, struct frame *f)

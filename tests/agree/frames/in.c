@@ -52,6 +52,8 @@ static void judge_back(struct world *w, const struct reading *r, struct flow *fl
 		if (d.verdict == PST_VERDICT_ALLOW &&
 		    !(d.step == PST_STEP_RESOLVER && w->device.sandbox.learn))
 			flow->generation = w->device.sandbox.generation;
+		flow->rule = d.rule;
+		flow->packets = flow->bytes = 0;
 		flow->name = model_name_of(w, &r->from, d, flow);
 		flow->kind = d.step == PST_STEP_INBOUND ? PST_FLOW_IN : PST_FLOW_OUT;
 		model_seen(w, flow, r, flow->kind == PST_FLOW_IN);
@@ -62,7 +64,7 @@ static void judge_back(struct world *w, const struct reading *r, struct flow *fl
 		return;
 	}
 	model_deny(v, model_denial(d));
-	flow_remove(w, flow);
+	flow_deny(w, flow);
 	/* Nothing is written in the place of a fragment of IPv6, which has a header in front. */
 	if (r->protocol == TCP && !(w->device.sandbox.flags & PST_SANDBOX_SILENT) &&
 	    !(r->fragment && r->v6))

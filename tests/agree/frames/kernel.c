@@ -388,6 +388,24 @@ uint64_t leg_counter(struct leg *leg, uint32_t reason)
 	return sum;
 }
 
+bool leg_hits(struct leg *leg, uint32_t rule, struct hits *ret_hits)
+{
+	struct pst_rule_hits hits;
+
+	if (bpf_map_lookup_elem(leg->inner[KERN_MAP_RULES].fd, &rule, &hits))
+		return false;
+	*ret_hits = (struct hits){
+		.connections = hits.connections, .packets = hits.packets, .bytes = hits.bytes};
+	return true;
+}
+
+int leg_clear_hits(struct leg *leg)
+{
+	static const struct pst_rule_hits none[FRAME_RULES];
+
+	return kern_fill_array(leg->inner[KERN_MAP_RULES].fd, none, FRAME_RULES, sizeof(none[0]));
+}
+
 bool leg_flow(struct leg *leg, const struct pst_peer_key *key, struct pst_tracked *ret_flow)
 {
 	return !bpf_map_lookup_elem(leg->tracked_fd, key, ret_flow);

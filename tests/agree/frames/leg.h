@@ -38,6 +38,9 @@ bool leg_lease(struct leg *leg, const struct addr *a, struct pst_lease *ret_leas
 int leg_quota(struct leg *leg, struct pst_quota *ret_quota);
 int leg_set_quota(struct leg *leg, const struct pst_quota *quota);
 uint64_t leg_counter(struct leg *leg, uint32_t reason);
+bool leg_hits(struct leg *leg, uint32_t rule, struct hits *ret_hits);
+/* No rule was hit yet. */
+int leg_clear_hits(struct leg *leg);
 bool leg_flow(struct leg *leg, const struct pst_peer_key *key, struct pst_tracked *ret_flow);
 /* NULL: removes it. */
 int leg_set_flow(struct leg *leg, const struct pst_peer_key *key, const struct pst_tracked *flow);

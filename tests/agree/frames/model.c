@@ -147,6 +147,7 @@ struct pst_decision model_decide_flow(const struct world *w, struct pst_query *q
 	d = explain_query(&in, q);
 	if (flow && d.verdict != PST_VERDICT_ALLOW && is_kept(w, flow, q, d)) {
 		v->is_kept = true;
+		d.rule = 0;
 		d.verdict = PST_VERDICT_ALLOW;
 		d.reason = PST_REASON_ALLOW_DEFAULT;
 		d.step = flow->kind == PST_FLOW_IN ? PST_STEP_INBOUND : PST_STEP_DEFAULT;

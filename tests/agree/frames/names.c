@@ -29,16 +29,26 @@ bool model_is_question(const struct frame *f, const struct reading *r)
 	return at < end && !f->bytes[at] && at + 5 <= end && at < longest;
 }
 
-static bool is_covered(const struct world *w, const char *name)
+/* Exact beats any wildcard, the longer wildcard the shorter one; of equal ones the first in the document. 0: none. */
+static uint32_t rule_of_name(const struct world *w, const char *name)
 {
+	size_t rank, best = 0;
+	uint32_t found = 0;
+
 	for (size_t i = 0; i < w->c.policy.n_rules; i++) {
 		const struct policy_rule *rule = &w->c.policy.rules[i];
+		const struct domain *pattern = &rule->dest.domain;
 
-		if (rule->verdict == PST_VERDICT_ALLOW && rule->dest.kind == POLICY_DEST_NAME &&
-		    domain_matches(&rule->dest.domain, name))
-			return true;
+		if (rule->verdict != PST_VERDICT_ALLOW || rule->dest.kind != POLICY_DEST_NAME ||
+		    !domain_matches(pattern, name))
+			continue;
+		rank = pattern->kind == DOMAIN_EXACT ? DOMAIN_MAX + 2 : 1 + strlen(pattern->name);
+		if (rank > best) {
+			best = rank;
+			found = (uint32_t)i + 1;
+		}
 	}
-	return false;
+	return found;
 }
 
 static struct asked *place_for(struct world *w)
@@ -75,13 +85,15 @@ struct pst_decision model_ask(struct world *w, const struct frame *f, const stru
 	size_t at, size = message_of(f, r, &at);
 	bool whole = size && size <= PST_DNS_MAX_QUERY && !f->gso_size && at + size == f->size;
 	enum pst_reason reason = PST_REASON_NAME_GATE;
-	bool plain, covered;
+	uint32_t covered = 0;
+	bool plain;
 
 	if (whole && w->questions_full)
 		v->busy = true;
 	plain = whole && !w->questions_full &&
 		dns_question_parse(f->bytes + at, size, &question) == DNS_GATE_PASSES;
-	covered = plain && is_covered(w, question.name);
+	if (plain)
+		d.rule = covered = rule_of_name(w, question.name);
 	if (v->busy)
 		reason = PST_REASON_DNS_BUSY;
 	if (plain && (covered || w->device.sandbox.learn == PST_LEARN_ALL))
@@ -146,7 +158,7 @@ static enum pst_reply learn_answers(struct world *w, const struct asked *asked,
 {
 	const char *name = name_in_case(w, asked->question.name);
 
-	if (!is_covered(w, asked->question.name) && w->device.sandbox.learn != PST_LEARN_ALL)
+	if (!rule_of_name(w, asked->question.name) && w->device.sandbox.learn != PST_LEARN_ALL)
 		return PST_REPLY_EMPTY;
 	if (!name) /* of a mutated question: what lives longer than this call has to have it */
 		w->uncertain = true;
@@ -183,10 +195,29 @@ static enum pst_reply learn(struct world *w, const struct frame *f, const struct
 	return PST_REPLY_UNASKED;
 }
 
+/* Whoever guesses an id writes the end of what is in fragments (RFC 9715): nothing is learned from the beginning either. */
+static enum pst_reply judge_fragment(const struct world *w, const struct frame *f,
+				     const struct reading *r)
+{
+	size_t at, size = message_of(f, r, &at);
+
+	for (size_t i = 0; size && i < w->n_asked; i++) {
+		const struct asked *asked = &w->asked[i];
+
+		if (asked->stamp_ns && asked->port == r->to_port &&
+		    asked->question.txid == frame_word(f, at) &&
+		    addr_equal(&asked->resolver, &r->from))
+			return PST_REPLY_MALFORMED;
+	}
+	return PST_REPLY_UNASKED;
+}
+
 void model_learn(struct world *w, const struct frame *f, const struct reading *r, struct verdict *v)
 {
 	if (!w->device.sandbox.learn)
 		return;
+	/* Where its message would be is anybody's guess: how it is counted is left open. */
+	w->uncertain |= r->fragment && r->v6;
 	v->has_reply = true;
-	v->reply = r->fragment ? PST_REPLY_UNASKED : learn(w, f, r, v);
+	v->reply = r->fragment ? judge_fragment(w, f, r) : learn(w, f, r, v);
 }

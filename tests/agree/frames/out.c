@@ -50,6 +50,8 @@ static bool remember(struct world *w, const struct reading *r, struct flow *flow
 	if (d.verdict == PST_VERDICT_ALLOW && !(d.step == PST_STEP_RESOLVER && learns))
 		flow->generation = w->device.sandbox.generation;
 	flow->name = name;
+	flow->rule = d.rule;
+	flow->packets = flow->bytes = 0;
 	model_seen(w, flow, r, !inbound);
 	return true;
 }
@@ -61,8 +63,25 @@ static void refuse(struct world *w, const struct frame *f, const struct reading 
 	struct flow *old = flow_find(w, &v->key);
 
 	if (old && (flow || reading_is_first_syn(r)))
-		flow_remove(w, old);
+		flow_deny(w, old);
 	model_answer(w, f, r, flow != NULL, v);
+}
+
+static void count_rule(const struct world *w, uint32_t rule, struct verdict *v)
+{
+	v->counts_rule = rule < w->device.sandbox.rules;
+	v->rule = rule;
+}
+
+/* What is decided is credited at once. */
+static void credit(struct world *w, const struct frame *f, struct pst_decision d, struct verdict *v)
+{
+	struct hits *hits = &w->hits[d.rule];
+
+	hits->connections += v->is_new && !v->refused_flow;
+	hits->packets++;
+	hits->bytes += f->size - FRAME_ETH;
+	count_rule(w, d.rule, v);
 }
 
 static void judge_flow(struct world *w, const struct frame *f, const struct reading *r,
@@ -78,6 +97,10 @@ static void judge_flow(struct world *w, const struct frame *f, const struct read
 	if (flow && flow->generation && flow->generation == w->device.sandbox.generation) {
 		model_seen(w, flow, r, flow->kind == PST_FLOW_OUT);
 		model_pass(v, PST_REASON_UNSET);
+		flow->bytes += f->size - FRAME_ETH;
+		if (++flow->packets >= PST_FLOW_FLUSH_PACKETS || flow->state == PST_TRACK_CLOSED)
+			flow_flush(w, flow);
+		count_rule(w, flow->rule, v);
 		return;
 	}
 	if (model_takes_dhcp(w, r, v))
@@ -90,20 +113,31 @@ static void judge_flow(struct world *w, const struct frame *f, const struct read
 	if (d.step == PST_STEP_RESOLVER && w->device.sandbox.learn && r->protocol == UDP)
 		d = model_ask(w, f, r, d, v);
 	if (!passes(d)) {
+		credit(w, f, d, v);
 		model_deny(v, model_denial(d));
 		refuse(w, f, r, flow, v);
 		return;
 	}
 	if (!remember(w, r, flow, d, v)) {
+		d.rule = 0;
+		v->is_new = false;
+		credit(w, f, d, v);
 		model_deny(v, PST_REASON_FLOWS_FULL);
 		refuse(w, f, r, flow, v);
 		return;
 	}
+	credit(w, f, d, v);
 	model_pass(v, (enum pst_reason)d.reason);
 	/* audit: reported once a flow. A question each time. */
 	if (d.verdict == PST_VERDICT_WOULD_DENY &&
 	    (v->is_new || (d.step == PST_STEP_RESOLVER && r->protocol == UDP)))
 		v->reason = d.reason;
+}
+
+/* IPv4 is the sandbox's own in IPv4 alone: as a source in IPv6 it is nobody's. */
+static bool is_mapped_on_the_wire(const struct reading *r)
+{
+	return r->v6 && addr_is_ipv4(&r->from);
 }
 
 void model_judge_out(struct world *w, const struct frame *f, const struct reading *r,
@@ -117,6 +151,8 @@ void model_judge_out(struct world *w, const struct frame *f, const struct readin
 		model_arp(w, f, v);
 	else if (r->kind == READ_OTHER)
 		model_deny(v, PST_REASON_PROTOCOL);
+	else if (is_mapped_on_the_wire(r) && (!r->fault || r->fault == PST_REASON_ICMP_TYPE))
+		model_deny(v, PST_REASON_SPOOFED);
 	else if (model_is_discovery(r))
 		model_discovery(w, f, r, v);
 	else if (r->fault)
