@@ -394,12 +394,17 @@ try 7 'always-denied' "Denied in every policy: the cloud's metadata service" \
 	curl http://169.254.169.254/
 try 1 'untrusted-resolver' "Denied: UDP, here a DNS packet to a resolver of the command's own choice" \
 	bash -c 'echo secret > /dev/udp/1.1.1.1/53'
+set_policy --netns --allow example.com
+try 0 'hello from 93.184.216.34:443' "A network of its own: the command stays root, with raw sockets and routes. Allowed" \
+	curl https://example.com/
+try 7 'default-deny' "Denied: the packet is answered with a refusal on the host's side of its device" \
+	curl http://1.1.1.1/
 explain files.example.com
 explain 169.254.169.254:80
 mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf || die "needs a bpf file system at /sys/fs/bpf"
 write_daemon_config
 show_daemon
-check_servers 5
+check_servers 6
 
 if [ "$failures" -gt 0 ]; then
 	say "$failures things were not as promised."
