@@ -235,6 +235,7 @@ bench:
 		$(B)/tests/tools/,race fastdns)
 	@tests/bench/run.sh
 	@tests/bench/daemon.py
+	@tests/bench/device.py
 kernels: all $(TOOLS) $(BPF_PROGRAMS) $(AGREE)
 	@tools/deps.sh kernels
 	@tools/vm.sh all

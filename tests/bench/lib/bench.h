@@ -75,6 +75,8 @@ void bench_nft_text(const struct bench_cidr *cidrs, unsigned count, const char *
 
 /* scene.c: PARENT is the path of the benchmark's cgroup, and the name of its directory in bpffs. */
 int bench_cgroup(const char *parent, const char *name);
+char *bench_pin_dir(const char *parent, const char *name);
+void bench_write_always(struct kern_sandbox *sandbox);
 struct policy *bench_parse(const struct buf *text);
 struct table *bench_compile(const struct policy *policy);
 /* took_ns: room for BENCH_STEPS durations, or NULL. */

@@ -153,7 +153,7 @@ void bench_reply(struct bench_message *message, uint16_t txid, const char *name,
 
 /* ---- what replies leave behind ---- */
 
-static int pinned(const struct bench_sandbox *sandbox, const char *map)
+int bench_pinned(const struct bench_sandbox *sandbox, const char *map)
 {
 	char path[256];
 	int fd;
@@ -167,7 +167,7 @@ static int pinned(const struct bench_sandbox *sandbox, const char *map)
 
 struct pst_sandbox bench_record(const struct bench_sandbox *sandbox)
 {
-	cleanup_close int map = pinned(sandbox, "pst_sandbox");
+	cleanup_close int map = bench_pinned(sandbox, "pst_sandbox");
 	struct pst_sandbox record;
 	uint64_t cgroup;
 
@@ -178,7 +178,7 @@ struct pst_sandbox bench_record(const struct bench_sandbox *sandbox)
 
 int bench_state_table(const struct bench_sandbox *sandbox, const char *map)
 {
-	cleanup_close int outer = pinned(sandbox, map);
+	cleanup_close int outer = bench_pinned(sandbox, map);
 	struct pst_sandbox record = bench_record(sandbox);
 	uint32_t id;
 	int fd = -1;
@@ -204,7 +204,7 @@ void bench_clear(int table_fd, size_t key_size)
 
 struct pst_quota bench_quota(const struct bench_sandbox *sandbox)
 {
-	cleanup_close int map = pinned(sandbox, "pst_quotas");
+	cleanup_close int map = bench_pinned(sandbox, "pst_quotas");
 	struct pst_sandbox record = bench_record(sandbox);
 	struct pst_quota quota;
 

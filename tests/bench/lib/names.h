@@ -27,6 +27,8 @@ void bench_question(struct bench_message *message, uint16_t txid, const char *na
 /* As an ordinary resolver writes it: the question, one address, EDNS. `addr` in host order. */
 void bench_reply(struct bench_message *message, uint16_t txid, const char *name, uint32_t addr);
 
+/* A map of the sandbox's, by its pin; the caller closes the descriptor. */
+int bench_pinned(const struct bench_sandbox *sandbox, const char *map);
 /* The record in force, and a state table of its ("pst_leases"); the caller closes the descriptor. */
 struct pst_sandbox bench_record(const struct bench_sandbox *sandbox);
 int bench_state_table(const struct bench_sandbox *sandbox, const char *map);

@@ -53,23 +53,24 @@ struct table *bench_compile(const struct policy *policy)
 	return table;
 }
 
-static void make_places(struct bench_sandbox *sandbox, const char *parent, const char *name)
+char *bench_pin_dir(const char *parent, const char *name)
 {
 	cleanup_free char *bpffs = NULL, *dir = NULL;
 	struct error err = {0};
+	char *pin_dir;
 
 	demand(pin_find_bpffs(&bpffs, &err), &err);
 	if (asprintf(&dir, "%s/%s", bpffs, parent) < 0 ||
-	    asprintf(&sandbox->pin_dir, "%s/%s", dir, name) < 0)
+	    asprintf(&pin_dir, "%s/%s", dir, name) < 0)
 		bench_fail("pins", ENOMEM);
 	if (mkdir(dir, 0700) && errno != EEXIST)
 		bench_fail(dir, errno);
-	if (mkdir(sandbox->pin_dir, 0700))
-		bench_fail(sandbox->pin_dir, errno);
-	sandbox->cgroup_fd = bench_cgroup(parent, name);
+	if (mkdir(pin_dir, 0700))
+		bench_fail(pin_dir, errno);
+	return pin_dir;
 }
 
-static void write_always(struct kern_sandbox *sandbox)
+void bench_write_always(struct kern_sandbox *sandbox)
 {
 	const struct table_always_input input = {0};
 	cleanup_free struct table_always_row *rows = NULL;
@@ -102,7 +103,7 @@ static void step(struct bench_sandbox *sandbox, enum bench_step which, const str
 		load(sandbox);
 		break;
 	case BENCH_ALWAYS:
-		write_always(sandbox->kern);
+		bench_write_always(sandbox->kern);
 		break;
 	case BENCH_APPLY:
 		r = kern_sandbox_apply(sandbox->kern, table, &err);
@@ -127,7 +128,8 @@ void bench_sandbox_open(struct bench_sandbox *sandbox, const char *parent, const
 
 	*sandbox = (struct bench_sandbox){.cgroup_fd = -1};
 	marks[BENCH_PLACES] = bench_now_ns();
-	make_places(sandbox, parent, name);
+	sandbox->pin_dir = bench_pin_dir(parent, name);
+	sandbox->cgroup_fd = bench_cgroup(parent, name);
 	for (enum bench_step i = BENCH_LOAD; i < BENCH_STEPS; i++) {
 		marks[i] = bench_now_ns();
 		step(sandbox, i, table);
@@ -155,6 +157,7 @@ void bench_sandbox_close(struct bench_sandbox *sandbox)
 	kern_sandbox_detach(sandbox->kern);
 	kern_sandbox_free(sandbox->kern);
 	(void)pin_remove_dir(sandbox->pin_dir);
-	close(sandbox->cgroup_fd);
+	if (sandbox->cgroup_fd >= 0)
+		close(sandbox->cgroup_fd);
 	free(sandbox->pin_dir);
 }
