@@ -158,7 +158,8 @@ def test_marks_do_not_cross(bridged, other):
 def dhcp4(src="0.0.0.0", dst="255.255.255.255", sport=68, port=67, mac=packets.BROADCAST):
     def form(cell, token):
         source, there = (a(cell) if callable(a) else a for a in (src, dst))
-        body = bytes.fromhex("01010600") + bytes(24) + packets.mac_bytes(cell.mac) + bytes(202) + bytes.fromhex("63825363 350101") + token
+        body = bytes.fromhex("01010600") + bytes(24) + packets.mac_bytes(cell.mac) + bytes(202) + \
+            bytes.fromhex("63825363 350101") + token
         return cell.frame(packets.udp(source, there, sport, port, body), dst=mac)
     return form
 
@@ -175,7 +176,8 @@ def dhcp6(dst="ff02::1:2", sport=546, port=547, src=None):
 
 DHCP = {"discover": dhcp4(), "solicit": dhcp6()}
 NOT_DHCP = {
-    "discover-far": dhcp4(dst=DENIED4), "own-far": dhcp4(src=lambda c: c.addr4, dst=DENIED4), "metadata": dhcp4(dst="169.254.169.254"),
+    "discover-far": dhcp4(dst=DENIED4), "own-far": dhcp4(src=lambda c: c.addr4, dst=DENIED4),
+    "metadata": dhcp4(dst="169.254.169.254"),
     "port-53": dhcp4(port=53), "port-68": dhcp4(port=68), "port-69": dhcp4(port=69), "from-port-67": dhcp4(sport=67),
     "from-port-1000": dhcp4(sport=1000), "as-another": dhcp4(src=DENIED4), "as-the-gateway": dhcp4(src=lambda c: c.gate4),
     "nobody-to-allowed": dhcp4(dst=ALLOWED4, port=PORT), "nobody-tcp": lambda c, t: c.frame(
@@ -255,14 +257,17 @@ SILENT = {
     "spoofed": lambda c, t: c.frame(packets.udp(HOST4, DENIED4, 9000, PORT, t)),
     "spoofed-tcp": lambda c, t: c.frame(packets.tcp(ALLOWED4, DENIED4, (9000, PORT), SYN, t)),
     "fragment": lambda c, t: c.frame(packets.ip4(c.addr4, DENIED4, UDP, t, fragment=4)),
-    "options": lambda c, t: c.frame(packets.ip4(c.addr4, DENIED4, UDP, packets.udp_body(c.addr4, DENIED4, 1, 2, t), options=b"\1\1\1\1")),
+    "options": lambda c, t: c.frame(packets.ip4(c.addr4, DENIED4, UDP, packets.udp_body(c.addr4, DENIED4, 1, 2, t),
+                                                options=b"\1\1\1\1")),
     "extension": lambda c, t: c.frame(packets.ip6(c.addr6, DENIED6, 60, packets.extension(UDP) + t)),
     "protocol": lambda c, t: c.frame(packets.ip4(c.addr4, DENIED4, 47, t)),
-    "reset": lambda c, t: c.tcp(DENIED4, packets.RST, t), "error": lambda c, t: c.frame(packets.icmp4(c.addr4, DENIED4, 3, 1, t)),
+    "reset": lambda c, t: c.tcp(DENIED4, packets.RST, t),
+    "error": lambda c, t: c.frame(packets.icmp4(c.addr4, DENIED4, 3, 1, t)),
     "broadcast": lambda c, t: c.frame(packets.udp(c.addr4, DENIED4, 9000, PORT, t), dst=packets.BROADCAST),
     "multicast": lambda c, t: c.frame(packets.udp(c.addr4, "239.1.2.3", 9000, PORT, t), dst="01:00:5e:01:02:03"),
     "echo-reply": lambda c, t: c.frame(packets.echo(c.addr4, DENIED4, 5, t, reply=True)),
-    "other-hardware": lambda c, t: ether(c.gate_mac, "02:00:66:66:66:66", packets.IPV4, packets.udp(c.addr4, DENIED4, 9000, PORT, t)),
+    "other-hardware": lambda c, t: ether(c.gate_mac, "02:00:66:66:66:66", packets.IPV4,
+                                         packets.udp(c.addr4, DENIED4, 9000, PORT, t)),
     "vlan": lambda c, t: ether(c.gate_mac, c.mac, 0x8100, b"\0\5\x08\0" + packets.udp(c.addr4, DENIED4, 9000, PORT, t)),
 }
 

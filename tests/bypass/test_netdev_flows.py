@@ -5,6 +5,7 @@ The attacker speaks for an address that its kernel does not know, so that nobody
 """
 
 import os
+import socket
 import struct
 import time
 
@@ -86,6 +87,14 @@ class Connection:
         self.cell.send(self.segment(flags, data))
         self.seq += len(data)
 
+    def talk(self, data):
+        """The peer says it back, and that is acknowledged: nobody has anything to send again."""
+        self.say(data)
+        answer = until(lambda: next((f for f in self.cell.ear.frames(self.since) if f.payload == data and
+                                     str(f.src) == self.dst and f.dport == self.ports[0]), None), "it is said back")
+        self.ack = tcp_head(answer)[0] + len(data)
+        self.cell.send(self.segment(ACK))
+
 
 def udp_from(cell, dst, data, sport=9200, port=PORT):
     return cell.udp(dst, data, port, sport, src=cell.ghost(dst))
@@ -106,8 +115,7 @@ def put(cell, policy):
 def test_an_open_connection_after_a_change(net, attacker, policy, dst):
     """Whatever comes on its tuple: data, ends, a new beginning; and its peer learns of the end, once."""
     connection = Connection(attacker, dst).open()
-    connection.say(b"first")
-    net.await_seen(token=b"first", since=0)
+    connection.talk(b"first")
     since = put(attacker, policy)
     tokens = new_tokens(12)
     sent = (PSH | ACK, ACK, FIN | ACK, RST, RST | ACK, SYN, SYN | ACK, 0, FIN, SYN | FIN, PSH | ACK, ACK)
@@ -149,14 +157,40 @@ def test_datagrams_after_a_change(attacker, kind, dst):
     assert_arrive(attacker, form)
 
 
+@pytest.mark.parametrize("kind", MADE)
+def test_an_answer_that_is_late_opens_nothing(net, attacker, kind):
+    """What a peer sends for a flow that has ended is no call of its own: or every peer that answers would open it again."""
+    form = {kind: lambda cell, token: MADE[kind](cell, DENIED4, token)}
+    late = packets.udp(DENIED4, attacker.ghost4, PORT, 9200, b"late") if kind == "udp" else \
+        packets.echo(DENIED4, attacker.ghost4, 77, b"late", reply=True)
+    again = packets.echo(DENIED4, attacker.ghost4, 77, b"again")
+    assert_arrive(attacker, form)
+    put(attacker, TIGHT)
+    for _ in range(3):
+        since = attacker.ear.mark()
+        assert_silent(attacker, form)
+        from_outside(net, late)
+        if kind == "echo":
+            from_outside(net, again)
+        assert_silent(attacker, form)
+        assert not [f for f in attacker.ear.frames(since) if f.raw.endswith((b"late", b"again"))]
+    put(attacker, OPEN)
+    assert_arrive(attacker, form)
+    since = attacker.ear.mark()
+    from_outside(net, late)
+    until(lambda: any(f.raw.endswith(b"late") for f in attacker.ear.frames(since)), "an answer comes in")
+
+
 def test_a_flow_lends_nothing_to_its_neighbours(net, warden, attacker):
     """One that lives, to a peer that is allowed; and all that differs from it in one thing, to one that is not."""
     attacker.box.put(TIGHT)
     lives = Connection(attacker, ALLOWED4, sport=9202).open()
-    assert_arrive(attacker, {"udp": lambda c, t: udp_from(c, ALLOWED4, t, 9202), "echo": lambda c, t: echo_from(c, ALLOWED4, t)})
+    assert_arrive(attacker, {"udp": lambda c, t: udp_from(c, ALLOWED4, t, 9202),
+                             "echo": lambda c, t: echo_from(c, ALLOWED4, t)})
     forms = {
         "same-ports-udp": lambda c, t: udp_from(c, DENIED4, t, 9202),
-        "same-ports-tcp": lambda c, t: c.tcp(DENIED4, PSH | ACK, t, src=c.ghost4, ports=(9202, PORT), seq=lives.seq, ack=lives.ack),
+        "same-ports-tcp": lambda c, t: c.tcp(DENIED4, PSH | ACK, t, src=c.ghost4, ports=(9202, PORT), seq=lives.seq,
+                                             ack=lives.ack),
         "same-id": lambda c, t: echo_from(c, DENIED4, t), "same-id-6": lambda c, t: echo_from(c, DENIED6, t),
         "id-as-port": lambda c, t: udp_from(c, DENIED4, t, 77, 0),
         "port-as-id": lambda c, t: echo_from(c, DENIED4, t, 9202),
@@ -194,7 +228,8 @@ def kept_flows(attacker):
     """One of each kind to a peer that the next policy does not allow."""
     attacker.box.put({**OPEN, **KEEP})
     connection = Connection(attacker, DENIED4, sport=9400).open()
-    assert_arrive(attacker, {"udp": lambda c, t: udp_from(c, DENIED4, t, 9401), "echo": lambda c, t: echo_from(c, DENIED4, t, 9402)})
+    assert_arrive(attacker, {"udp": lambda c, t: udp_from(c, DENIED4, t, 9401),
+                             "echo": lambda c, t: echo_from(c, DENIED4, t, 9402)})
     attacker.box.put({**TIGHT, **KEEP})
     return connection
 
@@ -207,7 +242,8 @@ def test_a_kept_flow_is_kept_and_nothing_beside_it(net, attacker):
     assert_silent(attacker, {
         "next-port": lambda c, t: udp_from(c, DENIED4, t, 9403), "port-of-tcp": lambda c, t: udp_from(c, DENIED4, t, 9400),
         "port-of-udp": lambda c, t: c.tcp(DENIED4, ACK, t, src=c.ghost4, ports=(9401, PORT)),
-        "other-peer": lambda c, t: udp_from(c, DENIED4[:-1] + "8", t, 9401), "other-id": lambda c, t: echo_from(c, DENIED4, t, 9401),
+        "other-peer": lambda c, t: udp_from(c, DENIED4[:-1] + "8", t, 9401),
+        "other-id": lambda c, t: echo_from(c, DENIED4, t, 9401),
         "to-its-other-port": lambda c, t: udp_from(c, DENIED4, t, 9401, PORT + 1),
         "spoofed": lambda c, t: c.udp(DENIED4, t, sport=9401, src=ALLOWED4),
         "fragment": lambda c, t: c.frame(packets.ip4(c.ghost4, DENIED4, UDP, packets.udp_body(c.ghost4, DENIED4, 9401, PORT, t),
@@ -246,19 +282,23 @@ def test_a_kept_exchange_that_fell_silent_is_over(net, attacker):
 
 # ---- flows that a peer opened ----
 
-def call_in(cell, kind, peer=DENIED4, port=6000, local=8000):
-    """A packet from the internet towards the ghost, as a peer sends it that opens a flow."""
-    packet = packets.udp(peer, cell.ghost4, port, local, b"call") if kind == "udp" else \
-        packets.tcp(peer, cell.ghost4, (port, local), SYN, seq=500) if kind == "tcp" else \
-        packets.echo(peer, cell.ghost4, local, b"call")
+def from_outside(net, packet):
+    """A packet of whatever source, from the internet towards the host."""
     frame = packets.ether("02:00:00:00:00:02", "02:00:00:00:00:01", packets.IPV4, packet)
 
     def send():
-        import socket  # pylint: disable=import-outside-toplevel
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
             sock.bind(("in0", 0x0800))
             sock.send(frame)
-    cell.net.internet.call(send)
+    net.internet.call(send)
+
+
+def call_in(cell, kind, peer=DENIED4, port=6000, local=8000):
+    """A packet towards the ghost, as a peer sends it that opens a flow."""
+    packet = packets.udp(peer, cell.ghost4, port, local, b"call") if kind == "udp" else \
+        packets.tcp(peer, cell.ghost4, (port, local), SYN, seq=500) if kind == "tcp" else \
+        packets.echo(peer, cell.ghost4, local, b"call")
+    from_outside(cell.net, packet)
 
 
 def reply_out(kind, token, cell, peer=DENIED4, port=6000, local=8000):
@@ -349,9 +389,12 @@ def test_a_full_table_denies_and_hurts_nobody_else(net, warden, small, routed):
     _, held = routed
     since = net.mark()
     small.send(*[udp_from(small, ALLOWED4, b"fill", port) for port in range(10000, 10000 + FEW * 4)])
-    until(lambda: len({f.sport for f in net.seen(token=b"fill", since=since) if str(f.src) == small.ghost4}) >= FEW // 2, "some")
+
+    def filled():
+        return {f.sport for f in net.seen(token=b"fill", since=since) if str(f.src) == small.ghost4}
+    until(lambda: len(filled()) >= FEW // 2, "some arrive")
     net.fence()
-    through = {f.sport for f in net.seen(token=b"fill", since=since) if str(f.src) == small.ghost4}
+    through = filled()
     assert len(through) <= FEW, len(through)
     # TCP that the policy allows passes without state; what needs state does not, and is told why.
     assert_arrive(small, {"tcp": lambda c, t: c.tcp(ALLOWED4, SYN, t, src=c.ghost4, ports=(9300, PORT))})
@@ -367,7 +410,8 @@ def test_a_full_table_denies_and_hurts_nobody_else(net, warden, small, routed):
     port = min(through)
     assert_arrive(small, {"old": lambda c, t: udp_from(c, ALLOWED4, t, port)})
     token, = new_tokens(1)
-    until(lambda: small.send(udp_from(small, ALLOWED4, token, 20001)) or net.seen(token=token, since=since), "room again", 20)
+    until(lambda: small.send(udp_from(small, ALLOWED4, token, 20001)) or net.seen(token=token, since=since),
+          "there is room again", 20)
 
 
 def test_a_flood_of_calls_fills_its_own_table_alone(net, warden, small, routed):

@@ -32,7 +32,7 @@ def arping(op=1, *, sha=None, spa=None, tha=NONE, tpa=None, source=None, dst=BRO
 
 
 def neighbour_of(cell):
-    return cell.addr4.rsplit(".", 1)[0] + ".77"
+    return cell.addr4.rsplit(".", 1)[0] + ".254"
 
 
 GOOD_ARP = {
@@ -139,7 +139,8 @@ def unspecified(_):
 
 GOOD_ND = {
     "router-solicitation": rs(options=lambda c, t: lladdr(1, c.mac)), "router-solicitation-of-nobody": rs(unspecified),
-    "solicitation": ns(), "solicitation-of-its-link-local": ns(linklocal), "solicitation-by-unicast": ns(dst=lambda c: c.gate6),
+    "solicitation": ns(), "solicitation-of-its-link-local": ns(linklocal),
+    "solicitation-by-unicast": ns(dst=lambda c: c.gate6),
     "duplicate-detection": ns(unspecified, target=lambda c: c.addr6, options=lambda c, t: b""),
     "duplicate-detection-link-local": ns(unspecified, target=linklocal, options=lambda c, t: b""),
     "advertisement": na(), "advertisement-link-local": na(linklocal, target=linklocal), "answer": na(dst=lambda c: c.gate6),
@@ -178,7 +179,8 @@ BAD_ND = {
     "router-advertisement-own": icmp6(134, lambda c, t: bytes(12) + t, src=lambda c: c.addr6),
     "redirect": icmp6(137, lambda c, t: bytes(4) + packets.raw(c.addr6) + packets.raw(c.gate6) + t),
     "inverse-solicitation": icmp6(141, lambda c, t: bytes(4) + t), "certification": icmp6(148, lambda c, t: t),
-    "listener-query": icmp6(130, lambda c, t: bytes(20) + t, hops=1), "listener-report": icmp6(131, lambda c, t: bytes(20) + t),
+    "listener-query": icmp6(130, lambda c, t: bytes(20) + t, hops=1),
+    "listener-report": icmp6(131, lambda c, t: bytes(20) + t),
     "node-query": icmp6(139, lambda c, t: t), "router-renumbering": icmp6(138, lambda c, t: t),
     "duplicate-address-request": icmp6(157, lambda c, t: t), "rpl": icmp6(155, lambda c, t: t),
     "solicitation-behind-options": discovery(lambda c, t: packets.ip6(
@@ -207,10 +209,12 @@ def test_discovery_leads_nowhere_else(bridged):
     free, held, _ = bridged
     for dst in ("2606:4700::1111", "2606:2800:220:1::34"):
         assert_stopped(free, held, {
-            "solicitation": lambda cell, token, d=dst: cell.frame(packets.solicitation(cell.addr6, d, cell.gate6, token + b"x")),
+            "solicitation": lambda cell, token, d=dst: cell.frame(
+                packets.solicitation(cell.addr6, d, cell.gate6, token + b"x")),
             "advertisement": lambda cell, token, d=dst: cell.frame(
                 packets.advertisement(cell.addr6, d, cell.addr6, token + b"x")),
-            "router-solicitation": lambda cell, token, d=dst: cell.frame(packets.icmp6(cell.addr6, d, 133, bytes(4) + token)),
+            "router-solicitation": lambda cell, token, d=dst: cell.frame(
+                packets.icmp6(cell.addr6, d, 133, bytes(4) + token)),
         })
 
 

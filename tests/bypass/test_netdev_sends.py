@@ -60,7 +60,8 @@ def vnet(dst, gso, size, data_size, *, tcp=False):
         packet = packets.tcp(cell.own(dst), dst, (9002, PORT), ACK, data) if tcp else \
             packets.udp(cell.own(dst), dst, 9002, PORT, data)
         l4 = 14 + (40 if ":" in dst else 20)
-        whole = offloaded(cell.frame(packet), gso=gso, size=size, start=l4, at=16 if tcp else 6, header=l4 + (20 if tcp else 8))
+        whole = offloaded(cell.frame(packet), gso=gso, size=size, start=l4, at=16 if tcp else 6,
+                          header=l4 + (20 if tcp else 8))
         cell.call(lambda: packet_send_vnet(whole))
     return make
 
@@ -334,7 +335,8 @@ def test_segments_of_one_packet_are_judged_as_one(one_port):
     """A large send to what is allowed arrives in pieces, all of them; to the next port none does."""
     (token,) = new_tokens(1)
     since = one_port.net.mark()
-    one_port.call(lambda: inet_send(ALLOWED4, token + bytes(9000 - len(token)), options=[(socket.IPPROTO_UDP, UDP_SEGMENT, 1000)]))
+    data = token + bytes(9000 - len(token))
+    one_port.call(lambda: inet_send(ALLOWED4, data, options=[(socket.IPPROTO_UDP, UDP_SEGMENT, 1000)]))
     one_port.fence()
     size = sum(len(f.payload) for f in one_port.net.seen(dst=ALLOWED4, since=since, protocol=UDP) if f.sport != 9000)
     assert size == 9000

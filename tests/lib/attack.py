@@ -52,11 +52,11 @@ def assert_silent(cell, forms, watcher=None, fence=ALLOWED4):
     """No form arrives; what is allowed does, from the same cell and after them."""
     since = _mark(cell.net, watcher)
     sent = launch(cell, forms)
-    for token, _ in sent.values():
-        cell.net.forbid(token)
     cell.fence(fence)
     found = sorted(seen(cell.net, watcher, sent, since))
     assert not found, f"these got out: {found}"
+    for token, _ in sent.values():
+        cell.net.forbid(token)
 
 
 def assert_stopped(free, held, forms, watcher=None, fence=ALLOWED4):

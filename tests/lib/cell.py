@@ -2,7 +2,7 @@
 """
 Attackers: wires (see wire.py) whose inside sends what a test says, frame by frame, alone or as ports of one bridge.
 
-    captives  eth0 10.78.0.N, fd78::N  <->  ports, Bridge 10.78.0.1, fd78::1  host  up0  <->  everything
+    captives  eth0 10.70.0.N, fd70::N  <->  ports, Bridge 10.70.0.1, fd70::1  host  up0  <->  everything
                                        <->  port of a Watcher, who reads every frame that reaches it
 """
 
@@ -71,8 +71,8 @@ class Bridge:
 
     def __init__(self, net):
         self.net, self.device = net, f"pstb{next(_numbers)}"
-        self.gate4, self.gate6, self.mac = "10.78.0.1", "fd78::1", "02:00:00:78:00:01"
-        self.net4, self.net6 = "10.78.0.0/16", "fd78::/64"
+        self.gate4, self.gate6, self.mac = "10.70.0.1", "fd70::1", "02:00:00:70:00:01"
+        self.net4, self.net6 = "10.70.0.0/16", "fd70::/64"
         prepare(net)
         net.host.ip("link", "add", self.device, "address", self.mac, "type", "bridge", "forward_delay", "0",
                     "mcast_snooping", "0")
@@ -113,7 +113,7 @@ class Cell(Wire):
     def _join(self):
         bridge, host, captive = self.bridge, self.net.host, self.captive
         self.gate4, self.gate6, self.gate_mac, self.segment = bridge.gate4, bridge.gate6, bridge.mac, bridge.device
-        self.addr4, self.addr6 = f"10.78.0.{self.number + 1}", f"fd78::{self.number + 1:x}"
+        self.addr4, self.addr6 = f"10.70.{self.number // 200}.{self.number % 200 + 2}", f"fd70::{self.number + 1:x}"
         host.ip("link", "set", self.device, "master", bridge.device, "up")
         captive.ip("addr", "add", f"{self.addr4}/16", "dev", INSIDE)
         captive.ip("addr", "add", f"{self.addr6}/64", "dev", INSIDE, "nodad")

@@ -74,9 +74,11 @@ class Wire:
         self.number = number = next(_numbers)
         self.device = device or f"pw{number}"
         self.index = None  # of the device, told apart from its name
-        self.gate4, self.addr4, self.net4 = f"10.77.{number}.1", f"10.77.{number}.2", f"10.77.{number}.0/24"
+        high, low = divmod(number, 250)  # a run of all tests has hundreds of wires
+        base = f"10.{77 + high}.{low}"
+        self.gate4, self.addr4, self.net4 = f"{base}.1", f"{base}.2", f"{base}.0/24"
         self.gate6, self.addr6, self.net6 = f"fd77:{number}::1", f"fd77:{number}::2", f"fd77:{number}::/64"
-        self.host_mac, self.mac = f"02:00:00:77:{number:02x}:01", f"02:00:00:77:{number:02x}:02"
+        self.host_mac, self.mac = f"02:00:{high:02x}:77:{low:02x}:01", f"02:00:{high:02x}:77:{low:02x}:02"
         self.has6 = hasattr(net, "internet")
         self.pump = None
         self.captive = Namespace("captive")
