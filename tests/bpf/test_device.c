@@ -266,7 +266,7 @@ static void adopts_without_pins_in(struct wires *wires, enum kern_tc tc)
 	(void)snprintf(dir, sizeof(dir), "%s/sandboxes/%s", host->dir, one.name);
 	change(host, &one, PST_VERDICT_ALLOW);
 	assert_int_equal(pin_remove_dir(dir), 0);
-	/* Without pins, links live as long as somebody holds them: here the daemon of before, as when it is being replaced. */
+	/* Without pins, links live as long as somebody holds them: here the daemon of before. */
 	assert_true(gets_out(wires, &wire));
 	if (tc == KERN_TC_CLSACT) {
 		leave(&one);

@@ -246,6 +246,14 @@ static int attach_failed(const struct kern_device_links *links, int hook, int r,
 			 hooks[hook].name, kern_tc_name(links->tc), why);
 }
 
+static void undo(struct kern_device_links *links, int made)
+{
+	for (int i = KERN_DEVICE_HOOKS - 1; i >= 0; i--) {
+		if (made & 1 << i)
+			detach_one(links, i);
+	}
+}
+
 int kern_device_links_attach(struct kern_device_links *links, const int progs[KERN_DEVICE_HOOKS],
 			     struct error *err)
 {
@@ -257,10 +265,7 @@ int kern_device_links_attach(struct kern_device_links *links, const int progs[KE
 		r = r < 0 ? r : attach_one(links, i, progs[i]);
 		if (r < 0) {
 			r = attach_failed(links, i, r, err);
-			for (int k = i - 1; k >= 0; k--) {
-				if (made & 1 << k)
-					detach_one(links, k);
-			}
+			undo(links, made);
 			return r;
 		}
 		made |= 1 << i;

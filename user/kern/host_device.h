@@ -2,9 +2,9 @@
 /*
  * The netdev side of an attachment; attachment.c asks for it where it would ask for a cgroup's.
  *
- * pst_netdevs[ifindex] names what is in force: an element of pst_devices; element 0, which is all zero and denies, from
- * the attach to the first flip and after a close; an element under a generation that it has not (denies as well) when it
- * only says whose device this is.
+ * pst_netdevs[ifindex] names what is in force: an element of pst_devices; element 0, which is all zero and denies,
+ * from the attach to the first flip and after a close; an element under a generation that it has not (denies as well)
+ * when it only says whose device this is.
  */
 #ifndef KERN_HOST_DEVICE_H
 #define KERN_HOST_DEVICE_H
