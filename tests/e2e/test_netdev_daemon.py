@@ -116,9 +116,9 @@ def test_a_policy_is_changed_by_every_route(steady, wire):
 
 def test_a_policy_that_is_tighter_ends_live_flows_at_their_next_packet(net, steady, wire):
     box = wire.attach(steady, {**DENY_ALL, "allowOut": [ALLOWED4, DENIED4]})
-    flows = [("tcp", DENIED4), ("tcp", ALLOWED4)]
+    flows = [("tcp", DENIED4), ("tcp", ALLOWED4), ("udp", DENIED4)]
     with Streams(box, flows, 20000) as streams:
-        streams.await_results([0, 1], ("ok",))
+        streams.await_results([0, 1, 2], ("ok",))
         until(lambda: {(f["remote"], f["state"]) for f in listed_flows(box)} >= {(DENIED4, "open"), (ALLOWED4, "open")},
               "both are listed as open")
         one = next(f for f in listed_flows(box) if f["remote"] == DENIED4)
@@ -130,7 +130,10 @@ def test_a_policy_that_is_tighter_ends_live_flows_at_their_next_packet(net, stea
         mark = streams.mark()
         box.put(POLICY)
         since = net.mark()
-        streams.await_denied([0])
+        streams.await_denied([0, 2])
+        assert {f["state"] for f in listed_flows(box) if f["protocol"] == "udp"} == {"unjudged"}
+        again = steady.request("PUT", f"/v1/sandboxes/{box.id}/policy?dry_run=1", POLICY).json
+        assert again["flows"] == [], "what has ended would not end"
         assert streams.errors([0], mark)[0].result == "ECONNRESET"
         net.fence()
         late = [frame for frame in net.seen(dst=DENIED4, port=PORT, since=since) if frame.payload]

@@ -185,7 +185,7 @@ struct api_flow {
 	const char *direction; /* "out", "in", "" */
 	const char *name;      /* that let it out; "" */
 	const char *rule;      /* netdev: label of the rule that did; "" */
-	const char *state;     /* netdev: "new", "open", "closing"; "" */
+	const char *state;     /* netdev: "new", "open", "closing", "closed", "unjudged"; "" */
 	uint64_t idle_s;       /* not of sockets */
 };
 

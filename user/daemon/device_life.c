@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What becomes of devices that sandboxes are behind: they go, are moved, are called otherwise, and other programs come to
- * them. The kernel's links decide what is there; announcements only say when to look.
+ * What becomes of devices that sandboxes are behind: they go, are moved, are called otherwise, and other programs come
+ * to them. The kernel's links decide what is there; announcements only say when to look.
  */
 #include <errno.h>
 #include <stdio.h>

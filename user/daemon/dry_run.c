@@ -341,26 +341,37 @@ static bool is_admitted(const struct policy *policy, const struct addr *peer)
 	return false;
 }
 
-/* What its next packet would be told. */
+/* What its next packet would be told. `name`: that let it out; "" else. */
+static struct pst_decision judge_tracked(const struct explain_input *by,
+					 const struct pst_peer_key *key,
+					 const struct pst_tracked *flow, const char *name)
+{
+	struct pst_query query = {.port = key->port, .protocol = key->protocol};
+	struct explain_input in = *by;
+	struct addr peer;
+
+	memcpy(query.addr, key->addr, sizeof(query.addr));
+	memcpy(peer.bytes, key->addr, sizeof(peer.bytes));
+	query.inbound = flow->kind == PST_FLOW_IN && is_admitted(in.policy, &peer);
+	in.live = name[0] ? name : NULL;
+	return explain_query(&in, &query);
+}
+
 static int add_tracked(void *context, const struct pst_peer_key *key,
 		       const struct pst_tracked *flow)
 {
 	struct judging *judging = context;
-	struct pst_query query = {.port = key->port, .protocol = key->protocol};
 	char name[DOMAIN_MAX + 1] = "", remote[CIDR_TEXT_MAX + 8];
-	struct explain_input in = judging->after;
 	struct pst_decision d;
-	struct addr peer;
 
 	if (!state_flow_is_live(key, flow, judging->now_ns) || !may_judge(judging))
 		return 0;
-	memcpy(query.addr, key->addr, sizeof(query.addr));
-	memcpy(peer.bytes, key->addr, sizeof(peer.bytes));
-	query.inbound = flow->kind == PST_FLOW_IN && is_admitted(in.policy, &peer);
 	if (flow->name)
 		(void)domain_from_key(&flow->key, name);
-	in.live = name[0] ? name : NULL;
-	d = explain_query(&in, &query);
+	/* What was denied is remembered for a while. */
+	if (judge_tracked(&judging->before, key, flow, name).verdict == PST_VERDICT_DENY)
+		return 0;
+	d = judge_tracked(&judging->after, key, flow, name);
 	if (d.verdict == PST_VERDICT_DENY)
 		add(&judging->lines, "%s port %u -> %s%s%s: would end (%s)",
 		    words_protocol(key->protocol), key->local_port,

@@ -289,6 +289,13 @@ int state_count_flows(const struct sandbox *sandbox, uint32_t *ret_count)
 	return r;
 }
 
+/* Of another generation: it was not judged under the policy in force, or denied (what is no TCP is remembered then). */
+static bool is_judged(const struct sandbox *sandbox, const struct pst_tracked *flow)
+{
+	return !flow->generation ||
+	       flow->generation == kern_attachment_record(sandbox->at)->generation;
+}
+
 static const char *state_name(uint8_t state)
 {
 	static const char *const names[] = {[PST_TRACK_NEW] = "new",
@@ -305,7 +312,7 @@ static const char *label_flow(const struct flow_walk *walk, const struct pst_tra
 {
 	label[0] = '\0';
 	if (!walk->policy || !flow->rule || flow->rule > walk->policy->n_rules ||
-	    flow->generation != kern_attachment_record(walk->sandbox->at)->generation)
+	    !is_judged(walk->sandbox, flow))
 		return "";
 	(void)policy_rule_label(walk->policy, flow->rule, label, EXPLAIN_LABEL_MAX);
 	return label;
@@ -316,17 +323,18 @@ static int tell_tracked(void *context, const struct pst_peer_key *key,
 {
 	struct flow_walk *walk = context;
 	char remote[CIDR_TEXT_MAX], label[EXPLAIN_LABEL_MAX], name[DOMAIN_MAX + 1] = "";
-	const struct api_flow flow = {.protocol = words_protocol(key->protocol),
-				      .local = "",
-				      .remote = print_address(key->addr, remote),
-				      .local_port = key->local_port,
-				      .remote_port = key->port,
-				      .direction = tracked->kind == PST_FLOW_IN ? "in" : "out",
-				      .name = tracked->name ? domain_from_key(&tracked->key, name)
-							    : "",
-				      .rule = label_flow(walk, tracked, label),
-				      .state = state_name(tracked->state),
-				      .idle_s = idle_ns(walk->now_ns, tracked->last_ns) / NS_PER_S};
+	const struct api_flow flow = {
+		.protocol = words_protocol(key->protocol),
+		.local = "",
+		.remote = print_address(key->addr, remote),
+		.local_port = key->local_port,
+		.remote_port = key->port,
+		.direction = tracked->kind == PST_FLOW_IN ? "in" : "out",
+		.name = tracked->name ? domain_from_key(&tracked->key, name) : "",
+		.rule = label_flow(walk, tracked, label),
+		.state =
+			is_judged(walk->sandbox, tracked) ? state_name(tracked->state) : "unjudged",
+		.idle_s = idle_ns(walk->now_ns, tracked->last_ns) / NS_PER_S};
 
 	return state_flow_is_live(key, tracked, walk->now_ns) ? tell_flow(walk, &flow) : 0;
 }
