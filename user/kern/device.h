@@ -14,7 +14,7 @@
 #include "base/error.h"
 #include "pst_abi.h"
 
-/* How programs hang on a device. TCX (Linux 6.6): a link at the head of the chain, which can be pinned. clsact: a filter
+/* How programs hang on a device. TCX (Linux 6.6): a link at the head of the chain, to be pinned. clsact: a filter
  * that goes with its qdisc. */
 enum kern_tc {
 	KERN_TC_AUTO = 0, /* TCX where the kernel has it */
@@ -45,13 +45,16 @@ struct kern_own {
 };
 
 /* Texts of the request: "02:00:00:00:00:01"; "10.0.0.2", "10.0.0.0/24", "fd00::2". -EINVAL with err names the text;
- * -E2BIG: more than there is room for. The link-local address that a MAC makes (EUI-64) is added where there is room. */
+ * -E2BIG: more than there is room for. The link-local address of a MAC (EUI-64) is added where there is room. */
 int kern_own_parse(const char *const *macs, size_t n_macs, const char *const *addresses,
 		   size_t n_addresses, struct kern_own *ret_own, struct error *err);
-/* Adds what the host itself knows. Addresses, where none were named (fe80:: is none): of the device's neighbour entries
- * (permanent ones and those that were reachable, that this host sends to by it) and of host routes (/32, /128) to it. MACs, where none were named: of
- * those entries, else that of a veth's other end; where that is not known either, there is none. -ENODATA with err: no
- * address is known, the operator has to say; what is known of its MACs is told all the same. */
+/*
+ * Adds what the host itself knows. Addresses, where none were named (fe80:: is none): of the device's neighbour entries
+ * (permanent ones and those that were reachable, if this host sends there by it) and of host routes (/32, /128) to it.
+ * MACs, where none were named: of those entries, else that of a veth's other end; where that is not known either, there
+ * is none. -ENODATA with err: no address is known, the operator has to say; what is known of its MACs is told all the
+ * same.
+ */
 int kern_own_learn(const struct kern_device *device, struct kern_own *own, struct error *err);
 
 /* A program that judges frames of the device before ours does, or could take them past it. */

@@ -102,8 +102,8 @@ int kern_attachment_new(struct kern_host *host, const struct kern_attach *attach
 			struct kern_attachment **ret_attachment, struct error *err);
 /*
  * Finds what `name` left in the kernel: by its pinned links, else (pins removed) by a link on `where`: a cgroup's id,
- * or KERN_ON_DEVICE(ifindex); 0: not known. Links get this build's programs, missing ones are made and pinned again. The
- * slots of its record are taken; `hash` is the one of its policy (NULL: not known, then the policy is shared with
+ * or KERN_ON_DEVICE(ifindex); 0: not known. Links get this build's programs, missing ones are made and pinned again.
+ * The slots of its record are taken; `hash` is the one of its policy (NULL: not known, then the policy is shared with
  * nobody). -ENOENT: nothing is there any more (the cgroup or the device is gone): its pins are removed. They stay, and
  * hold what drops everything, when its device has gone to another network namespace: -ENOENT as well, until
  * kern_host_forget(). Without pins a device is found by its number: whoever asks compares the record's id with the one

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A sandbox in the kernel: the loaded object, its maps filled from a table, its
- * links on a cgroup or a device. Start order (invariant 12): kern_sandbox_load -> kern_sandbox_apply -> kern_sandbox_attach
+ * A sandbox in the kernel: the loaded object, its maps filled from a table, its links on a cgroup or
+ * a device. Start order (invariant 12): kern_sandbox_load -> kern_sandbox_apply -> kern_sandbox_attach
  * -> the process enters (or the device goes up).
  */
 #ifndef KERN_SANDBOX_H
