@@ -314,7 +314,7 @@ int device_recall(struct sandbox *sandbox)
 	stored->ifindex = info.ifindex;
 	stored->dhcp = record->flags & PST_SANDBOX_DHCP;
 	stored->deny_silently = record->flags & PST_SANDBOX_SILENT;
-	stored->flows = PST_TRACKED; /* the kernel does not tell */
+	stored->flows = info.flows;
 	(void)snprintf(stored->tc, sizeof(stored->tc), "%s", kern_tc_name(info.tc));
 	(void)snprintf(sandbox->netdev, sizeof(sandbox->netdev), "%s", info.name);
 	return device_store_own(&info.own, stored);
