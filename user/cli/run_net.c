@@ -99,22 +99,30 @@ static void clear(const char *device)
 		log_warning("run: --netns: %s", err.text);
 }
 
-/* The lock is held. When no device of a run is left, the host is as it was. */
+/* The lock is held, and no device of a run is left: the host is to be as it was. */
+static int restore(struct error *err)
+{
+	bool has_nat = false;
+	int r = 0;
+
+	if (forwarding_is_noted()) {
+		r = through_close(NULL, &has_nat, err);
+		if (r == 0)
+			r = forwarding_restore(has_nat, err);
+	}
+	if (r == 0)
+		lock_remove();
+	return r;
+}
+
 static void restore_if_last(int route_fd)
 {
 	struct space space = {0};
 	struct error err = {0};
-	bool has_nat = false;
-	int r;
+	int r = space_load(route_fd, &space, &err);
 
-	r = space_load(route_fd, &space, &err);
-	if (r == 0 && space.n_runs == 0) {
-		r = through_close(NULL, &has_nat, &err);
-		if (r == 0)
-			r = forwarding_restore(has_nat, &err);
-		if (r == 0)
-			lock_remove();
-	}
+	if (r == 0 && space.n_runs == 0)
+		r = restore(&err);
 	space_done(&space);
 	if (r < 0)
 		log_warning("run: --netns: %s", err.text);
@@ -440,25 +448,30 @@ static int await_sent(void *context)
 	return 0;
 }
 
-static void remove_all(struct run_net *net)
+/* First the device, then what it needed: nothing leaves under an address that is not the host's. */
+static void remove_device(const struct run_net *net)
+{
+	int r = 0;
+
+	/* CMD may have removed it from inside; its number is then somebody else's, some day. */
+	if (if_nametoindex(net->device) == net->ifindex)
+		r = link_delete(net->route_fd, net->ifindex);
+	if (r < 0)
+		log_warning("run: --netns: cannot remove %s: %s", net->device, strerror(-r));
+	if (forwarding_is_noted())
+		clear(net->device);
+}
+
+static void remove_all(const struct run_net *net)
 {
 	cleanup_close int lock = -1;
 	struct error err = {0};
-	int r = lock_take(&lock, &err);
 
 	/* Without the lock, too: a later run sweeps what this leaves. */
-	if (r < 0)
+	if (lock_take(&lock, &err) < 0)
 		log_warning("run: --netns: %s", err.text);
-	if (net->device[0]) {
-		clear(net->device);
-		/* CMD may have removed it from inside; its number is then somebody else's, some day. */
-		r = if_nametoindex(net->device) == net->ifindex
-			    ? link_delete(net->route_fd, net->ifindex)
-			    : 0;
-		if (r < 0)
-			log_warning("run: --netns: cannot remove %s: %s", net->device,
-				    strerror(-r));
-	}
+	if (net->device[0])
+		remove_device(net);
 	if (lock >= 0)
 		restore_if_last(net->route_fd);
 }
