@@ -121,8 +121,9 @@ static enum kern_device_state search(struct kern_attachment *attachment)
 	/* In this order: if another one has the number by now, the end of ours has been told. */
 	exists = if_indextoname(attachment->on.links.ifindex, name);
 	follow(attachment->host);
+	/* Wherever it is, nothing of ours is on it: filters stay behind. */
 	if (attachment->on.told != KERN_DEVICE_HERE)
-		return attachment->on.told;
+		return KERN_DEVICE_GONE;
 	return exists ? KERN_DEVICE_LOOSE : KERN_DEVICE_GONE;
 }
 
