@@ -3,15 +3,18 @@
 # Boots Debian's stock kernels in a VM (emulated, so that it works everywhere) with a RAM disk that holds
 # postern and its tests, and tells which passed. Installs nothing: kernels are unpacked below build/vm.
 #   tools/vm.sh all                     every kernel, every program
-#   tools/vm.sh VERSION [SCRIPT...]     6.1 or 6.12; only these scripts of tests/kernels
+#   tools/vm.sh VERSION [NAME...]       6.1 or 6.12; only these: SCRIPT.sh of tests/kernels, bpf/TEST, doctor, run
+#   tools/vm.sh one                     6.1 and little of it, for `make test`; skips where no kernel is to be had
 #   tools/vm.sh fetch                   only downloads the kernels
 set -eu
 cd "$(dirname "$0")/.."
 B=${B:-build}
 vm=$(realpath -m "$B")/vm
-limit_s=${VM_LIMIT_S:-420}
+limit_s=${VM_LIMIT_S:-900}
+# How long the network may take, to fetch a kernel.
+fetch_s=120
 # Modules a test may want; what a kernel has built in or does not know is passed over.
-modules="dummy veth tun sch_ingress cls_bpf nf_tables nft_chain_nat nft_socket nft_redir tcp_diag"
+modules="dummy veth tun bridge sch_ingress cls_bpf nf_tables nft_chain_nat nft_socket nft_redir nft_masq nft_ct tcp_diag"
 
 # The suite a version comes from; 6.12 is in backports, which the host need not have among its sources.
 apt_options()
@@ -33,7 +36,7 @@ fetch()
 	rm -rf "${vm:?}/$version"
 	mkdir -p "$vm/$version/root"
 	apt_options "$version"
-	apt-get "${apt[@]}" update >"$vm/$version/apt.log" 2>&1
+	timeout "$fetch_s" apt-get "${apt[@]}" update >"$vm/$version/apt.log" 2>&1 || return 1
 	package=$(apt-cache "${apt[@]}" depends linux-image-cloud-amd64 |
 		awk '$1 == "Depends:" && $2 ~ /^linux-image/ { print $2; exit }')
 	case $package in
@@ -43,8 +46,8 @@ fetch()
 		return 1
 		;;
 	esac
-	(cd "$vm/$version" && apt-get "${apt[@]}" download "$package" >>apt.log 2>&1 &&
-		dpkg-deb -x "$package"_*.deb root && rm -f "$package"_*.deb)
+	(cd "$vm/$version" && timeout "$fetch_s" apt-get "${apt[@]}" download "$package" >>apt.log 2>&1 &&
+		dpkg-deb -x "$package"_*.deb root && rm -f "$package"_*.deb) || return 1
 	touch "$vm/$version/fetched"
 }
 
@@ -140,56 +143,89 @@ INIT
 	chmod +x "$1/init"
 }
 
-# What to run, as lines of NAME<tab>COMMAND.
-write_list()
+# What to run, by name, in this order.
+names_of_all()
 {
 	local root=$1 file
-	shift
-	{
-		if [ $# -eq 0 ]; then
-			[ -e "$root/usr/bin/postern" ] && printf '%s\t%s\n' \
-				"postern doctor" "postern doctor" \
-				"postern run" "postern run --allow 1.1.1.1 -- true"
-			for file in "$root"/tests/bpf/*; do
-				[ -e "$file" ] && printf '%s\t%s\n' "bpf/${file##*/}" \
-					"TEST_LIGHT=1 /tests/bpf/${file##*/}"
-			done
-			[ -e "$root/tests/agree/agree" ] && printf '%s\t%s\n' "agree" \
-				"/tests/agree/agree -n ${VM_AGREE_QUERIES:-50000}"
-			[ -e "$root/tests/agree/dns/agree" ] && printf '%s\t%s\n' "agree/dns" \
-				"/tests/agree/dns/agree -n ${VM_AGREE_MESSAGES:-5000}"
-			set -- "$root"/tests/kernels/*.sh
-		fi
-		for file; do
-			printf '%s\t%s\n' "${file##*/}" "sh /tests/kernels/${file##*/}"
-		done
-	} >"$root/list"
+	[ ! -e "$root/usr/bin/postern" ] || echo "doctor run"
+	for file in "$root"/tests/bpf/* "$root"/tests/agree/agree "$root"/tests/agree/*/* "$root"/tests/kernels/*.sh; do
+		[ ! -f "$file" ] || echo "${file#"$root"/tests/}"
+	done | awk '!seen[$0]++'
 }
 
-# pack VERSION [SCRIPT...]: the RAM disk
+command_of()
+{
+	case $1 in
+	doctor) echo "postern doctor" ;;
+	run) echo "postern run --allow 1.1.1.1 -- true" ;;
+	bpf/*) echo "TEST_LIGHT=1 /tests/$1" ;;
+	agree/agree) echo "/tests/$1 -n ${VM_AGREE_QUERIES:-50000}" ;;
+	agree/dns/*) echo "/tests/$1 -n ${VM_AGREE_MESSAGES:-5000}" ;;
+	agree/frames/*) echo "/tests/$1 -n ${VM_AGREE_FRAMES:-20000}" ;;
+	kernels/*) echo "sh /tests/$1" ;;
+	*.sh) echo "sh /tests/kernels/$1" ;;
+	*)
+		echo "vm: what is $1?" >&2
+		return 1
+		;;
+	esac
+}
+
+# write_list ROOT [NAME...]: lines of NAME<tab>COMMAND.
+write_list()
+{
+	local root=$1 name command
+	shift
+	# shellcheck disable=SC2046 # names have no spaces
+	[ $# -gt 0 ] || set -- $(names_of_all "$root")
+	for name; do
+		command=$(command_of "$name")
+		printf '%s\t%s\n' "$name" "$command"
+	done >"$root/list"
+}
+
+# place_tests ROOT [NAME...]: the large programs only where they are wanted.
+place_tests()
+{
+	local root=$1 programs
+	shift
+	case " $* " in
+	"  " | *" bpf/"* | *" lsm.sh "*) place "$root" tests/bpf "$B"/tests/bpf/* ;;
+	esac
+	case " $* " in
+	"  " | *" agree/"*)
+		place "$root" tests/agree "$B"/tests/agree/agre[e]
+		place "$root" tests/agree/dns "$B"/tests/agree/dns/agre[e]
+		place "$root" tests/agree/frames "$B"/tests/agree/frames/frame[s]
+		;;
+	esac
+	mapfile -t programs < <(find "$B/tests/tools" -maxdepth 1 -type f)
+	place "$root" tests/tools "${programs[@]}"
+	place "$root" tests/kernels tests/kernels/*
+}
+
+# pack VERSION [NAME...]: the RAM disk
 pack()
 {
 	local version=$1 root=$vm/$1/initramfs programs
 	shift
 	shopt -s nullglob
 	rm -rf "$root"
-	mkdir -p "$root/bin" "$root/sys" "$root/usr/bin"
+	mkdir -p "$root/bin" "$root/sys" "$root/usr/bin" "$root/etc"
+	echo "root:x:0:0::/root:/bin/sh" >"$root/etc/passwd"
+	echo "root:x:0:" >"$root/etc/group"
 	cp "$(command -v busybox)" "$root/bin/busybox"
-	[ ! -e "$B/postern" ] || place "$root" usr/bin "$B/postern"
-	[ ! -e "$B/posternd" ] || place "$root" usr/bin "$B/posternd"
-	place "$root" tests/bpf "$B"/tests/bpf/*
-	[ ! -e "$B/tests/agree/agree" ] || place "$root" tests/agree "$B/tests/agree/agree"
-	[ ! -e "$B/tests/agree/dns/agree" ] || place "$root" tests/agree/dns "$B/tests/agree/dns/agree"
-	mapfile -t programs < <(find "$B/tests/tools" -maxdepth 1 -type f)
-	place "$root" tests/tools "${programs[@]}"
-	place "$root" tests/kernels tests/kernels/*
-	mapfile -t programs < <(command -v ip nft bpftool)
+	place "$root" usr/bin "$B"/poster[n] "$B"/postern[d]
+	place_tests "$root" "$@"
+	mapfile -t programs < <(command -v ip tc nft bpftool dnsmasq)
 	place "$root" usr/sbin "${programs[@]}"
 	place_modules "$version" "$root"
 	write_init "$root"
 	write_list "$root" "$@"
 	shopt -u nullglob
-	(cd "$root" && find . | cpio --quiet -o -H newc -R 0:0 | gzip -1) >"$vm/$version/initramfs.gz"
+	# Not compressed: the emulated processor would have to undo it. What cannot be stripped stays as it is.
+	find "$root/usr" "$root/tests" "$root/lib" -type f -exec strip --strip-debug {} + 2>/dev/null || true
+	(cd "$root" && find . | cpio --quiet -o -H newc -R 0:0) >"$vm/$version/initramfs.cpio"
 }
 
 # boot VERSION: prints what the list said; fails when anything failed or the end was not reached.
@@ -198,7 +234,7 @@ boot()
 	local version=$1 start=$SECONDS
 	timeout -k 5 "$limit_s" qemu-system-x86_64 -accel tcg,thread=multi -cpu max,cx16=off -smp 2 -m 768 \
 		-nographic -no-reboot -nodefaults -serial stdio -monitor none \
-		-kernel "$vm/$version/root/boot/"vmlinuz-* -initrd "$vm/$version/initramfs.gz" \
+		-kernel "$vm/$version/root/boot/"vmlinuz-* -initrd "$vm/$version/initramfs.cpio" \
 		-append "console=ttyS0 loglevel=3 panic=-1 random.trust_cpu=on" \
 		</dev/null >"$vm/$version/console.log" 2>&1 || true
 	tr -d '\r' <"$vm/$version/console.log" | sed -n '/^vm: kernel/,$p'
@@ -209,7 +245,29 @@ boot()
 	echo "kernels: $version passed in $((SECONDS - start)) s"
 }
 
+# Says why there can be no VM, if so.
+why_none()
+{
+	local program
+	for program in qemu-system-x86_64 busybox cpio xz; do
+		command -v "$program" >/dev/null || {
+			echo "$program is not installed (tools/deps.sh kernels)"
+			return 0
+		}
+	done
+	fetch 6.1 2>/dev/null || echo "no kernel 6.1 was fetched, and none can be (build/vm/6.1/apt.log)"
+}
+
 case ${1-} in
+one)
+	why=$(why_none)
+	if [ -n "$why" ]; then
+		echo "SKIPPED tests/kernels: $why"
+		echo "kernels: 0 passed, 0 failed, 1 skipped by name"
+		exit 0
+	fi
+	VM_LIMIT_S=${VM_LIMIT_S:-300} exec "$0" 6.1 device.sh
+	;;
 fetch)
 	fetch 6.1
 	fetch 6.12
@@ -228,7 +286,7 @@ all)
 	boot "$version"
 	;;
 *)
-	sed -n '3,8s/^# \?//p' "$0" >&2
+	sed -n '3,9s/^# \?//p' "$0" >&2
 	exit 2
 	;;
 esac
