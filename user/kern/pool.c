@@ -416,7 +416,9 @@ static int round_of(struct kern_pools *pools)
 	for (size_t i = 0; !r && i < pools->count; i++) {
 		struct kern_pool *pool = &pools->pools[i];
 
-		r = choose(pools, pool, SLOT_RETURNED, SLOT_SETTLING, pools->settle_at_once,
+		/* Those without outers share the grace period of the others. */
+		r = choose(pools, pool, SLOT_RETURNED, SLOT_SETTLING,
+			   pool->spec.n_outers ? pools->settle_at_once : pool->spec.slots,
 			   &settling[i]);
 		any = any || settling[i].count;
 	}
