@@ -242,6 +242,40 @@ static void count(struct run *run, const struct difference *d)
 		show(run, d);
 }
 
+static struct pst_peer_key *find_ended(struct run *run, const struct pst_peer_key *key)
+{
+	for (size_t i = 0; i < run->n_ended; i++)
+		if (memcmp(&run->ended[i], key, sizeof(*key)) == 0)
+			return &run->ended[i];
+	return NULL;
+}
+
+void compare_forget_ended(struct run *run, const struct pst_peer_key *key)
+{
+	struct pst_peer_key *ended = find_ended(run, key);
+
+	if (ended)
+		*ended = run->ended[--run->n_ended];
+}
+
+/* What holds whatever the model thinks: only time, or a policy that allows it, brings a denied flow back. */
+static void check_ended(struct run *run, struct difference *d)
+{
+	const struct verdict *v = &run->verdict;
+	bool passed = v->act == ACT_PASS;
+
+	if (v->swept)
+		run->n_ended = 0;
+	if (!v->has_key || v->key.protocol == PST_TCP)
+		return;
+	if (find_ended(run, &v->key) && passed && v->why == PST_REASON_INBOUND)
+		differ(d, "a denied flow goes on as its peer's");
+	if (passed && v->why != PST_REASON_INBOUND)
+		compare_forget_ended(run, &v->key);
+	else if (!passed && v->ends_own && !find_ended(run, &v->key) && run->n_ended < MAX_ENDED)
+		run->ended[run->n_ended++] = v->key;
+}
+
 int compare_frame(struct run *run)
 {
 	struct difference d = {.text = ""};
@@ -256,6 +290,7 @@ int compare_frame(struct run *run)
 	if (run->verdict.has_key)
 		compare_flow(run, &d);
 	compare_names(run, &d);
+	check_ended(run, &d);
 	if (run->verdict.counts_rule)
 		compare_hits(run, run->verdict.rule, &d);
 	count(run, &d);

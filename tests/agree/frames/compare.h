@@ -5,6 +5,8 @@
 
 #include "tests/agree/frames/leg.h"
 
+#define MAX_ENDED 128
+
 struct run {
 	struct leg *leg;
 	uint64_t seed; /* of the scene */
@@ -15,6 +17,9 @@ struct run {
 	uint64_t kept, learned,
 		named; /* frames of kept flows, replies that were, flows of a name */
 	uint64_t counters[PST_REASON_MAX]; /* as the kernel has to have them */
+	/* Flows of datagrams that the sandbox had opened and that were denied: not to go on as somebody's call. */
+	struct pst_peer_key ended[MAX_ENDED];
+	size_t n_ended;
 	struct scene scene;
 	struct frame frame;
 	struct pst_quota quota; /* before the frame */
@@ -27,6 +32,8 @@ void compare_begin(struct run *run);
 /* This frame: counts it as passed or failed. 0, or that what came of it cannot be told. */
 #define COMPARE_UNCERTAIN 1
 int compare_frame(struct run *run);
+/* Its entry was made idle. */
+void compare_forget_ended(struct run *run, const struct pst_peer_key *key);
 /* All counters, and how many flows there are. */
 void compare_all(struct run *run);
 

@@ -48,6 +48,7 @@ static int change_age(struct run *run)
 	flow = &w->flows[dice_below(d, (unsigned)w->n_flows)];
 	if (!leg_flow(run->leg, &flow->key, &entry))
 		return -ENOENT;
+	compare_forget_ended(run, &flow->key);
 	flow->last_ns = loop_monotonic_ns() - random_age(d);
 	entry.last_ns = flow->last_ns;
 	return leg_set_flow(run->leg, &flow->key, &entry);
@@ -149,6 +150,8 @@ static int run_scene(struct run *run)
 {
 	uint64_t failed = run->failed;
 	int r = start_scene(run, run->seed);
+
+	run->n_ended = 0;
 
 	for (unsigned i = 0; !r && i < SCENE_FRAMES && run->failed == failed; i++) {
 		r = change_something(run);

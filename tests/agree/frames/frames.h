@@ -159,6 +159,7 @@ struct verdict {
 	bool swept;
 	bool is_new;	  /* the first frame of its flow */
 	bool is_kept;	  /* by `existing: keep` alone */
+	bool ends_own;	  /* denied, although it was of a flow that the sandbox had opened */
 	bool counts_rule; /* one whose hits are to be compared */
 	uint32_t rule;
 	bool has_key; /* may have touched this entry of the flow table */

@@ -64,6 +64,7 @@ static void judge_back(struct world *w, const struct reading *r, struct flow *fl
 		return;
 	}
 	model_deny(v, model_denial(d));
+	v->ends_own = flow->kind == PST_FLOW_OUT;
 	flow_deny(w, flow);
 	/* Nothing is written in the place of a fragment of IPv6, which has a header in front. */
 	if (r->protocol == TCP && !(w->device.sandbox.flags & PST_SANDBOX_SILENT) &&

@@ -62,6 +62,7 @@ static void refuse(struct world *w, const struct frame *f, const struct reading 
 {
 	struct flow *old = flow_find(w, &v->key);
 
+	v->ends_own = flow && flow->kind == PST_FLOW_OUT;
 	if (old && (flow || reading_is_first_syn(r)))
 		flow_deny(w, old);
 	model_answer(w, f, r, flow != NULL, v);
@@ -82,6 +83,12 @@ static void credit(struct world *w, const struct frame *f, struct pst_decision d
 	hits->packets++;
 	hits->bytes += f->size - FRAME_ETH;
 	count_rule(w, d.rule, v);
+}
+
+/* Somebody's who asked, or nobody's. */
+static bool is_echo_reply(const struct reading *r)
+{
+	return model_protocol(r) == PST_ICMP && r->type == (r->v6 ? 129 : 0);
 }
 
 static void judge_flow(struct world *w, const struct frame *f, const struct reading *r,
@@ -110,6 +117,9 @@ static void judge_flow(struct world *w, const struct frame *f, const struct read
 		return;
 	}
 	d = model_decide_flow(w, &q, flow, v);
+	if (!flow && is_echo_reply(r))
+		d = (struct pst_decision){.verdict = PST_VERDICT_DENY,
+					  .reason = PST_REASON_ICMP_TYPE};
 	if (d.step == PST_STEP_RESOLVER && w->device.sandbox.learn && r->protocol == UDP)
 		d = model_ask(w, f, r, d, v);
 	if (!passes(d)) {
