@@ -121,7 +121,7 @@ def test_a_policy_that_is_tighter_ends_live_flows_at_their_next_packet(net, stea
         streams.await_results([0, 1, 2], ("ok",))
         until(lambda: {(f["remote"], f["state"]) for f in listed_flows(box)} >= {(DENIED4, "open"), (ALLOWED4, "open")},
               "both are listed as open")
-        one = next(f for f in listed_flows(box) if f["remote"] == DENIED4)
+        one = next(f for f in listed_flows(box) if (f["remote"], f["protocol"]) == (DENIED4, "tcp"))
         assert (one["protocol"], one["remotePort"], one["direction"]) == ("tcp", PORT, "out")
         assert one["rule"] == f"allowOut[1] {DENIED4}" and one["localPort"] > 0
         tried = steady.request("PUT", f"/v1/sandboxes/{box.id}/policy?dry_run=1", POLICY).json
@@ -246,6 +246,18 @@ def test_pins_that_are_removed_come_back_while_the_daemon_runs(daemon, wire):
     assert_policy(box)
     daemon.start()
     await_state(box, "running")
+
+
+def test_programs_that_are_taken_off_their_device_come_back_while_the_daemon_runs(daemon, wire):
+    box = wire.attach(daemon, POLICY)
+    for path in sorted(box.pins().iterdir()):
+        shell("bpftool", "link", "detach", "pinned", str(path))
+    assert is_answered(box, DENIED4), "the control: nothing judges it"
+    until(lambda: not is_answered(box, DENIED4), "they are there again", 30)
+    assert_policy(box)
+    assert box.show()["state"] == "running"
+    daemon.restart()
+    assert_policy(box)
 
 
 def test_a_state_file_that_is_cut_leaves_its_policy_in_force(daemon, wire):
@@ -375,6 +387,13 @@ def test_a_document_of_sandbox_dir_attaches_changes_and_detaches_a_device(daemon
     until(lambda: not arrives(box, DENIED4), "its own address is not its own any more")
     save(TURNED)
     until(lambda: is_answered(box, DENIED4), "it is again")
+    wire.remove()
+    until(lambda: not is_there(), "it is gone")
+    wire.make()
+    assert is_answered(box, ALLOWED4), "one made anew is not attached by itself"
+    save(POLICY)
+    until(is_there, "it is attached at the next look")
+    assert_policy(box)
     path.unlink()
     until(lambda: not is_there(), "it is detached")
     assert is_answered(box, ALLOWED4)
