@@ -4,6 +4,7 @@ Row 29, 27 and 31 of the netdev kind: frames that are no plain IP, IP that is no
 hardware addresses that are somebody else's. Three on one bridge: who is held, who is free, and a bystander who listens.
 """
 
+import re
 import socket
 import struct
 
@@ -285,3 +286,22 @@ def test_protocols(bridged):
             forms[f"ip6-{protocol}"] = lambda cell, token, dst, p=protocol: ether(
                 dst, cell.mac, 0x86DD, packets.ip6(cell.addr6, ALLOWED6, p, token + inner6(cell, token, DENIED6)))
     assert_stopped(free, held, to(watcher, forms), watcher)
+
+
+def reasons(warden):
+    """reason -> denials so far, of all sandboxes."""
+    text = warden.get("/metrics").body.decode()
+    return {reason: int(count) for reason, count in re.findall(
+        r'^postern_denials_total\{reason="([^"]+)"\} (\d+)', text, re.M)}
+
+
+def test_each_denial_is_counted_with_its_reason(warden, bridged):
+    _, held, watcher = bridged
+    tables = {"vlan": ("802.1q", TAGGED), "protocol": ("mpls", OTHER_TYPES), "malformed": ("version-6", LIES)}
+    forms = {reason: to(watcher, {name: table[name]}) for reason, (name, table) in tables.items()}
+    forms["ip-options"] = to(watcher, {"lsrr": with_options(OPTIONS["lsrr"])})
+    forms["spoofed"] = to(watcher, {"stranger": from_mac(STRANGER_MAC)})
+    for reason, form in forms.items():
+        before = reasons(warden).get(reason, 0)
+        assert_silent(held, form, watcher)
+        until(lambda r=reason, b=before: reasons(warden).get(r, 0) > b, f"{reason} is counted")

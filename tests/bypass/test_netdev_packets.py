@@ -7,10 +7,13 @@ places that are no payload. On a bridge: a bystander's port tells what was let t
 import struct
 
 import packets
+import pytest
 from attack import assert_arrive, assert_silent, assert_stopped
+from cell import Cell
 from crafted import RESOLVER4, RESOLVER6
 from internet import ALLOWED4, ALLOWED6, DENIED4, DENIED6, HOST4, HOST6, PORT
 from packets import ACK, FIN, MF, PSH, RST, SYN, TCP, UDP, ether
+from rows import CELL_POLICY
 
 FRAGMENT, HOP, ROUTE, DEST, AH, MOBILITY, HIP, SHIM = 44, 0, 43, 60, 51, 135, 139, 140
 
@@ -298,3 +301,21 @@ EMBEDDED = (f"::ffff:{DENIED4}", f"64:ff9b::{DENIED4}", f"::{DENIED4}")
 def test_embedded_addresses(bridged):
     free, held, watcher = bridged
     assert_stopped(free, held, to(watcher, {n: f for dst in EMBEDDED for n, f in reach(dst).items()}), watcher)
+
+
+# ---- a policy that only reports ----
+
+@pytest.fixture
+def audited(net, warden, segment):
+    with Cell(net, segment) as cell:
+        cell.attach(warden, {**CELL_POLICY, "audit": True})
+        yield cell
+
+
+def test_what_audit_does_not_open(bridged, audited, other):
+    """Rules would deny and do not; what cannot be judged, is somebody else's, or is nobody's to reach, stays shut."""
+    _, _, watcher = bridged
+    assert_arrive(audited, to(watcher, reach(DENIED4) | reach(DENIED6)), watcher)
+    assert_silent(audited, to(watcher, FRAGMENTS | HEADERS), watcher)
+    assert_silent(audited, spoofed(watcher, (other.addr4, other.addr6)), watcher)
+    assert_silent(audited, {n: f for n, f in to(watcher, everywhere(audited)).items() if "broadcast" not in n}, watcher)
