@@ -132,6 +132,8 @@ CGROUP_ALONE = {
 OTHERWISE = {
     **{f"bypass/test_attack_daemon_{what}.py": POSTERND for what in ("door", "flows", "keep", "tenants")},
     "bypass/test_netdev_*.py": NETDEV,
+    "e2e/test_guest.py": NETDEV,
+    "e2e/test_netdev_*.py": NETDEV,
     **{f"e2e/test_{what}.py": POSTERND for what in (
         "api_places", "api_robust", "api_roles", "brimble", "crash", "daemon", "daemon_commands", "daemon_review",
         "daemon_state", "e2b_sdk", "e2b_wire", "faults", "faults_state", "flips", "sandbox_dir", "tighten", "upgrade", "v1")},
