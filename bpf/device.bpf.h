@@ -43,19 +43,6 @@ static __always_inline const struct pst_device *pst_device_of(const struct __sk_
 	return device;
 }
 
-/*
- * Headers (all of a frame, where `all` is not 0) into memory that nobody but the kernel writes: a sender's own pages may
- * be the fragments of a frame (AF_PACKET's ring, AF_XDP, splice), and what was judged is to be what leaves. 0 or not 0.
- */
-static __always_inline int pst_settle_frame(struct __sk_buff *skb, __u32 wanted)
-{
-	__u32 linear = (__u32)((long)skb->data_end - (long)skb->data);
-
-	if (wanted > skb->len)
-		wanted = skb->len;
-	return linear < wanted ? bpf_skb_pull_data(skb, wanted) != 0 : 0;
-}
-
 static __always_inline int pst_is_vlan(const struct __sk_buff *skb)
 {
 	return skb->vlan_present || skb->protocol == bpf_htons(PST_ETH_VLAN) ||

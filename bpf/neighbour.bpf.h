@@ -214,7 +214,8 @@ __noinline int pst_nd_says(struct __sk_buff *skb, const struct pst_device *devic
 	__u32 size;
 	int reason;
 
-	if (!device || !p || bpf_skb_load_bytes(skb, PST_AT_FRAME, &ip, sizeof(ip)))
+	if (!device || !p || pst_settle_frame(skb, PST_AT_FRAME + sizeof(ip) + PST_ND_MAX) ||
+	    bpf_skb_load_bytes(skb, PST_AT_FRAME, &ip, sizeof(ip)))
 		return PST_REASON_MALFORMED;
 	size = bpf_ntohs(ip.length);
 	/* Nothing behind it either. */
