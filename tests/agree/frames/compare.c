@@ -123,7 +123,7 @@ static void compare_quota(struct run *run, struct difference *d)
 	for (enum pst_reply reply = 0; reply < PST_REPLY_KINDS; reply++)
 		if (now.replies[reply] - before->replies[reply] !=
 		    (v->has_reply && v->reply == reply))
-			differ(d, "replies of kind %u: %llu", reply,
+			differ(d, "replies of kind %u: %llu", (unsigned)reply,
 			       (unsigned long long)now.replies[reply]);
 	if (now.questions_refused - before->questions_refused != v->busy)
 		differ(d, "questions refused: %llu", (unsigned long long)now.questions_refused);
