@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "net/link.h"
@@ -129,10 +130,12 @@ int space_load(int fd, struct space *ret_space, struct error *err)
 {
 	int r = -EINTR;
 
-	/* Listed while it changes: once more. */
+	/* Listed while it changes: once more, after a while that is longer each time; a quarter of a second in all. */
 	for (int tries = 0; r == -EINTR && tries < LIST_TRIES; tries++) {
 		struct space space = {0};
 
+		if (tries)
+			usleep(1000U << tries);
 		r = load_once(fd, &space);
 		if (r == 0)
 			*ret_space = space;

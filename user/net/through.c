@@ -8,6 +8,7 @@
 #include <linux/netfilter.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "net/legacy.h"
@@ -71,8 +72,11 @@ static int list_chains(int fd, struct nft_chains *ret_chains, struct error *err)
 {
 	int r = CHANGED;
 
-	for (int tries = 0; r == CHANGED && tries < LIST_TRIES; tries++)
+	for (int tries = 0; r == CHANGED && tries < LIST_TRIES; tries++) {
+		if (tries)
+			usleep(1000U << tries);
 		r = nft_list_chains(fd, SPACE_PREFIX, ret_chains);
+	}
 	return r < 0 ? error_set(err, r, "cannot list the chains of nf_tables: %s", strerror(-r))
 		     : 0;
 }
