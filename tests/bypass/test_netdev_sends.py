@@ -6,6 +6,7 @@ None is out of sight of the other end; and what is judged is what leaves, whoeve
 
 import contextlib
 import fcntl
+import ipaddress
 import os
 import socket
 import struct
@@ -14,9 +15,9 @@ import packets
 import pytest
 from attack import assert_arrive, assert_silent, assert_stopped
 from cell import ETHTOOL_STXCSUM, Cell, new_tokens, set_offload
-from internet import ALLOWED4, ALLOWED6, DENIED4, DENIED6, PORT
+from internet import ALLOWED4, ALLOWED4_NET, ALLOWED6, ALLOWED6_NET, DENIED4, DENIED6, PORT
 from netns import shell
-from packets import ACK, SYN, UDP
+from packets import ACK, SYN, UDP, ether
 from postern import tool
 from rows import CELL_POLICY
 
@@ -280,6 +281,64 @@ def test_what_is_judged_is_what_leaves(routed, one_port, what):
     assert count["other"], f"the control never won the race: {count}"
     count, odd = turned(one_port, *RING[what])
     assert count["sent"] and not count["other"] and not odd, (count, odd[:3])
+
+
+def advertised(cell, target, mac):
+    return ether(packets.group_mac(packets.raw("ff02::1")), cell.mac, packets.IPV6, packets.advertisement(
+        cell.addr6, "ff02::1", target, packets.lladdr(2, mac)))
+
+
+STRANGER_MAC = "02:00:66:66:66:66"
+def plain(dst, src=None):
+    def make(cell, mac):
+        packet = packets.udp(src(cell) if src else cell.own(dst), dst, 9000, PORT, b"turned")
+        return ether(mac, cell.mac, packets.IPV6 if ":" in dst else packets.IPV4, packet)
+    return make
+
+
+def claiming(address):
+    return lambda cell, mac: ether(mac, cell.mac, packets.ARP, packets.arp(2, cell.mac, address(cell), mac, cell.gate4))
+
+
+def within(net, at, size):
+    """Is that part of a frame an address of the net?"""
+    return lambda cell, raw: ipaddress.ip_address(raw[at:at + size]) in ipaddress.ip_network(net)
+
+
+# What is sent, what it turns into, and what of a frame was judged: half turned it may be, if it is allowed as it is. A
+# bridge reads none of it: the sender's pages go on as they are.
+BRIDGED = {
+    "address": (plain(ALLOWED4), plain(DENIED4), within(ALLOWED4_NET, 30, 4)),
+    "address-6": (plain(ALLOWED6), plain(DENIED6), within(ALLOWED6_NET, 38, 16)),
+    "source": (plain(ALLOWED4), plain(ALLOWED4, lambda c: c.gate4), lambda c, raw: raw[26:30] == packets.raw(c.addr4)),
+    "arp": (claiming(lambda c: c.addr4), claiming(lambda c: c.gate4), lambda c, raw: raw[28:32] == packets.raw(c.addr4)),
+    "target": (lambda c, mac: advertised(c, c.addr6, c.mac), lambda c, mac: advertised(c, c.gate6, c.mac),
+               lambda c, raw: raw[62:78] == packets.raw(c.addr6)),
+    "hardware-address": (lambda c, mac: advertised(c, c.addr6, c.mac), lambda c, mac: advertised(c, c.addr6, STRANGER_MAC),
+                         lambda c, raw: raw[80:86] == packets.mac_bytes(c.mac)),
+}
+
+
+@pytest.mark.parametrize("what", BRIDGED)
+def test_what_is_judged_is_what_a_bridge_passes_on(bridged, what):
+    free, held, watcher = bridged
+    first, second, is_right = BRIDGED[what]
+
+    def came(cell, count):
+        """How many arrived as they may, and in another shape."""
+        sent, other = first(cell, watcher.mac), second(cell, watcher.mac)
+        since = watcher.ear.mark()
+        run(cell, "ring", "eth0", count, sent.hex(), other.hex())
+        cell.fence()
+        found = [is_right(cell, f.raw) for f in watcher.ear.frames(since) if f.raw[:14] == sent[:14] and len(f.raw) == len(sent)]
+        return found.count(True), found.count(False)
+    for _ in range(10):
+        turned_over = came(free, 2000)[1]
+        if turned_over:
+            break
+    assert turned_over, "the control: it turns on the way"
+    right, wrong = came(held, 4000)
+    assert right and not wrong, (right, wrong)
 
 
 @pytest.fixture
