@@ -51,9 +51,9 @@ _NONE = types.SimpleNamespace(params={})
 
 def pytest_generate_tests(metafunc):
     if "net" in metafunc.fixturenames:
-        ways = kindtable.ways_of(metafunc.definition.nodeid)
-        if len(ways) > 1:
-            metafunc.parametrize("sandbox_kind", ways, ids=["cgroup", "netdev"], indirect=True)
+        names = kindtable.kinds_of(metafunc.definition.nodeid)
+        if len(names) > 1:
+            metafunc.parametrize("sandbox_kind", names, indirect=True)
 
 
 def pytest_collection_modifyitems(config, items):
@@ -71,7 +71,7 @@ def sandbox_kind(request):
         yield None
         return
     net = request.getfixturevalue("net")
-    net.kind = net.kinds[getattr(request, "param", "cgroup")]
+    net.kind = net.kinds[kindtable.way_of(request.node.nodeid, getattr(request, "param", "cgroup"))]
     yield net.kind
     net.kind.rest()
     net.kind = None

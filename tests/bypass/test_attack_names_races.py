@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Threads that use one socket against each other: nothing that one of them may do lends itself to another's datagram."""
+"""
+Threads that use one socket against each other: nothing that one of them may do lends itself to another's datagram.
+PST_LONG=1: behind a device, too.
+"""
 
 import pytest
 

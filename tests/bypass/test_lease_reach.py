@@ -138,7 +138,11 @@ def test_without_a_port_a_name_is_the_web(net, dns, free):
         assert_shut(net, box, free, TARGET, port=443)
         for port in (22, 25, 8080, PORT):
             assert box.call(to=[TARGET, port]) == "EPERM"
-        assert box.call(to=[TARGET, 443], seconds=1) != "EPERM", "nobody is there, but it was let out"
+        net.fence()
+        since = net.mark()
+        result = box.call(to=[TARGET, 443], seconds=1)
+        assert result != "EPERM" or not net.kind.has_errors, "nobody is there, but it was let out"
+        net.await_seen(dst=TARGET, port=443, protocol=6, since=since)
 
 
 def test_a_name_beats_a_deny_and_nothing_else_of_it(net, dns, free):
@@ -170,6 +174,6 @@ def test_a_socket_goes_on_to_another_address(net, dns, free, leased):
     token = canary().encode().hex()
     net.fence()
     since = net.mark()
-    assert send(leased) == ["EPERM"] * 4
+    assert send(leased) == ["EPERM"] * 4 or not net.kind.has_errors
     net.fence()
     assert not net.seen(token=bytes.fromhex(token), since=since)

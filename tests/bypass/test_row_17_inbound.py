@@ -141,8 +141,9 @@ def test_a_syn_made_up_inside_marks_no_listener(net, write, tmp_path):
         token = canary()
         net.forbid(token)
         call_oneself(net, box, tmp_path / "go", token)
-        until(lambda: box.do(*flow("-n", "udp", DENIED4, PORT, "x")).op("sendto").result == "EPERM",
-              "the address is no longer the host's")
+        if net.kind.has_errors:
+            until(lambda: box.do(*flow("-n", "udp", DENIED4, PORT, "x")).op("sendto").result == "EPERM",
+                  "the address is no longer the host's")
         (tmp_path / "go").touch()
         box.await_line(lambda line: line == "sent", "the accepted end sends")
         net.fence()

@@ -36,7 +36,8 @@ def control(net, services, kind, address):
 def test_a_service_of_the_host(net, services, way, op, address):
     port = services[0]
     control(net, services, way, address)
-    for policy in ([], POLICY, EVERYTHING):
+    # Behind a device the host is an address like others that are always denied: lifted, it is reached.
+    for policy in ([], POLICY, EVERYTHING if net.kind.name == "cgroup" else EVERYTHING[:4]):
         before = heard(services)
         done = sandboxed(net, policy, flow(way, address, port, "x"))
         assert done.op(op).result == "EPERM", done

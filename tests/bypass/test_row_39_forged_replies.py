@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Row 39: replies that nobody asked for, from the wrong place, to the wrong place, too late, or once more."""
+"""
+Row 39: replies that nobody asked for, from the wrong place, to the wrong place, too late, or once more. PST_LONG=1: the
+slow ones behind a device, too.
+"""
 
 import time
 

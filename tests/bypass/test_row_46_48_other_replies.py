@@ -137,7 +137,8 @@ def test_fragments_of_one_reply(net, dns, free, named):
     delivered, and teaches nothing.
     """
     assert ask(dns, named, lambda asked: [(piece,) for piece in fragmented(asked, BAD)]), "it is delivered"
-    assert not named.leases() and named.replies()["malformed"] == 1, named.replies()
+    # A device has fragments before it, not what the kernel makes of them.
+    assert not named.leases() and (net.kind.name != "cgroup" or named.replies()["malformed"] == 1), named.replies()
     assert_shut(net, named, free, BAD)
     ask(dns, named, lambda asked: [(long_reply(asked, FINE),)])
     assert set(named.leases()) == {FINE}

@@ -43,7 +43,7 @@ def test_tcp_by_packets_alone(net, free, named_packets):
 def test_udp_lite(net):
     assert_denied(net, flow("udplite", RESOLVER4, 53, "CANARY"), RESOLVER4, 53, policy=NAMED, op="socket")
     done = sandboxed(net, ["--keep-privs", *NAMED], flow("udplite", RESOLVER4, 53, "x"))
-    assert done.op("socket").result == "EPERM"
+    assert not net.kind.has_errors or done.op("socket").result == "EPERM"
 
 
 @pytest.mark.parametrize("how", ["ip", "hdrincl"])

@@ -31,7 +31,7 @@ def ask(dns, who, reply, name=GOOD, *, resolver=RESOLVER4, qtype=dnswire.A, txid
     """
     dns.answer = reply
     assert who.open_socket(sock="ask", family=6 if ":" in resolver else 4) == "ok"
-    result = who.send(sock="ask", data=dnswire.query(name, txid, qtype=qtype).hex(), to=to(resolver))
+    result = who.send(sock="ask", data=dnswire.query(name, txid, qtype=qtype).hex(), to=to(resolver), wait=False)
     assert result == "ok", f"a question for {name}: {result}"
     got = who.receive(sock="ask", seconds=seconds)
     assert dns.failed is None, dns.failed

@@ -17,15 +17,19 @@ import contextlib
 import ipaddress
 import itertools
 import json
+import os
+import signal
 from pathlib import Path
 
 from internet import HOST4, HOST6
+from netns import shell
 
 DENIED = "EPERM"
 TCP_REFUSED, UDP_REFUSED, UDP6_REFUSED, NO_NAME = "ECONNREFUSED", "EHOSTUNREACH", "EACCES", "NXDOMAIN"
 REFUSALS = (TCP_REFUSED, UDP_REFUSED, UDP6_REFUSED, NO_NAME)
 # The test programs set IP_RECVERR with this in their environment: a socket without connect() hears of ICMP errors, too.
 TELL = ["env", "PST_TELL=1"]
+TIME_WAIT, LISTEN = "06", "0A"  # in /proc/net/tcp
 SENDING = ("connect", "send", "sendto")
 # Ways of tools/flow.c and tools/uring.c that look at what came of what they sent.
 TELLING = {"flow": {"tcp": "tcp", "tfo": "tcp", "tfo-connect": "tcp", "udp": "udp", "udp-connected": "udp"},
@@ -54,6 +58,9 @@ class Inside:
         """struct pst_sandbox of this sandbox."""
         raise NotImplementedError
 
+    def end(self, pid):
+        """What a program that has ended has left running; pid: of what argv() started, in a session of its own."""
+
     def close(self):
         """Once nothing runs inside any more. Idempotent."""
 
@@ -72,9 +79,16 @@ class Kind:
         """An Inside under `policy`, a list of options of `postern run`."""
         raise NotImplementedError
 
+    def trusting(self, servers):  # pylint: disable=unused-argument
+        """What a policy needs to say more, so that the resolvers of a program's resolv.conf are trusted."""
+        return []
+
     def beside(self, argv):
         """The control: a command line that runs argv as inside, but for the enforcement."""
         return list(argv)
+
+    def end(self, pid):
+        """As that of Inside, for a control."""
 
     def beside_address(self, address):
         """What the control has in place of HOST4 or HOST6."""
@@ -109,7 +123,7 @@ class RunInside(Inside):
 
     def argv(self, argv):
         from postern import postern_run  # pylint: disable=import-outside-toplevel
-        return postern_run(self._policy, [*self._tell, *argv])
+        return [*self._tell, *postern_run(self._policy, argv)]
 
     def maps(self, pid):
         from postern import cgroup_of, child_of  # pylint: disable=import-outside-toplevel
@@ -213,16 +227,25 @@ class WireInside(Inside):
 
     def record(self, maps):
         slot = _bpftool("map", "lookup", "pinned", maps / "pst_netdevs", "key", *_bytes4(self.wire.index))
-        slot = slot["formatted"]["value"]
-        slot = slot["slot"] if isinstance(slot, dict) else slot
+        slot = slot["formatted"]["value"] & 0xFFFF  # PST_DEVICE_SLOT
         found = _bpftool("map", "lookup", "pinned", maps / "pst_devices", "key", *_bytes4(slot))
         return found["formatted"]["value"]["sandbox"]
+
+    def end(self, pid):
+        self._kind.end(pid)
 
     def close(self):
         if self._box:
             box, self._box = self._box, None
+            self._end_sockets()
             box.delete()
             self._kind.leave(self)
+
+    def _end_sockets(self):
+        """What TCP has still to send would pass when nobody judges it any more."""
+        captive = self.wire.captive
+        if any(captive.call(_is_talking, table) for table in ("tcp", "tcp6")):
+            shell("nsenter", f"--net={captive.path}", "ss", "-K", "-t", "state", "all")
 
 
 class Wired(Netdev):
@@ -249,12 +272,19 @@ class Wired(Netdev):
         self._open.append(WireInside(self, wire, box))
         return self._open[-1]
 
+    def trusting(self, servers):
+        return [word for server in servers for word in ("--resolver", server)]
+
     def leave(self, inside):
         self._open.remove(inside)
         self._free.append(inside.wire)
 
     def beside(self, argv):
-        return self._control().argv([*TELL, *argv])
+        return self._control().argv(argv)
+
+    def end(self, pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
 
     def beside_address(self, address):
         return self._control().addr6 if ":" in address else self._control().addr4
@@ -313,8 +343,13 @@ def of(net):
     return {"cgroup": Cgroup(net), "wired": Wired(net), "netns": Netns(net)}
 
 
+def _is_talking(table):
+    """Whether a TCP socket of the calling thread's namespace may still send by itself."""
+    lines = Path(f"/proc/thread-self/net/{table}").read_text("ascii").splitlines()[1:]
+    return any(line.split()[3] not in (TIME_WAIT, LISTEN) for line in lines)
+
+
 def _bpftool(*argv):
-    from netns import shell  # pylint: disable=import-outside-toplevel
     return json.loads(shell("bpftool", "-j", *map(str, argv)))
 
 

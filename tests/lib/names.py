@@ -18,7 +18,7 @@ class Place:
     """Where /etc/resolv.conf names these servers, and with it what `postern run` trusts and what programs ask."""
 
     def __init__(self, net, directory, *servers, options=None, search=None):
-        self.net, self.conf = net, directory / "resolv.conf"
+        self.net, self.conf, self.servers = net, directory / "resolv.conf", servers
         self.conf.write_text("".join(f"nameserver {server}\n" for server in servers) +
                              (f"options {options}\n" if options else "") + (f"search {search}\n" if search else ""))
 
@@ -29,6 +29,7 @@ class Place:
         return plain(self.net, argv, wrap=self.here, **options)
 
     def run(self, policy, argv, **options):
+        policy = [*policy, *self.net.kind.trusting(self.servers)]
         return sandboxed(self.net, policy, argv, wrap=self.here, **options)
 
     def start(self, policy, argv):

@@ -119,6 +119,7 @@ class Running:
 
     def __init__(self, net, argv, env=None, stdin=None, inside=None):
         self.inside, self._kind = inside, kind_of(net) if inside else None
+        self._net, self._alone = net, False
         argv = inside.argv(argv) if inside else argv
         self.argv = argv
         self.lines, self.errors = [], []
@@ -189,6 +190,10 @@ class Running:
                     self.process.wait(5)
                 except subprocess.TimeoutExpired:
                     continue
+        if self.inside:
+            self.inside.end(self.pid)
+        elif self._alone:
+            kind_of(self._net).end(self.pid)
         code = self.wait(5)
         if self.inside:
             self.inside.close()
@@ -332,8 +337,10 @@ class Shell(Running):
 
     def __init__(self, net, policy):
         argv, place = ["bash", "-c", self.LOOP], kind_of(net)
+        self._place = place
         inside = None if policy is None else enter(net, policy)
         super().__init__(net, argv if inside else place.beside(argv), stdin=subprocess.PIPE, inside=inside)
+        self._alone = inside is None
         try:
             self.await_line(lambda line: line.startswith("up "), "the shell runs")
             if place.name == "cgroup":
@@ -341,6 +348,9 @@ class Shell(Running):
         except BaseException:
             self.stop()
             raise
+
+    def address(self, of_host):
+        return super().address(of_host) if self.inside else self._place.beside_address(of_host)
 
     def _look(self):
         self.cgroup = cgroup_of(child_of(self.pid))

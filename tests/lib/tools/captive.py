@@ -21,9 +21,10 @@ RECVERR = ((0, 11), (41, 25))  # IP_RECVERR, IPV6_RECVERR
 BLOCKED = re.compile(rb"\0\x0f\0.\0\x0f", re.S)  # the EDNS option of an extended error: 15, "blocked"
 
 sockets = {}
+corked = set()
 inbox = {}  # socket -> what told() took from it
 libc = ctypes.CDLL(None, use_errno=True)
-MSG_MORE = 0x8000
+MSG_MORE, UDP_CORK, SO_RCVBUFFORCE = 0x8000, (17, 1), 33
 
 
 def tried(call, *args):
@@ -60,7 +61,14 @@ def error_of(sock):
     except OSError:
         return None
     found = [data for level, kind, data in control if (level, kind) in RECVERR]
-    return errno.errorcode[int.from_bytes(found[0][:4], "little")] if found else None
+    name = errno.errorcode[int.from_bytes(found[0][:4], "little")] if found else None
+    return "ok" if name == "ECONNREFUSED" else name  # it arrived where nobody listens
+
+
+def is_refusal(data):
+    """A resolver's "no such name" without a record; where it was asked with EDNS, with the reason "blocked"."""
+    return (len(data) > 12 and data[2] & 0x80 and data[3] & 15 == 3 and not any(data[6:10]) and
+            (not any(data[10:12]) or BLOCKED.search(data)))
 
 
 def reply_of(sock):
@@ -69,7 +77,7 @@ def reply_of(sock):
         data, peer = sock.recvfrom(65536, socket.MSG_DONTWAIT)
     except OSError:
         return None
-    if peer[1] == 53 and len(data) > 12 and data[2] & 0x80 and data[3] & 15 == 3 and BLOCKED.search(data):
+    if peer[1] == 53 and is_refusal(data):
         return "NXDOMAIN"
     inbox.setdefault(sock, []).append((data, peer))
     return "ok"
@@ -121,6 +129,8 @@ def close(sock="s"):
 
 
 def option(level, name, value, sock="s"):
+    if (level, name) == UDP_CORK:
+        (corked.add if value else corked.discard)(sockets[sock])
     return tried(sockets[sock].setsockopt, level, name, value)
 
 
@@ -135,7 +145,7 @@ def connect(to=None, sock="s"):
 def send(data, to=None, sock="s", flags=0, control=(), wait=True):
     """control: [level, type, hex]. wait: for what comes of it, with PST_TELL."""
     ancillary = [(level, kind, bytes.fromhex(value)) for level, kind, value in control]
-    to_tell = wait and TELL_S and sockets[sock].type == socket.SOCK_DGRAM and not flags & MSG_MORE
+    to_tell = wait and TELL_S and sockets[sock] not in corked and sockets[sock].type == socket.SOCK_DGRAM and not flags & MSG_MORE
     if to_tell:
         drain(sockets[sock])
     result = tried(sockets[sock].sendmsg, [bytes.fromhex(data)], ancillary, flags, tuple(to) if to else None)
@@ -205,10 +215,14 @@ def knock(to, data="", flags=0):
 def knock_all(to, data):
     """The same datagram to many: the results, each with how often."""
     results = {}
-    with socket.socket(family_of(to[0][0]), socket.SOCK_DGRAM) as sock:
-        for one in to:
-            result = tried(sock.sendto, bytes.fromhex(data), tuple(one))
-            results[result] = results.get(result, 0) + 1
+    # With PST_TELL always the same: what comes of many flows is another test.
+    sock = TELL_S and sockets.get("all") or socket.socket(family_of(to[0][0]), socket.SOCK_DGRAM)
+    sockets["all"] = sock
+    for one in to:
+        result = tried(sock.sendto, bytes.fromhex(data), tuple(one))
+        results[result] = results.get(result, 0) + 1
+    if not TELL_S:
+        sockets.pop("all").close()
     return results
 
 
@@ -216,7 +230,8 @@ def send_all(data, to):
     """Many payloads to one peer: result -> how often. What is told of them later is told of as many."""
     results = {}
     with socket.socket(family_of(to[0]), socket.SOCK_DGRAM) as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 24)
+        if TELL_S:
+            sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 24)
         hear(sock)
         for one in data:
             result = tried(sock.sendto, bytes.fromhex(one), tuple(to))

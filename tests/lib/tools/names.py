@@ -119,7 +119,7 @@ def tell(sock, name, to):
     sock.sendto(message(name), to)
     start, reply = time.monotonic(), sock.recv(4096)
     ms = f"{(time.monotonic() - start) * 1000:.2f}"
-    if reply[3] & 15 == 3 and BLOCKED.search(reply):
+    if reply[3] & 15 == 3 and not any(reply[6:10]) and (not any(reply[10:12]) or BLOCKED.search(reply)):
         print("sendto NXDOMAIN", ms, flush=True)
     else:
         print("sendto ok 0", f"answer ok {ms}", sep="\n", flush=True)
