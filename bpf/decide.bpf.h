@@ -382,7 +382,7 @@ PST_FUNCTION __u64 pst_judge_steps(const struct pst_sandbox *sandbox, const stru
  *   2 the source is not the sandbox's own: deny (cgroup kind: a resolver's port 53)
  *   3 an admitted peer opened the connection: allow
  *   4 the relay's listener: only with an origin (with the relay)
- *   5 loopback, and (cgroup kind) any address of this host: the policy's `loopback`; a trusted loopback resolver goes to 6
+ *   5 loopback, and (cgroup kind) any address of this host: the policy's `loopback`; a trusted resolver there goes to 6
  *   6 a trusted resolver, port 53: (a) open, (b) gated, (c) like everything else
  *   7 always denied, in any reading of the address, and not lifted: deny
  *   8 a prefix allows: allow

@@ -353,8 +353,8 @@ __noinline int pst_judge_inward(struct __sk_buff *skb, const struct pst_sandbox 
 	return PST_TC_DROP;
 }
 
-/* What has no ports to judge it by. ICMP errors belong to what the sandbox sent; so do later fragments, which are nothing
- * without the first. */
+/* What has no ports to judge it by. ICMP errors belong to what the sandbox sent; so do later fragments, which are
+ * nothing without the first. */
 static __always_inline int pst_odd_inward(const struct pst_sandbox *sandbox,
 					  const struct pst_packet *p)
 {

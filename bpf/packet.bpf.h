@@ -104,8 +104,8 @@ static __always_inline int pst_load(struct __sk_buff *skb, __u32 offset, void *t
 }
 
 /*
- * As many of a frame's bytes into memory that nobody but the kernel writes: a sender's own pages may be the fragments of a
- * frame (AF_PACKET's ring, AF_XDP, splice), and what was judged is to be what leaves. 0 or not 0.
+ * As many of a frame's bytes into memory that nobody but the kernel writes: a sender's own pages may be the fragments
+ * of a frame (AF_PACKET's ring, AF_XDP, splice), and what was judged is to be what leaves. 0 or not 0.
  */
 static __always_inline int pst_settle_frame(struct __sk_buff *skb, __u32 wanted)
 {
@@ -116,8 +116,8 @@ static __always_inline int pst_settle_frame(struct __sk_buff *skb, __u32 wanted)
 	return linear < wanted ? bpf_skb_pull_data(skb, wanted) != 0 : 0;
 }
 
-/* What differs between the hooks: is the first fragment of a packet understood, which has the ports; is the answer to an
- * echo request? */
+/* What differs between the hooks: is the first fragment of a packet understood, which has the ports; is the answer to
+ * an echo request? */
 #define PST_FIRST_FRAGMENTS 1U
 #define PST_PONGS	    2U
 

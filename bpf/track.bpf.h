@@ -201,9 +201,9 @@ __noinline __u32 pst_track_recall(const struct pst_sandbox *sandbox, struct pst_
 }
 
 /*
- * The packet's flow is not allowed any more. TCP's entry goes: only a SYN begins something there. Of the others it stays,
- * under its old generation, until nothing was heard of it for long: a datagram of the peer that is still on its way
- * would count as the peer's call, and the sandbox might go on, to answer it.
+ * The packet's flow is not allowed any more. TCP's entry goes: only a SYN begins something there. Of the others it
+ * stays, under its old generation, until nothing was heard of it for long: a datagram of the peer that is still on its
+ * way would count as the peer's call, and the sandbox might go on, to answer it.
  */
 __noinline int pst_track_deny(const struct pst_sandbox *sandbox, const struct pst_packet *p)
 {

@@ -391,8 +391,8 @@ struct pst_peer {
 
 /* What a flow of the netdev kind has come to; decides how long it may be silent (PST_TRACK_*_NS). */
 enum pst_track_state {
-	PST_TRACK_NEW = 0,  /* only one side has spoken */
-	PST_TRACK_OPEN = 1, /* both have */
+	PST_TRACK_NEW = 0,     /* only one side has spoken */
+	PST_TRACK_OPEN = 1,    /* both have */
 	PST_TRACK_CLOSING = 2, /* TCP: one side has said that it ends */
 	PST_TRACK_CLOSED = 3,  /* TCP: both have, or one has reset it */
 };
@@ -407,16 +407,16 @@ enum pst_track_state {
  * given to another flow meanwhile: it is the generation and a seeded hash of the flow's own key.
  */
 struct pst_tracked {
-	__u64 last_ns;	  /* CLOCK_MONOTONIC at the last tick */
+	__u64 last_ns; /* CLOCK_MONOTONIC at the last tick */
 	__u64 generation; /* under which it was last allowed; 0: by audit or the gate, so it is judged each time */
 	__u64 seal;
 	__u64 packets; /* sent, not yet added to the rule's counters */
 	__u64 bytes;
 	__u32 rule;
-	__u8 kind;  /* PST_FLOW_OUT or PST_FLOW_IN */
-	__u8 state; /* enum pst_track_state */
-	__u8 step;  /* enum pst_step that allowed it */
-	__u8 fins;  /* PST_TRACK_FIN_* */
+	__u8 kind;		 /* PST_FLOW_OUT or PST_FLOW_IN */
+	__u8 state;		 /* enum pst_track_state */
+	__u8 step;		 /* enum pst_step that allowed it */
+	__u8 fins;		 /* PST_TRACK_FIN_* */
 	__u64 name;		 /* id of the name that let it out; 0: no name did */
 	struct pst_name_key key; /* kept here: the lease may be gone when the policy changes */
 	__u32 pad;

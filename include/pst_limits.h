@@ -74,8 +74,8 @@
 #define PST_TRACKED	1024
 #define PST_MAX_TRACKED 65536
 
-/* How long a tracked flow may be silent: TCP while it opens, once it is open (RFC 5382 5: 2 h 4 min), while one side has
- * ended it (the same: 4 min), and once both have (for the last ACK); UDP and ICMP echo: PST_UDP_IDLE_*. */
+/* How long a tracked flow may be silent: TCP while it opens, once it is open (RFC 5382 5: 2 h 4 min), while one side
+ * has ended it (the same: 4 min), and once both have (for the last ACK); UDP and ICMP echo: PST_UDP_IDLE_*. */
 #define PST_TRACK_NEW_NS     60000000000ULL
 #define PST_TRACK_OPEN_NS    7440000000000ULL
 #define PST_TRACK_CLOSING_NS 240000000000ULL
