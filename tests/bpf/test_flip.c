@@ -279,8 +279,8 @@ static void send_all(struct shared *shared, struct counts *counts)
 	for (size_t i = 0; i < TARGETS; i++)
 		connected[i] = open_connected(i);
 	counts->ready = 1;
-	/* What follows is judged by A or B: until then ALL is in force. */
-	while (!atomic_load(&shared->epoch) && !atomic_load(&shared->stop))
+	/* What follows is judged by A or B: until the first flip is done ALL is in force. */
+	while (atomic_load(&shared->epoch) < 2 && !atomic_load(&shared->stop))
 		;
 	while (!atomic_load(&shared->stop)) {
 		for (size_t i = 0; i < TARGETS; i++) {
