@@ -43,6 +43,18 @@ static __always_inline const struct pst_device *pst_device_of(const struct __sk_
 	return device;
 }
 
+/* No more than will be read: of TCP not more than the headers is linear, and what is beyond has to be copied. */
+static __always_inline __u32 pst_headers_of(const struct __sk_buff *skb)
+{
+	if (skb->protocol == bpf_htons(PST_ETH_IPV4))
+		return PST_HEADERS4;
+	/* Only BIG TCP has a jumbo option. */
+	if (skb->protocol == bpf_htons(PST_ETH_IPV6) &&
+	    skb->len <= PST_AT_FRAME + sizeof(struct pst_ip6) + PST_MAX_PAYLOAD)
+		return PST_HEADERS6;
+	return PST_HEADERS;
+}
+
 static __always_inline int pst_is_vlan(const struct __sk_buff *skb)
 {
 	return skb->vlan_present || skb->protocol == bpf_htons(PST_ETH_VLAN) ||
@@ -53,9 +65,11 @@ static __always_inline int pst_is_vlan(const struct __sk_buff *skb)
 static __always_inline int pst_frame_is_own(struct __sk_buff *skb, const struct pst_device *device)
 {
 	const struct pst_ethernet *frame = (const void *)(long)skb->data;
+	const __u16 *from = (const __u16 *)frame->from;
 
+	/* pst_mac_of() in three reads. */
 	return (const void *)(frame + 1) <= (const void *)(long)skb->data_end &&
-	       pst_is_own_mac(device, pst_mac_of(frame->from));
+	       pst_is_own_mac(device, (__u64)from[0] | (__u64)from[1] << 16 | (__u64)from[2] << 32);
 }
 
 __noinline int pst_parse_frame(struct __sk_buff *skb, struct pst_packet *p)
@@ -251,7 +265,7 @@ static __always_inline int pst_frame_out(struct __sk_buff *skb)
 
 	if (!device)
 		return pst_refuse_frame(0, 0, PST_REASON_NO_POLICY, 0);
-	if (pst_settle_frame(skb, PST_HEADERS))
+	if (pst_settle_frame(skb, pst_headers_of(skb)))
 		return pst_refuse_frame(&device->sandbox, &p, PST_REASON_INTERNAL, PST_HOOK_EGRESS);
 	if (!pst_frame_is_own(skb, device))
 		return pst_refuse_frame(&device->sandbox, &p, PST_REASON_SPOOFED, PST_HOOK_EGRESS);

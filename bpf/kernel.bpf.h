@@ -146,11 +146,26 @@ static __always_inline __u64 pst_sock_netns(const void *sk)
 	return BPF_CORE_READ(pst_kernel_sock(sk), __sk_common.skc_net.net, net_cookie);
 }
 
-/* The cookie of the network namespace that a packet's device is in; 0 when it cannot be read. */
-static __always_inline __u64 pst_device_netns(const struct __sk_buff *skb)
-{
-	struct sk_buff *kernel = pst_kernel_pointer(skb);
+/* Linux 6.2: the kernel's own structure behind a packet program's context, to be read without a helper's call. */
+extern void *bpf_cast_to_kern_ctx(void *ctx) __ksym __weak;
 
+enum special_kfunc_type___pst {
+	KF_bpf_cast_to_kern_ctx___pst,
+};
+
+/* Known when the object is loaded: what stands behind it is not there for kernels that have no such thing. */
+#define pst_has_cast()                                                                             \
+	bpf_core_enum_value_exists(enum special_kfunc_type___pst, KF_bpf_cast_to_kern_ctx___pst)
+
+/* The cookie of the network namespace that a packet's device is in; 0 when it cannot be read. */
+static __always_inline __u64 pst_device_netns(struct __sk_buff *skb)
+{
+	const struct sk_buff *kernel = (const struct sk_buff *)skb;
+
+	if (pst_has_cast()) {
+		kernel = bpf_cast_to_kern_ctx(skb);
+		return kernel->dev->nd_net.net->net_cookie;
+	}
 	return BPF_CORE_READ(kernel, dev, nd_net.net, net_cookie);
 }
 
@@ -189,8 +204,15 @@ static __always_inline __u32 pst_window_u16(const struct pst_skb_window *window,
 	return *(const __u16 *)((const __u8 *)window + at);
 }
 
-/* Where it will be written, in bytes from the frame's beginning; 0: none is missing. */
-static __always_inline __u32 pst_checksum_place(const struct __sk_buff *skb)
+/* The bits of ip_summed in the byte that has them. */
+static __always_inline __u64 pst_summed(const struct sk_buff *kernel, __u64 byte)
+{
+	byte <<= __CORE_RELO(kernel, ip_summed, LSHIFT_U64);
+	return byte >> __CORE_RELO(kernel, ip_summed, RSHIFT_U64);
+}
+
+/* pst_checksum_place() by a copy. */
+static __always_inline __u32 pst_checksum_copied(const struct __sk_buff *skb)
 {
 	const struct sk_buff *kernel = (const struct sk_buff *)skb;
 	__u32 first = __CORE_RELO(kernel, ip_summed, BYTE_OFFSET);
@@ -199,20 +221,32 @@ static __always_inline __u32 pst_checksum_place(const struct __sk_buff *skb)
 	__u32 frame = bpf_core_field_offset(kernel->mac_header) - first;
 	const __u32 last = sizeof(struct pst_skb_window) - sizeof(__u16);
 	struct pst_skb_window window;
-	__u64 summed;
 
 	/* All known when the object is loaded. On a kernel that has them further apart no frame passes. */
 	if (start > last || offset > last || frame > last ||
-	    __CORE_RELO(kernel, ip_summed, BYTE_SIZE) != 1 ||
 	    bpf_probe_read_kernel(&window, sizeof(window), (const void *)kernel + first))
 		return PST_CHECKSUM_UNKNOWN;
-	summed = *(const __u8 *)&window;
-	summed <<= __CORE_RELO(kernel, ip_summed, LSHIFT_U64);
-	summed >>= __CORE_RELO(kernel, ip_summed, RSHIFT_U64);
-	if (summed != PST_CHECKSUM_PARTIAL)
+	if (pst_summed(kernel, *(const __u8 *)&window) != PST_CHECKSUM_PARTIAL)
 		return 0;
 	return pst_window_u16(&window, start) + pst_window_u16(&window, offset) -
 	       pst_window_u16(&window, frame);
+}
+
+/* Where it will be written, in bytes from the frame's beginning; 0: none is missing. */
+static __always_inline __u32 pst_checksum_place(struct __sk_buff *skb)
+{
+	const struct sk_buff *kernel;
+	const __u8 *summed;
+
+	if (__CORE_RELO((struct sk_buff *)0, ip_summed, BYTE_SIZE) != 1)
+		return PST_CHECKSUM_UNKNOWN;
+	if (!pst_has_cast())
+		return pst_checksum_copied(skb);
+	kernel = bpf_cast_to_kern_ctx(skb);
+	summed = (const __u8 *)kernel + __CORE_RELO(kernel, ip_summed, BYTE_OFFSET);
+	if (pst_summed(kernel, *summed) != PST_CHECKSUM_PARTIAL)
+		return 0;
+	return (__u32)kernel->csum_start + kernel->csum_offset - kernel->mac_header;
 }
 
 /* Who calls; only meaningful in hooks that run in the caller's context. */

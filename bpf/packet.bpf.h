@@ -34,8 +34,11 @@
 #define PST_AT_IP    0
 #define PST_AT_FRAME 14
 
-/* What is read of a frame's headers, at the most: IPv6, a jumbo option, TCP. */
-#define PST_HEADERS 82
+/* What is read of a frame's headers, at the most: IPv6, a jumbo option, TCP. And what most frames begin with: IPv4 or
+ * IPv6, TCP without options. */
+#define PST_HEADERS  82
+#define PST_HEADERS4 54
+#define PST_HEADERS6 74
 
 struct pst_ip4 {
 	__u8 version_ihl;
@@ -163,13 +166,13 @@ static __always_inline __u8 pst_parse_l4(struct __sk_buff *skb, struct pst_l4_pl
 	return 0;
 }
 
+/* In two words, as it is read behind: a word that is read from smaller ones just written has to wait for them. */
 static __always_inline void pst_map_word(__u8 to[16], __be32 addr4)
 {
-	__u32 *out = (__u32 *)to;
+	__u64 *out = (__u64 *)to;
 
-	out[0] = out[1] = 0;
-	out[2] = bpf_htonl(0xffff);
-	out[3] = addr4;
+	out[0] = 0;
+	out[1] = bpf_htonl(0xffff) | (__u64)addr4 << 32;
 }
 
 static __always_inline __u8 pst_parse_ip4(struct __sk_buff *skb, const __u32 base,

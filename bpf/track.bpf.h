@@ -34,18 +34,27 @@ struct pst_track_key {
 	__u64 hash;
 };
 
+/* pst_peer_key_of(), a word at a time: the lookup reads words, and would have to wait for smaller ones. */
 static __always_inline void pst_track_key_of(const struct pst_sandbox *sandbox,
 					     const struct pst_packet *p, struct pst_track_key *out)
 {
-	const __u64 *word = (const __u64 *)&out->key;
+	const __u64 *addr = (const __u64 *)p->query.addr;
+	__u64 *word = (__u64 *)&out->key;
 	__u64 hash = sandbox->seed;
+	__u64 rest = p->query.port | (__u64)p->source_port << 16 | (__u64)p->query.protocol << 32;
 
-	pst_peer_key_of(&out->key, p->query.addr, p->query.port, p->source_port, p->query.protocol);
-	hash = (hash ^ word[0]) * PST_HASH_PRIME;
-	hash = (hash ^ hash >> 32 ^ word[1]) * PST_HASH_PRIME;
-	hash = (hash ^ hash >> 32 ^ word[2]) * PST_HASH_PRIME;
+	word[0] = addr[0];
+	word[1] = addr[1];
+	word[2] = rest;
+	hash = (hash ^ addr[0]) * PST_HASH_PRIME;
+	hash = (hash ^ hash >> 32 ^ addr[1]) * PST_HASH_PRIME;
+	hash = (hash ^ hash >> 32 ^ rest) * PST_HASH_PRIME;
 	out->hash = hash ^ hash >> 29;
 }
+PST_ASSERT("the words of a flow's key",
+	   __builtin_offsetof(struct pst_peer_key, port) == 16 &&
+		   __builtin_offsetof(struct pst_peer_key, local_port) == 18 &&
+		   __builtin_offsetof(struct pst_peer_key, protocol) == 20);
 
 static __always_inline void *pst_track_table(const struct pst_sandbox *sandbox)
 {
