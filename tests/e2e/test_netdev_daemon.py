@@ -7,6 +7,7 @@ route, killed under traffic, found again; and what becomes of them when their de
 import errno
 import json
 import socket
+import subprocess
 
 import pytest
 
@@ -163,6 +164,14 @@ def test_what_is_no_sandboxs_device_is_refused(net, steady, wire):
     assert "nosuch0" in refused(steady, 400, netdev="nosuch0", addresses=addresses)
     assert "lo" in refused(steady, 400, netdev="lo", addresses=addresses)
     assert "default route" in refused(steady, 400, netdev="up0", addresses=addresses)
+    for kind in (["type", "bridge"], ["link", "up1", "type", "macvtap", "mode", "bridge"], ["type", "dummy"]):
+        made = subprocess.run(["ip", "-n", net.host.name, "link", "add", "pwk0", *kind], capture_output=True, check=False)
+        if made.returncode:
+            continue  # not a kind that this kernel has
+        # Nothing that its user sends arrives at such a device: no verdict would ever be asked for.
+        message = refused(steady, 400, netdev="pwk0", addresses=addresses, allowWeak=True)
+        net.host.ip("link", "del", "pwk0")
+        assert "a veth, tap or netkit" in message, message
     assert refused(steady, 400, netdev=wire.device, cgroup="x").startswith("expected exactly one")
     assert refused(steady, 400, cgroup="x", addresses=addresses) == "addresses: only with 'netdev'"
     assert refused(steady, 400, netdev=wire.device, addresses=["10.0.0.1"] * 9).startswith("addresses: 9 entries")

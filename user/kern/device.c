@@ -97,8 +97,33 @@ int kern_tc_try(enum kern_tc tc)
 struct found {
 	struct kern_device *device;
 	uint16_t type; /* ARPHRD_* */
+	char kind[16]; /* as rtnetlink calls it; "": hardware */
 	bool any;
 };
+
+/* Of the others the frames of who is behind leave by the device instead of arriving at it (macvtap, macvlan, a bridge, a
+ * bond), or nobody is behind it: nothing would be judged. */
+static bool is_of_sandboxes(const struct found *found)
+{
+	static const char *const kinds[] = {"veth", "tun", "netkit"};
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		if (!strcmp(found->kind, kinds[i]))
+			return true;
+	}
+	return false;
+}
+
+static void take_kind(struct found *found, const char *body, size_t size, size_t fixed)
+{
+	size_t length = 0;
+	const char *info = netlink_attr(body, size, fixed, IFLA_LINKINFO, &length);
+	const char *kind = info ? netlink_attr(info, length, 0, IFLA_INFO_KIND, &length) : NULL;
+
+	found->kind[0] = '\0';
+	if (kind && length <= sizeof(found->kind) && memchr(kind, '\0', length))
+		memcpy(found->kind, kind, length);
+}
 
 static int take_link(void *context, uint16_t message, const char *body, size_t size)
 {
@@ -122,6 +147,7 @@ static int take_link(void *context, uint16_t message, const char *body, size_t s
 	memcpy(device->name, name, length);
 	(void)netlink_u32(body, size, sizeof(link), IFLA_MASTER, &device->master);
 	found->type = link.ifi_type;
+	take_kind(found, body, size, sizeof(link));
 	found->any = true;
 	return 0;
 }
@@ -159,6 +185,11 @@ int kern_device_find(const char *name, struct kern_device *ret_device, struct er
 			err, -EINVAL,
 			"'%s' is no Ethernet device: a veth, tap or netkit is what a sandbox can be behind",
 			name);
+	if (!is_of_sandboxes(&found))
+		return error_set(
+			err, -EINVAL,
+			"'%s' is %s%s: a veth, tap or netkit is what a sandbox can be behind, on the host's side",
+			name, *found.kind ? "a device of kind " : "hardware", found.kind);
 	*ret_device = device;
 	return 0;
 }
