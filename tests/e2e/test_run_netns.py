@@ -338,6 +338,24 @@ def test_a_command_that_removes_its_device_is_cut_off(net):
     assert not net.seen(dst=ALLOWED4, port=PORT, since=since)
 
 
+def test_a_run_whose_device_is_gone_leaves_the_next_one_of_its_name_alone(net):
+    pool = ["--netns", "--netns-pool", "10.77.0.9/32"]
+    gone = ["sh", "-c", "echo up; read x; ip link del eth0; echo gone; cat"]
+    with Running(net, postern_run(pool, gone), stdin=subprocess.PIPE) as first:
+        first.await_line(lambda line: line == "up", "the first runs")
+        device, = devices(net)
+        first.process.stdin.write("\n")
+        first.process.stdin.flush()
+        first.await_line(lambda line: line == "gone", "its device is gone")
+        until(lambda: not devices(net), "and the host has seen it")
+        with shell_inside(net, pool) as second:
+            assert second.device == device, "the pool has one address"
+            first.process.stdin.close()
+            first.wait()
+            assert tables(net) == [device] == devices(net), "the rules of the second stand"
+    assert not tables(net)
+
+
 # Addresses
 
 def test_two_runs_have_two_addresses_and_the_last_one_puts_back(net):

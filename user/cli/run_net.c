@@ -451,15 +451,16 @@ static int await_sent(void *context)
 /* First the device, then what it needed: nothing leaves under an address that is not the host's. */
 static void remove_device(const struct run_net *net)
 {
+	bool is_ours = if_nametoindex(net->device) == net->ifindex;
 	int r = 0;
 
-	/* CMD may have removed it from inside; its number is then somebody else's, some day. */
-	if (if_nametoindex(net->device) == net->ifindex)
+	/* CMD may have removed it from inside: its number, and its name, may be another run's by now. */
+	if (is_ours)
 		r = link_delete(net->route_fd, net->ifindex);
 	if (r < 0)
 		log_warning("run: --netns: cannot remove %s: %s", net->device, strerror(-r));
 	if (forwarding_is_noted())
-		clear(net->device);
+		clear(is_ours ? net->device : NULL);
 }
 
 static void remove_all(const struct run_net *net)
