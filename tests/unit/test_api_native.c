@@ -112,8 +112,8 @@ static void refuses_attachments_that_nobody_meant(void **state)
 		       "macs: 5 entries, expected at most 4"),
 		ATTACH("{\"netdev\":\"a\",\"denySilently\":1}",
 		       "denySilently: expected true or false, found a whole number"),
-		ATTACH("{\"netdev\":\"a\",\"flows\":65537}",
-		       "flows: 65537 is out of range, expected 1..65536"),
+		ATTACH("{\"netdev\":\"a\",\"flows\":16385}",
+		       "flows: 16385 is out of range, expected 1..16384"),
 	};
 	struct world *w = *state;
 
