@@ -255,8 +255,8 @@ class Table:
                            ("full_tcp", "a full table: TCP, passes"),
                            ("sweep_kept", "a full table of 1,024 swept, nothing idle"),
                            ("sweep_idle", "a full table of 1,024 swept, all idle"),
-                           ("sweep_large_kept", "a full table of 65,536 swept, nothing idle"),
-                           ("sweep_large_idle", "a full table of 65,536 swept, all idle")):
+                           ("sweep_large_kept", "a full table of 16,384 swept, nothing idle"),
+                           ("sweep_large_idle", "a full table of 16,384 swept, all idle")):
             self.less(f"  {what}", f"frame.{name}", "frame.empty_once")
         return "\n".join(self.lines) + "\n"
 
