@@ -10,7 +10,7 @@ set -eu
 cd "$(dirname "$0")/.."
 B=${B:-build}
 vm=$(realpath -m "$B")/vm
-limit_s=${VM_LIMIT_S:-900}
+limit_s=${VM_LIMIT_S:-1800}
 # How long the network may take, to fetch a kernel.
 fetch_s=120
 # Modules a test may want; what a kernel has built in or does not know is passed over.

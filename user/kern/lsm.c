@@ -227,8 +227,11 @@ static int reuse_maps(struct bpf_object *bpf, const struct kern_object *object)
 	for (int i = 0; !r && i < KERN_MAP_COUNT; i++) {
 		struct bpf_map *map = bpf_object__find_map_by_name(bpf, kern_map_name(i));
 
-		if (map)
-			r = bpf_map__reuse_fd(map, object->map_fd[i]);
+		if (!map)
+			continue;
+		/* An object that judges no devices has not all of them, and these programs need none of those. */
+		r = object->map_fd[i] < 0 ? bpf_map__set_autocreate(map, false)
+					  : bpf_map__reuse_fd(map, object->map_fd[i]);
 	}
 	return r;
 }
