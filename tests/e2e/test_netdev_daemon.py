@@ -83,7 +83,8 @@ def test_what_is_behind_a_device_is_held_and_let_go(net, steady, wire):
     assert_policy(box)
     shown = box.show()
     assert (shown["kind"], shown["netdev"], shown["cgroup"]) == ("netdev", wire.device, "")
-    assert shown["assurance"] == {"level": "strong", "holes": []}
+    expected = [] if wire.kind == "tap" else ["network-admin"]
+    assert [hole["name"] for hole in shown["assurance"]["holes"]] == expected, shown["assurance"]
     device = shown["device"]
     assert device["ifindex"] == wire.index and device["attached"] in ("tcx", "clsact")
     assert {wire.addr4, wire.addr6} <= set(device["addresses"]) and device["macs"] == [wire.mac]
@@ -380,7 +381,8 @@ def test_a_document_of_sandbox_dir_attaches_changes_and_detaches_a_device(daemon
 
     def save(policy, **fields):
         new = path.with_name(".wire.json")
-        new.write_text(json.dumps({"id": "wired", **wire.fields(), "policy": policy, **fields}), encoding="utf-8")
+        new.write_text(json.dumps({"id": "wired", "allowWeak": True, **wire.fields(), "policy": policy, **fields}),
+                       encoding="utf-8")
         new.rename(path)
 
     def is_there():
@@ -422,8 +424,8 @@ def test_the_command_line_attaches_and_shows_a_device(net, steady, wire, tmp_pat
 
     def postern(*argv):
         return execute(net, [POSTERN, *argv, "--socket", str(steady.socket)])
-    done = postern("attach", "wired", *wire.options(), "--dhcp", "--flows", "64", "--policy", str(policy))
-    assert done.code == 0 and f"attached to {wire.device}, strong" in done.out, done
+    done = postern("attach", "wired", *wire.options(), "--dhcp", "--flows", "64", "--policy", str(policy), "--allow-weak")
+    assert done.code == 0 and f"attached to {wire.device}, " in done.out, done
     assert_policy(wire.box_of(steady, "wired"))
     shown = postern("show", "wired")
     for line in (f"where       {wire.device}", f"ifindex {wire.index}", f"macs        {wire.mac}",
@@ -476,6 +478,20 @@ def test_metrics_tell_of_devices(steady, wire):
 
 # ---- what could get around it ----
 
+def hole_names(box):
+    return [hole["name"] for hole in box.show()["assurance"]["holes"]]
+
+
+def test_power_over_the_other_end_is_a_hole_of_a_veth_and_none_of_a_tap(net, steady):
+    """By an ifb device there; who attaches a veth says so."""
+    with Wire(net) as wire:
+        reply = steady.request("POST", "/v1/sandboxes", {"id": "wire", **wire.fields()})
+        assert reply.status == 409 and reply.json["holes"][0].startswith("network-admin: "), reply
+    with Wire(net, "tap") as wire:
+        box = wire.attach(steady, POLICY, allowWeak=False)
+        assert box.show()["assurance"] == {"level": "strong", "holes": []}
+
+
 FOREIGN = """
 __attribute__((section("xdp"), used)) int pst_other(void *ctx) { return 2; }
 char _license[] __attribute__((section("license"), used)) = "GPL";
@@ -497,19 +513,19 @@ def test_a_foreign_program_ahead_of_ours_is_a_hole_and_told_when_it_comes(net, d
         net.host.ip("link", "set", "dev", wire.device, "xdpgeneric", *argv)
     xdp("obj", str(foreign), "sec", "xdp")
     reply = daemon.request("POST", "/v1/sandboxes", {"id": "weak", **wire.fields()})
-    assert reply.status == 409 and len(reply.json["holes"]) == 1, reply
+    assert reply.status == 409 and len(reply.json["holes"]) == 2, reply
     assert reply.json["holes"][0].startswith("foreign-program: program "), reply
     assert is_answered(wire.box_of(daemon, "weak"), DENIED4), "refused: nothing is attached"
     xdp("off")
-    box = wire.attach(daemon, POLICY, allowWeak=False)
-    assert box.show()["assurance"]["level"] == "strong"
+    box = wire.attach(daemon, POLICY)
+    assert hole_names(box) == ["network-admin"]
     xdp("obj", str(foreign), "sec", "xdp")
     holes = box.show()["assurance"]["holes"]
-    assert [hole["name"] for hole in holes] == ["foreign-program"] and "pst_other" in holes[0]["text"], holes
+    assert hole_names(box) == ["foreign-program", "network-admin"] and "pst_other" in holes[0]["text"], holes
     until(lambda: "foreign-program" in daemon.log(), "it is logged", 20)
     assert daemon.log().count("foreign-program") == 1
     xdp("off")
-    assert box.show()["assurance"]["level"] == "strong"
+    assert hole_names(box) == ["network-admin"]
     assert_policy(box)
 
 
@@ -519,14 +535,14 @@ def test_neighbours_on_its_bridge_are_told_where_names_are_learned(net, steady, 
         try:
             for device in (wire.device, other.device):
                 net.host.ip("link", "set", device, "master", "pwbr0")
-            box = wire.attach(steady, POLICY, allowWeak=False)
-            assert box.show()["assurance"]["level"] == "strong", "no names, nothing to forge"
+            box = wire.attach(steady, POLICY)
+            assert hole_names(box) == ["network-admin"], "no names, nothing to forge"
             box.put({**DENY_ALL, "allowOut": ["example.com"]})
             holes = box.show()["assurance"]["holes"]
-            assert [hole["name"] for hole in holes] == ["bridge-neighbours"], holes
+            assert hole_names(box) == ["bridge-neighbours", "network-admin"], holes
             assert other.device in holes[0]["text"] and "pwbr0" in holes[0]["text"]
             other.attach(steady, POLICY)
-            assert box.show()["assurance"]["level"] == "strong"
+            assert hole_names(box) == ["network-admin"]
         finally:
             net.host.ip("link", "del", "pwbr0")
 

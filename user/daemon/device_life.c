@@ -186,6 +186,26 @@ static int find_neighbours(const struct daemon *daemon, const struct sandbox *sa
 	return 1;
 }
 
+/*
+ * Who has CAP_NET_ADMIN over the other end sends by an ifb device there: what such a device gives back passes the next
+ * classifier unasked, and that is the one on this side. A tap's other end is no device of this kernel.
+ */
+static int find_network_admin(const struct sandbox *sandbox, struct api_hole *hole)
+{
+	struct kern_device device = {0};
+	struct error err = {0};
+
+	if (kern_device_find(sandbox->netdev, &device, &err) < 0 || device.is_tap)
+		return 0;
+	hole->name = "network-admin";
+	(void)snprintf(
+		hole->text, sizeof(hole->text),
+		"whoever has CAP_NET_ADMIN over the other end of %s can send frames that no program on this end sees (by "
+		"an ifb device); nobody inside is to have it, or use a tap",
+		sandbox->netdev);
+	return 1;
+}
+
 int device_holes(const struct daemon *daemon, const struct sandbox *sandbox, bool names,
 		 struct api_hole holes[API_MAX_HOLES], size_t *ret_count, struct error *err)
 {
@@ -203,7 +223,8 @@ int device_holes(const struct daemon *daemon, const struct sandbox *sandbox, boo
 	if (n < 0)
 		return error_set(err, n, "cannot read who shares a bridge with '%s': %s",
 				 sandbox->netdev, strerror(-n));
-	*ret_count = count + (size_t)n;
+	count += (size_t)n;
+	*ret_count = count + (size_t)find_network_admin(sandbox, &holes[count]);
 	return 0;
 }
 

@@ -148,6 +148,7 @@ static int take_link(void *context, uint16_t message, const char *body, size_t s
 	(void)netlink_u32(body, size, sizeof(link), IFLA_MASTER, &device->master);
 	found->type = link.ifi_type;
 	take_kind(found, body, size, sizeof(link));
+	device->is_tap = !strcmp(found->kind, "tun");
 	found->any = true;
 	return 0;
 }

@@ -30,6 +30,7 @@ struct kern_device {
 	char name[IFNAMSIZ];
 	bool has_macs; /* false: frames carry no hardware addresses (netkit's L3 mode) */
 	bool is_up;
+	bool is_tap;	 /* what is behind it is no network namespace */
 	uint32_t master; /* ifindex of the bridge or bond it is in; 0: none */
 };
 
