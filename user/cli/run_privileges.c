@@ -14,21 +14,22 @@
  * daemons that change user, tar) work: this is an egress policy, not a jail.
  */
 static const int dropped[] = {
-	CAP_NET_RAW,	/* packet and raw sockets: frames that no cgroup hook sees */
-	CAP_NET_ADMIN,	/* routes, tunnels, tun devices, netfilter; devices of other namespaces */
-	CAP_SYS_ADMIN,	/* mounts, namespaces of others, bpf() on other people's objects */
-	CAP_SYS_PTRACE, /* processes outside: their memory, descriptors and root directory */
-	CAP_SYS_MODULE, /* the kernel's own code */
-	CAP_BPF,	/* detach, update and unlink the policy */
-	CAP_PERFMON,	/* tracing programs that read kernel memory */
-	CAP_SYS_RAWIO,	/* /dev/mem and I/O ports: the kernel's memory */
-	CAP_SYS_BOOT,	/* kexec: another kernel */
+	CAP_NET_RAW, /* packet and raw sockets: frames that no cgroup hook sees */
+	CAP_NET_ADMIN, /* routes, tunnels, tun devices, netfilter; devices of other namespaces; and frames by an ifb
+			 * device, which the classifier on the host's side of a veth is not asked about */
+	CAP_SYS_ADMIN,	     /* mounts, namespaces of others, bpf() on other people's objects */
+	CAP_SYS_PTRACE,	     /* processes outside: their memory, descriptors and root directory */
+	CAP_SYS_MODULE,	     /* the kernel's own code */
+	CAP_BPF,	     /* detach, update and unlink the policy */
+	CAP_PERFMON,	     /* tracing programs that read kernel memory */
+	CAP_SYS_RAWIO,	     /* /dev/mem and I/O ports: the kernel's memory */
+	CAP_SYS_BOOT,	     /* kexec: another kernel */
 	CAP_DAC_READ_SEARCH, /* open_by_handle_at(): files below the covers */
 };
 
 #define N_DROPPED (sizeof(dropped) / sizeof(dropped[0]))
-/* The first of them: all that they would open is the sandbox's own. */
-#define N_NETWORK 2
+/* The first of them: what it would open is the sandbox's own network. */
+#define N_NETWORK 1
 
 int privileges_bound(bool own_net)
 {
