@@ -96,7 +96,9 @@ static __always_inline __u64 pst_track_spare_ns(const struct pst_sandbox *sandbo
 {
 	__u64 idle_ns = pst_track_idle_ns(flow, protocol), spare_ns;
 
-	if (flow->name || flow->kind != PST_FLOW_OUT || pst_keep_since(sandbox))
+	/* A call that the sandbox has not answered is nobody's flow yet: or callers could take all room. */
+	if (flow->name || pst_keep_since(sandbox) ||
+	    (flow->kind != PST_FLOW_OUT && flow->state != PST_TRACK_NEW))
 		return idle_ns;
 	spare_ns = protocol != PST_TCP		  ? PST_SPARE_UDP_NS
 		   : flow->state == PST_TRACK_NEW ? PST_SPARE_NEW_NS

@@ -47,7 +47,8 @@ static uint64_t spare_ns(const struct world *w, const struct flow *flow)
 {
 	uint64_t ns = limit_ns(flow), spare = PST_SPARE_OPEN_NS;
 
-	if (flow->name || flow->kind != PST_FLOW_OUT || w->device.sandbox.keep_since)
+	if (flow->name || w->device.sandbox.keep_since ||
+	    (flow->kind != PST_FLOW_OUT && flow->state != PST_TRACK_NEW))
 		return ns;
 	if (flow->key.protocol != PST_TCP)
 		spare = PST_SPARE_UDP_NS;
