@@ -100,11 +100,35 @@ static const char *find_own(const char *body, size_t size, size_t own_size)
 	return own && length == own_size ? own : NULL;
 }
 
+/* At which the host's sockets are reached as well: the subnet's broadcast address; IPv6's subnet-router anycast address
+ * (RFC 4291 2.6.1), which a router has. */
+static int add_group(struct addr_list *list, const struct ifaddrmsg *message, const char *body,
+		     size_t size, const struct addr *own)
+{
+	struct addr group = *own;
+	size_t length = 0;
+	const char *broadcast = NULL;
+
+	if (message->ifa_family == AF_INET) {
+		broadcast = netlink_attr(body, size, sizeof(*message), IFA_BROADCAST, &length);
+		if (!broadcast || length != 4)
+			return 0;
+		memcpy(group.bytes + 12, broadcast, 4);
+		return list_add(list, &group);
+	}
+	if (message->ifa_prefixlen > 126)
+		return 0;
+	for (unsigned bit = message->ifa_prefixlen; bit < 128; bit++)
+		group.bytes[bit / 8] &= (uint8_t) ~(0x80 >> bit % 8);
+	return list_add(list, &group);
+}
+
 static int add_message(void *context, uint16_t type, const char *body, size_t size)
 {
 	struct addr address = {};
 	struct ifaddrmsg message;
 	const char *own;
+	int r;
 
 	if (type != RTM_NEWADDR)
 		return 0;
@@ -123,7 +147,10 @@ static int add_message(void *context, uint16_t type, const char *body, size_t si
 	} else {
 		return 0;
 	}
-	return !own || is_loopback(&address) ? 0 : list_add(context, &address);
+	if (!own || is_loopback(&address))
+		return 0;
+	r = list_add(context, &address);
+	return r ? r : add_group(context, &message, body, size, &address);
 }
 
 static int compare(const void *a, const void *b)
