@@ -241,6 +241,9 @@ test-kernels: all $(TOOLS) $(BPF_PROGRAMS) $(AGREE)
 	@tools/vm.sh all
 	@tests/run.sh --pytest guest tests/e2e/test_guest.py
 kernels: test-kernels
+# The one of them that `make test` has time for; skipped by name where there can be no VM.
+boot: all $(TOOLS) $(B)/tests/bpf/test_lsm
+	@tools/vm.sh one
 # clang-tidy reads what includes the skeletons.
 lint: $(SKELETONS)
 	@tools/lint.sh
@@ -284,7 +287,7 @@ clean:
 help:
 	@echo 'all      build/postern and build/posternd and nothing else (the default)'
 	@echo 'run      install what is missing, build, show a command allowed here and denied there'
-	@echo 'test     everything CI runs; its parts: lint layers unit bpf agree replay e2e'
+	@echo 'test     everything CI runs; its parts: lint layers unit bpf agree boot replay e2e'
 	@echo 'test-long  the tests that count crashes, flips and changes, with their full counts'
 	@echo 'agree-long  twenty million frames of devices against the model, and planted mistakes'
 	@echo 'fuzz     each fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS))'
@@ -293,7 +296,7 @@ help:
 	@echo 'test-kernels  what must hold on every kernel, on stock ones of Debian in a VM (kernels: the same)'
 	@echo 'install  below DESTDIR and PREFIX ($(PREFIX)), SYSCONFDIR ($(SYSCONFDIR)), UNITDIR; uninstall; clean'
 
-.PHONY: all plain programs run test test-long unit bpf agree agree-long replay e2e fuzz fuzz-long bench kernels test-kernels lint layers \
+.PHONY: all plain programs run test test-long unit bpf agree agree-long replay e2e fuzz fuzz-long bench kernels test-kernels boot lint layers \
 	install install-daemon uninstall clean help
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -163,7 +163,7 @@ command_of()
 	agree/dns/*) echo "/tests/$1 -n ${VM_AGREE_MESSAGES:-5000}" ;;
 	agree/frames/*) echo "/tests/$1 -n ${VM_AGREE_FRAMES:-20000}" ;;
 	kernels/*) echo "sh /tests/$1" ;;
-	*.sh) echo "sh /tests/kernels/$1" ;;
+	*.sh) echo "${VM_BRIEF:+BRIEF=1 }sh /tests/kernels/$1" ;;
 	*)
 		echo "vm: what is $1?" >&2
 		return 1
@@ -266,7 +266,7 @@ one)
 		echo "kernels: 0 passed, 0 failed, 1 skipped by name"
 		exit 0
 	fi
-	VM_LIMIT_S=${VM_LIMIT_S:-300} exec "$0" 6.1 device.sh
+	VM_BRIEF=1 VM_LIMIT_S=${VM_LIMIT_S:-300} exec "$0" 6.1 lsm.sh device.sh
 	;;
 fetch)
 	fetch 6.1

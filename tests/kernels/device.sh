@@ -57,10 +57,9 @@ await "an answer" is_answered other.example.com $ALLOWED4
 
 daemon_start
 attach box one
-kind=$(tc_kind)
 case $(uname -r) in
-6.[0-5].*) [ "$kind" = clsact ] || fail "doctor says $kind" ;;
-*) [ "$kind" = tcx ] || fail "doctor says $kind" ;;
+6.[0-5].*) kind=clsact ;;
+*) kind=tcx ;;
 esac
 postern show box >/tmp/device-flow
 grep -Eq "^ *attached +$kind" /tmp/device-flow || fail "not by $kind"
@@ -83,6 +82,24 @@ kill $streams
 wait $streams || true
 exec 3>&-
 other
+
+# BRIEF: what a boot has time for that is part of `make test`.
+finish()
+{
+	filters=$(tc -n pst-host filter show dev pst-dev ingress)
+	[ -z "$filters" ] || fail "left behind: $filters"
+	daemon_stop
+	captive_close
+	internet_close
+	echo "device: by $kind: $1"
+	exit 0
+}
+
+if [ -n "${BRIEF-}" ]; then
+	postern detach box
+	judged "$ALL" "" inside
+	finish "held, changed, let go"
+fi
 
 # Killed: what is in force stays so, and is found.
 kill -9 $daemon
@@ -117,10 +134,4 @@ postern detach box
 other
 postern detach again
 judged "$ALL" "" inside
-filters=$(tc -n pst-host filter show dev pst-dev ingress)
-[ -z "$filters" ] || fail "left behind: $filters"
-
-daemon_stop
-captive_close
-internet_close
-echo "device: by $kind: held, changed, killed, found again, made anew, let go; names"
+finish "held, changed, killed, found again, made anew, let go; names"
