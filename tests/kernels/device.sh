@@ -1,5 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
+# shellcheck disable=SC1091,SC2086,SC2154 # what `internet` sets, and words that are to be split
 # The netdev kind on this kernel, through posternd: a veth attached, its policy changed under a live connection, names, the
 # daemon killed and found again, the device deleted and made anew. Runs in the VM of tools/vm.sh, in busybox's sh.
 set -eu

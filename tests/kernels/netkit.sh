@@ -1,5 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
+# shellcheck disable=SC1091,SC2086,SC2154 # what `internet` sets, and words that are to be split
 # Netkit pairs (Linux 6.7), in L2 mode and in L3 mode, whose frames have no hardware addresses: the primary device is judged
 # as the host's side of a veth is. Runs in the VM of tools/vm.sh, in busybox's sh.
 set -eu

@@ -1,5 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
+# shellcheck disable=SC1091,SC2086,SC2154 # what `internet` sets, and words that are to be split
 # `postern run --netns` on this kernel: its own network, masqueraded, judged at the host's side of its device. Runs in the
 # VM of tools/vm.sh, in busybox's sh.
 set -eu

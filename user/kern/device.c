@@ -101,8 +101,8 @@ struct found {
 	bool any;
 };
 
-/* Of the others the frames of who is behind leave by the device instead of arriving at it (macvtap, macvlan, a bridge, a
- * bond), or nobody is behind it: nothing would be judged. */
+/* Of the others the frames of who is behind leave by the device instead of arriving at it (macvtap, macvlan, a bridge,
+ * a bond), or nobody is behind it: nothing would be judged. */
 static bool is_of_sandboxes(const struct found *found)
 {
 	static const char *const kinds[] = {"veth", "tun", "netkit"};

@@ -42,7 +42,8 @@ static uint64_t limit_ns(const struct flow *flow)
 	return PST_TRACK_NEW_NS;
 }
 
-/* In a full table: what an address or the default allowed makes room sooner. It passes without state, or gets it anew. */
+/* In a full table: what an address or the default allowed makes room sooner. It passes without state, or gets it
+ * anew. */
 static uint64_t spare_ns(const struct world *w, const struct flow *flow)
 {
 	uint64_t ns = limit_ns(flow), spare = PST_SPARE_OPEN_NS;

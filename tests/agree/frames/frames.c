@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * frames [-s SEED] [-n FRAMES]: random devices, policies and sequences of frames, judged by the model and by
- * pst_from_device and pst_to_device of the real object in the kernel. Any difference in what becomes of the frame, in the
- * answer's bytes, in the counters or in the flow table fails. The seed is printed: -s repeats a run.
+ * pst_from_device and pst_to_device of the real object in the kernel. Any difference in what becomes of the frame, in
+ * the answer's bytes, in the counters or in the flow table fails. The seed is printed: -s repeats a run.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -183,8 +183,8 @@ struct pst_peer_key flow_key(const struct addr *remote, uint16_t remote_port, ui
 /* Credits its rule, unless that was another policy's. */
 void flow_flush(struct world *w, struct flow *flow);
 void flow_remove(struct world *w, struct flow *flow);
-/* Not allowed any more. TCP's entry goes, as only a SYN opens another one. Datagrams that are still on their way must not
- * count as the peer's call: their entry stays until it was silent for long. */
+/* Not allowed any more. TCP's entry goes, as only a SYN opens another one. Datagrams that are still on their way must
+ * not count as the peer's call: their entry stays until it was silent for long. */
 void flow_deny(struct world *w, struct flow *flow);
 /* A new entry; NULL: the table is full, also after what idled out was swept. */
 struct flow *flow_add(struct world *w, const struct pst_peer_key *key, struct verdict *v);

@@ -171,7 +171,8 @@ static enum pst_reply learn_answers(struct world *w, const struct asked *asked,
 	return v->n_learned ? PST_REPLY_LEARNED : PST_REPLY_EMPTY;
 }
 
-/* What a reply of a trusted resolver leaves behind. It answers the first open question that is the same in every byte. */
+/* What a reply of a trusted resolver leaves behind. It answers the first open question that is the same in every
+ * byte. */
 static enum pst_reply learn(struct world *w, const struct frame *f, const struct reading *r,
 			    struct verdict *v)
 {
@@ -195,7 +196,8 @@ static enum pst_reply learn(struct world *w, const struct frame *f, const struct
 	return PST_REPLY_UNASKED;
 }
 
-/* Whoever guesses an id writes the end of what is in fragments (RFC 9715): nothing is learned from the beginning either. */
+/* Whoever guesses an id writes the end of what is in fragments (RFC 9715): nothing is learned from the beginning
+ * either. */
 static enum pst_reply judge_fragment(const struct world *w, const struct frame *f,
 				     const struct reading *r)
 {

@@ -26,8 +26,8 @@ static bool passes(struct pst_decision d)
 	return d.verdict == PST_VERDICT_ALLOW || d.verdict == PST_VERDICT_WOULD_DENY;
 }
 
-/* An allowed frame leaves state behind, but for questions and the end of what has none. False: there was no room, and it
- * is denied for that. `d`: what allowed it. */
+/* An allowed frame leaves state behind, but for questions and the end of what has none. False: there was no room, and
+ * it is denied for that. `d`: what allowed it. */
 static bool remember(struct world *w, const struct reading *r, struct flow *flow,
 		     struct pst_decision d, struct verdict *v)
 {

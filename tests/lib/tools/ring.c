@@ -2,7 +2,8 @@
 /*
  * Sends frames by the ring that a packet socket shares with its user (PACKET_TX_RING), and goes on writing to them: the
  * kernel hands the ring's pages on as they are, so that what is read first and what arrives need not be the same.
- *	ring DEVICE COUNT SENT OTHER	two frames as hex, of one size: SENT is sent, and turns into OTHER and back
+ *	ring DEVICE COUNT SENT OTHER	two frames as hex, of one size: SENT is sent, and turns into OTHER
+ *					and back
  */
 #include "tool.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sends frames that say what is left to do: where a checksum is missing, how to cut them (struct virtio_net_hdr, 10 bytes,
- * in front of each). All of it is as the sender likes.
+ * Sends frames that say what is left to do: where a checksum is missing, how to cut them (struct virtio_net_hdr, 10
+ * bytes, in front of each). All of it is as the sender likes.
  *	vnet DEVICE HEX...
  */
 #include "tool.h"
