@@ -254,7 +254,8 @@ static bool find_clsact(struct kern_attachment *attachment, enum kern_device_hoo
 
 	for (int i = 0; i < n; i++) {
 		if (filters[i].priority != KERN_CLSACT_PRIORITY ||
-		    !is_of_host(attachment->host, filters[i].prog_id, kern_device_hook_name(hook)))
+		    !is_of_host(attachment->host, filters[i].prog_id,
+				kern_device_hook_name((int)hook)))
 			continue;
 		links->tc = KERN_TC_CLSACT;
 		links->handle = filters[i].handle;

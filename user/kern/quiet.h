@@ -21,6 +21,7 @@ static inline void kern_quiet_end(const libbpf_print_fn_t *before)
 
 /* Until the scope ends. */
 #define KERN_QUIET                                                                                 \
-	cleanup(kern_quiet_end) const libbpf_print_fn_t quiet_ = libbpf_set_print(kern_say_nothing)
+	__attribute__((unused)) cleanup(kern_quiet_end) const libbpf_print_fn_t quiet_ =           \
+		libbpf_set_print(kern_say_nothing)
 
 #endif

@@ -265,9 +265,9 @@ static void show_counts(const struct run *run)
 			       act + 1 < ACT_COUNT ? "," : "\n");
 	}
 	printf("frames by reason:");
-	for (uint8_t reason = 1; reason < PST_REASON_MAX; reason++)
+	for (unsigned reason = 1; reason < PST_REASON_MAX; reason++)
 		if (run->reasons[reason])
-			printf(" %s %llu", words_reason(reason),
+			printf(" %s %llu", words_reason((uint8_t)reason),
 			       (unsigned long long)run->reasons[reason]);
 	printf("; kept %llu, replies learned %llu, flows of names %llu\n",
 	       (unsigned long long)run->kept, (unsigned long long)run->learned,

@@ -225,7 +225,7 @@ struct addr scene_answer_addr(const struct scene *s, unsigned name, bool v6);
 void scene_new(struct scene *s, uint64_t seed);
 /* The next generation: with another policy, or the same once more. */
 void scene_change(struct scene *s, bool policy);
-void scene_frame(struct scene *s, struct frame *ret_frame);
+void scene_frame(struct scene *s, struct frame *f);
 /* Does BPF_PROG_TEST_RUN take it? */
 bool frame_is_taken(const struct frame *f);
 void scene_print(const struct scene *s, const struct frame *f);

@@ -47,6 +47,6 @@ int leg_set_flow(struct leg *leg, const struct pst_peer_key *key, const struct p
 size_t leg_count_flows(struct leg *leg);
 
 /* -EINVAL: the kernel takes no such frame. */
-int leg_run(struct leg *leg, const struct frame *f, struct outcome *ret_outcome);
+int leg_run(struct leg *leg, const struct frame *f, struct outcome *out);
 
 #endif
