@@ -241,7 +241,7 @@ test-kernels: all $(TOOLS) $(BPF_PROGRAMS) $(AGREE)
 	@tools/vm.sh all
 	@tests/run.sh --pytest guest tests/e2e/test_guest.py
 kernels: test-kernels
-# The one of them that `make test` has time for; skipped by name where there can be no VM.
+# One of them alone, in half a minute; skipped by name where there can be no VM.
 boot: all $(TOOLS) $(B)/tests/bpf/test_lsm
 	@tools/vm.sh one
 # clang-tidy reads what includes the skeletons.
@@ -287,7 +287,8 @@ clean:
 help:
 	@echo 'all      build/postern and build/posternd and nothing else (the default)'
 	@echo 'run      install what is missing, build, show a command allowed here and denied there'
-	@echo 'test     everything CI runs; its parts: lint layers unit bpf agree boot replay e2e'
+	@echo 'test     everything CI runs; its parts: lint layers unit bpf agree replay e2e'
+	@echo 'boot     one boot of Linux 6.1: programs load, a device is held'
 	@echo 'test-long  the tests that count crashes, flips and changes, with their full counts'
 	@echo 'agree-long  twenty million frames of devices against the model, and planted mistakes'
 	@echo 'fuzz     each fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS))'

@@ -46,7 +46,7 @@ stage()
 	rm -f "$log.start"
 }
 
-[ $# -gt 0 ] || set -- build clang layers lint unit replay bpf agree boot e2e
+[ $# -gt 0 ] || set -- build clang layers lint unit replay bpf agree e2e
 for name; do
 	stage "$name"
 done
