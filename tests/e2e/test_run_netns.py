@@ -249,6 +249,12 @@ def test_the_network_inside(net):
 
 def test_root_has_raw_sockets_and_no_power_over_devices(net):
     """An ifb device gives frames back that no classifier behind the veth is asked about: nobody makes one inside."""
+    control = Namespace("power")  # with NET_ADMIN all of it can be done
+    try:
+        for words in ("link add ifb9 type ifb", "route add 10.200.0.0/16 dev lo"):
+            control.ip(*words.split())
+    finally:
+        control.close()
     done = sandboxed(net, ["--netns"], ["sh", "-c", "ip link add ifb9 type ifb && echo made; ip route add 10.200.0.0/16 dev lo "
                                         "&& echo routed; unshare -Ur ip link add ifb9 type ifb && echo made; "
                                         "tc qdisc add dev eth0 clsact && echo classed; ip -br link; stat -c %u /etc/passwd"])
