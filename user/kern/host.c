@@ -457,26 +457,6 @@ int kern_host_counters(const struct kern_host *host, uint64_t *counts)
 	return kern_object_counters(&host->object, counts);
 }
 
-static uint32_t map_id(int fd)
-{
-	struct bpf_map_info info = {};
-	__u32 size = sizeof(info);
-
-	return bpf_obj_get_info_by_fd(fd, &info, &size) ? 0 : info.id;
-}
-
-size_t kern_host_maps(const struct kern_host *host, struct kern_map_id *ids, size_t max)
-{
-	size_t n = 0;
-
-	for (int i = KERN_OUTER_COUNT; i < KERN_MAP_COUNT && n < max; i++) {
-		if (host->object.map_fd[i] >= 0)
-			ids[n++] = (struct kern_map_id){kern_map_name(i),
-							map_id(host->object.map_fd[i])};
-	}
-	return n;
-}
-
 int kern_host_names(const struct kern_host *host, kern_name_fn fn, void *context)
 {
 	cleanup_dir DIR *dir = NULL;

@@ -58,12 +58,10 @@ struct kern_usage {
 	size_t used;
 };
 size_t kern_host_usage(const struct kern_host *host, struct kern_usage *usage, size_t max);
-/* Ids of the maps that all share, by name; at most `max`. */
 struct kern_map_id {
 	const char *name; /* static */
 	uint32_t id;
 };
-size_t kern_host_maps(const struct kern_host *host, struct kern_map_id *ids, size_t max);
 /*
  * Pins that somebody removed while we run are made again, of what we hold open or find by its cgroup: without them a
  * dead daemon's policy would end with it. 1: made again; 0: nothing was missing.
