@@ -29,6 +29,10 @@ BPF_CFLAGS = -g -O2 -target bpf -mcpu=v3 -fno-strict-aliasing -Wall -Werror -Iin
 	$(if $(MULTIARCH),-idirafter /usr/include/$(MULTIARCH))
 # One line for each step; V=1 shows the commands.
 say = @$(if $(V),set -x;,echo '  $(1) $@';) mkdir -p $(@D);
+# Compiles for the kernel: where dependencies go, and flags more. BTF needs -g; the DWARF beside it, half of the object and
+# of the memory of `postern run`, is what `gen object` leaves out.
+bpf = $(call say,BPF ) $(CLANG) $(BPF_CFLAGS) $(2) -MMD -MP -MF $(1) -MT $@ -c $< -o $@.whole && \
+	$(BPFTOOL) gen object $@ $@.whole && rm $@.whole
 
 LIBS = $(shell $(PKG_CONFIG) --libs libbpf libidn2 libpsl) -lelf -lz
 TEST_LIBS = -lcmocka -ljson-c $(LIBS)
@@ -43,17 +47,22 @@ obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 asan = $(patsubst %.c,$(B)/asan/obj/%.o,$(1))
 fuzz = $(patsubst %.c,$(B)/fuzz/obj/%.o,$(1))
 
-CLI = $(filter-out user/cli/main.c,$(call room,net cli))
+# What the relay, and nothing with a privilege, is linked to.
+RELAY_LIBS = $(shell $(PKG_CONFIG) --libs libevent libevent_openssl openssl libnghttp2)
+
+CLI = $(filter-out user/cli/main.c,$(call room,net supervise cli))
 # The command line speaks to the daemon's socket; it serves nothing.
 API_CLIENT = $(wildcard user/api/client.c)
 API = $(filter-out $(API_CLIENT),$(call room,api))
 # What speaks HTTP; its tests bring routes of their own.
 API_SERVER = $(addprefix user/api/,server.c exchange.c streams.c queue.c query.c caller.c share.c)
 DAEMON = $(filter-out user/daemon/main.c,$(call room,daemon))
-POSTERN = $(call room,$(PURE) kern net cli) $(API_CLIENT)
-POSTERND = $(call room,$(PURE) kern) $(API) $(DAEMON) $(wildcard user/daemon/main.c)
+POSTERN = $(call room,$(PURE) kern net supervise cli) $(API_CLIENT)
+POSTERND = $(call room,$(PURE) kern net supervise) $(API) $(DAEMON) $(wildcard user/daemon/main.c)
+RELAY = $(call room,base dns) $(filter-out user/relay/main.c,$(call room,relay))
 # The programs that there are sources for.
-BINARIES = $(if $(wildcard user/cli/main.c),$(B)/postern) $(if $(wildcard user/daemon/main.c),$(B)/posternd)
+BINARIES = $(if $(wildcard user/cli/main.c),$(B)/postern) $(if $(wildcard user/daemon/main.c),$(B)/posternd) \
+	$(if $(wildcard user/relay/main.c),$(B)/postern-relay)
 TESTLIB = $(wildcard tests/lib/*.c)
 UNIT = $(basename $(wildcard tests/unit/test_*.c))
 UNIT_ASAN = $(filter-out %_oom,$(UNIT))
@@ -62,6 +71,8 @@ UNIT_CLI = $(filter tests/unit/test_cli_%,$(UNIT))
 UNIT_KERN = $(filter tests/unit/test_kern_%,$(UNIT))
 UNIT_API = $(filter tests/unit/test_api_%,$(UNIT))
 UNIT_HTTP = $(filter tests/unit/test_http_%,$(UNIT))
+UNIT_RELAY = $(filter tests/unit/test_relay_%,$(UNIT))
+FUZZ_RELAY = $(filter tests/fuzz/fuzz_relay_%,$(FUZZERS))
 UNIT_DAEMON = $(filter $(addprefix tests/unit/test_,daemon_% config% store%),$(UNIT))
 BPFTESTS = $(basename $(wildcard tests/bpf/test_*.c))
 FUZZERS = $(basename $(wildcard tests/fuzz/fuzz_*.c))
@@ -82,20 +93,23 @@ $(B)/postern: $(call obj,$(POSTERN))
 $(B)/posternd: $(call obj,$(POSTERND))
 	$(call say,LINK) $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(LIBS) $(HTTP_LIBS)
 
+$(B)/postern-relay: $(call obj,$(RELAY) $(wildcard user/relay/main.c))
+	$(call say,LINK) $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(LIBS) $(RELAY_LIBS)
+
 # Dependencies are written by -MD, not -MMD: a skeleton is found through -isystem.
 # The object for the kernel, and its skeleton (system header: it is not ours to warn about).
 $(B)/%.bpf.o: bpf/%.bpf.c
-	$(call say,BPF ) $(CLANG) $(BPF_CFLAGS) -MMD -MP -MF $(B)/$*.bpf.d -c $< -o $@
+	$(call bpf,$(B)/$*.bpf.d)
 $(B)/%.bpf.o: tests/bpf/%.bpf.c
-	$(call say,BPF ) $(CLANG) $(BPF_CFLAGS) -MMD -MP -MF $(B)/$*.bpf.d -c $< -o $@
+	$(call bpf,$(B)/$*.bpf.d)
 $(B)/bench/%.bpf.o: tests/bench/%.bpf.c
-	$(call say,BPF ) $(CLANG) $(BPF_CFLAGS) -MMD -MP -MF $(B)/$*.bpf.d -c $< -o $@
+	$(call bpf,$(B)/$*.bpf.d)
 $(B)/%.skel.h: $(B)/%.bpf.o
 	$(call say,SKEL) $(BPFTOOL) gen skeleton $< name $*_bpf > $@.tmp && mv $@.tmp $@
 
 # A daemon whose programs are other ones: what an upgrade is tested with.
 $(B)/salted/postern.bpf.o: bpf/postern.bpf.c tests/lib/salt.bpf.h
-	$(call say,BPF ) $(CLANG) $(BPF_CFLAGS) -include tests/lib/salt.bpf.h -MMD -MP -MF $(B)/salted.bpf.d -c $< -o $@
+	$(call bpf,$(B)/salted.bpf.d,-include tests/lib/salt.bpf.h)
 $(B)/salted/postern.skel.h: $(B)/salted/postern.bpf.o
 	$(call say,SKEL) $(BPFTOOL) gen skeleton $< name postern_bpf > $@.tmp && mv $@.tmp $@
 $(B)/salted/load.o: user/kern/load.c $(B)/salted/postern.skel.h
@@ -133,6 +147,10 @@ $(B)/fuzz/tests/fuzz/fuzz_request: $(call fuzz,$(API))
 $(B)/asan/tests/fuzz/fuzz_request: $(call asan,$(API))
 $(B)/fuzz/tests/fuzz/fuzz_request $(B)/asan/tests/fuzz/fuzz_request: TEST_LIBS += $(HTTP_LIBS)
 
+$(addprefix $(B)/fuzz/,$(FUZZ_RELAY)): $(call fuzz,$(filter user/relay/%,$(RELAY)))
+$(addprefix $(B)/asan/,$(FUZZ_RELAY)): $(call asan,$(filter user/relay/%,$(RELAY)))
+$(foreach v,fuzz asan,$(addprefix $(B)/$(v)/,$(FUZZ_RELAY))): TEST_LIBS += $(RELAY_LIBS)
+
 # Tests: one program each, of every object among its prerequisites.
 $(addprefix $(B)/,$(UNIT)): $(B)/%: $(B)/obj/%.o $(call obj,$(call room,$(ROOMS)) $(TESTLIB))
 	$(call say,LINK) $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(TEST_LIBS)
@@ -147,9 +165,12 @@ $(addprefix $(B)/asan/,$(filter-out %_oom,$(UNIT_KERN))): $(call asan,$(call roo
 $(addprefix $(B)/,$(UNIT_API)): $(call obj,$(API_CLIENT) $(API))
 $(addprefix $(B)/,$(UNIT_HTTP)): $(call obj,$(API_CLIENT) $(API_SERVER))
 $(addprefix $(B)/asan/,$(UNIT_HTTP)): $(call asan,$(API_CLIENT) $(API_SERVER))
-$(addprefix $(B)/,$(UNIT_DAEMON)): $(call obj,$(call room,kern) $(API) $(DAEMON))
+$(addprefix $(B)/,$(UNIT_RELAY)): $(call obj,$(filter user/relay/%,$(RELAY)))
+$(addprefix $(B)/asan/,$(UNIT_RELAY)): $(call asan,$(filter user/relay/%,$(RELAY)))
+$(foreach v,$(B) $(B)/asan,$(addprefix $(v)/,$(UNIT_RELAY))): TEST_LIBS += $(RELAY_LIBS)
+$(addprefix $(B)/,$(UNIT_DAEMON)): $(call obj,$(call room,kern net supervise) $(API) $(DAEMON))
 $(addprefix $(B)/asan/,$(filter-out %_oom,$(UNIT_API))): $(call asan,$(API_CLIENT) $(API))
-$(addprefix $(B)/asan/,$(filter-out %_oom,$(UNIT_DAEMON))): $(call asan,$(call room,kern) $(API) $(DAEMON))
+$(addprefix $(B)/asan/,$(filter-out %_oom,$(UNIT_DAEMON))): $(call asan,$(call room,kern net supervise) $(API) $(DAEMON))
 $(foreach v,$(B) $(B)/asan,$(addprefix $(v)/,$(UNIT_API) $(UNIT_HTTP) $(UNIT_DAEMON))): TEST_LIBS += $(HTTP_LIBS)
 $(addprefix $(B)/,$(BPFTESTS)): $(B)/%: $(B)/obj/%.o \
 		$(call obj,$(call room,$(PURE) kern) $(TESTLIB))
@@ -183,7 +204,7 @@ $(B)/tests/tools/musl/%: tests/lib/musl/%.c
 $(B)/tests/race/snoop: $(call obj,tests/race/snoop.c $(call room,$(PURE) kern))
 	$(call say,LINK) $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(B)/tests/race/%.bpf.o: tests/race/%.bpf.c
-	$(call say,BPF ) $(CLANG) $(BPF_CFLAGS) -MMD -MP -MF $(B)/race-$*.bpf.d -c $< -o $@
+	$(call bpf,$(B)/race-$*.bpf.d)
 
 UNIT_PROGRAMS = $(addprefix $(B)/,$(UNIT)) $(addprefix $(B)/asan/,$(UNIT_ASAN))
 BPF_PROGRAMS = $(addprefix $(B)/,$(BPFTESTS))

@@ -96,6 +96,11 @@ enum pst_unix {
 #define PST_SANDBOX_AUDIT  1U
 #define PST_SANDBOX_DHCP   2U /* netdev: it may ask for its addresses by DHCP */
 #define PST_SANDBOX_SILENT 4U /* netdev: denials are not answered */
+/* What goes through the relay: */
+#define PST_SANDBOX_PROXIED 8U	/* egressProxy: all TCP that is allowed */
+#define PST_SANDBOX_RULES   16U /* header transforms: TCP to ports 80 and 443 that is allowed */
+#define PST_SANDBOX_STRICT  32U /* hostCheck: TCP to ports 80 and 443 that no prefix allows */
+#define PST_SANDBOX_RELAYED (PST_SANDBOX_PROXIED | PST_SANDBOX_RULES | PST_SANDBOX_STRICT)
 /* Only in pst_walked, under 0: name every connection, not only the denied ones. */
 #define PST_WALK_ALL 0x80000000U
 
@@ -123,11 +128,13 @@ struct pst_sandbox {
 	__u32 hits_slot;   /* in pst_rules */
 	__u64 keep_since;  /* flows judged under this generation or a later one live on; 0: none */
 	__u32 names_slot;  /* in pst_questions, pst_leases, pst_learned */
-	__u8 pad2[4];
+	__u16 relay_port; /* of the relay's listeners for this sandbox, both families, TCP and UDP; 0: none */
+	__u8 pad2[2];
 	__u64 change; /* generation that its policy came with; that of the host may have moved on since */
 	__u32 ifindex;	  /* netdev: the host side of its device; 0: cgroup kind */
 	__u32 track_slot; /* netdev: in pst_tracked */
-	__u8 reserve[16];
+	__u32 relay_slot; /* in pst_origins, pst_listeners; with relay_port */
+	__u8 reserve[12];
 };
 
 /*
@@ -425,6 +432,65 @@ struct pst_tracked {
 /* pst_owners: socket storage of bound sockets: which sandbox's listener this is. */
 struct pst_owner {
 	__u64 sandbox;
+	__u64 relay_of; /* the relay listens here for this sandbox: written by the loader; 0: it does not */
+};
+
+/* pst_redirects: socket storage of sockets that were sent to the relay: where they wanted to go. */
+struct pst_redirect {
+	__u64 sandbox;
+	__u64 generation; /* under which it was last judged to be the relay's */
+	__u8 addr[16];
+	__u16 port;
+	__u8 protocol;	  /* PST_TCP; PST_UDP: port 53 */
+	__u8 n_resolvers; /* UDP: of those below that are used */
+	__u32 pad;
+	__u8 resolvers[PST_REDIRECT_RESOLVERS][16]; /* UDP: 127.0.0.(2 + i) stands for the i-th */
+};
+
+/* pst_origins: source of a connection to the relay's listener -> where it wanted to go. Taken out by the relay. */
+struct pst_origin_key {
+	__u8 addr[16];
+	__u16 port;
+	__u8 pad[6];
+};
+
+struct pst_origin {
+	__u64 sandbox;
+	__u64 generation;
+	__u64 time_ns; /* CLOCK_BOOTTIME at the SYN */
+	__u8 addr[16];
+	__u16 port;
+	__u8 step; /* enum pst_step that let it out: PST_STEP_RELAY when that is the relay's to say */
+	__u8 reason; /* enum pst_reason */
+	__u32 rule;  /* number, 0: none */
+	struct pst_name_key
+		name; /* the newest name that its address was learned for; prefixlen 0: none */
+	__u32 pad;
+};
+
+/* What the loader has learned for a sandbox: the argument of pst_teach. */
+struct pst_lesson_answer {
+	__u8 addr[16];
+	__u32 ttl_s;
+	__u32 pad;
+};
+
+struct pst_lesson {
+	struct pst_sandbox sandbox; /* the record in force */
+	struct pst_name_key name;   /* that was asked for */
+	__u32 count;
+	__u32 learned; /* out: addresses that are leases now */
+	__u32 pad;
+	struct pst_lesson_answer answers[PST_DNS_MAX_ADDRESSES];
+};
+
+/* What the relay has moved for a sandbox: the argument of pst_tally. */
+struct pst_tally {
+	__u32 hits_slot; /* in pst_rules */
+	__u32 rule;
+	__u64 connections;
+	__u64 packets;
+	__u64 bytes;
 };
 
 /* pst_rules: rule number -> hits. A cached flow may be PST_FLOW_FLUSH_PACKETS ahead of it. */
@@ -509,6 +575,8 @@ struct pst_inner_types {
 	struct pst_name_id learned_key;
 	struct pst_tracked tracked;
 	struct pst_device device;
+	struct pst_origin_key origin_key;
+	struct pst_origin origin;
 };
 
 #define PST_ASSERT(name, cond) _Static_assert(cond, name)
@@ -534,5 +602,9 @@ PST_ASSERT("pst_learned is 280 bytes", sizeof(struct pst_learned) == 280);
 PST_ASSERT("pst_lease is 144 bytes", sizeof(struct pst_lease) == 144);
 PST_ASSERT("pst_member is 24 bytes", sizeof(struct pst_member) == 24);
 PST_ASSERT("pst_socket is 48 bytes", sizeof(struct pst_socket) == 48);
+PST_ASSERT("pst_redirect is 104 bytes", sizeof(struct pst_redirect) == 104);
+PST_ASSERT("pst_origin_key is 24 bytes", sizeof(struct pst_origin_key) == 24);
+PST_ASSERT("pst_origin is 312 bytes", sizeof(struct pst_origin) == 312);
+PST_ASSERT("pst_lesson is 1936 bytes", sizeof(struct pst_lesson) == 128 + 260 + 12 + 64 * 24);
 
 #endif

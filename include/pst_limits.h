@@ -99,6 +99,18 @@
 /* skb->mark of the answers that our own program on the way to the sandbox lets pass ("PST"). */
 #define PST_ANSWER_MARK 0x50535401U
 
+/* Connections of a sandbox that are on their way to the relay: it takes them out as it accepts them. A full table is
+ * swept of those older than this, at most every PST_SWEEP_INTERVAL_NS. */
+#define PST_MAX_ORIGINS 1024
+#define PST_ORIGIN_NS	30000000000ULL
+
+/* Resolvers that one unconnected UDP socket asks through the relay (musl: 3); a further one takes the place of the
+ * first. */
+#define PST_REDIRECT_RESOLVERS 4
+
+/* skb->mark of packets for the relay's transparent listeners ("PSR"): the route of the same number brings them in. */
+#define PST_RELAY_MARK 0x50535202U
+
 /* LSM: levels of the cgroup tree at which there are sandboxes, and sandboxes (and the entry that lists the levels). */
 #define PST_LSM_LEVELS	8
 #define PST_MAX_MEMBERS 16384

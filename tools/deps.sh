@@ -22,7 +22,9 @@ build zlib1g-dev     libelf needs it
 build libidn2-dev    names with non-ASCII letters to their A-labels
 build libpsl-dev     the public suffix list: refuses *.co.uk
 build libmicrohttpd-dev  the daemon's HTTP server
-build libssl-dev     SHA-256 of API keys and policies
+build libssl-dev     SHA-256 of API keys and policies, the relay's TLS
+build libevent-dev   the relay's loop
+build libnghttp2-dev HTTP/2 for clients of the relay that insist on it
 run   iproute2       the demo's network namespaces
 run   curl           the demo's command that is allowed here and denied there
 run   nginx-light    the demo's server, and a real server with TLS as a peer of the tests
@@ -52,6 +54,8 @@ test  python3-pycares    c-ares, another resolving library
 test  nodejs         a client that has both c-ares and threads; runs the E2B SDK (18 or later)
 test  npm            installs the E2B SDK, once (tools/e2b-sdk.sh)
 test  prometheus     its promtool reads the metrics
+test  microsocks     an egress proxy
+test  dante-server   another, with its own idea of SOCKS5
 test  strace         makes system calls fail where the daemon must survive it
 kernels qemu-system-x86  boots stock Debian kernels
 kernels busybox-static   the user space of that VM

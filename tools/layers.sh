@@ -27,9 +27,10 @@ BEGIN {
 	may["kern"] = "base policy table kern"
 	may["api"] = "base api"
 	may["relay"] = "base dns relay"
-	may["daemon"] = "base policy table dns kern events api daemon"
+	may["supervise"] = "base policy table kern supervise"
+	may["daemon"] = "base policy table dns kern events api net supervise daemon"
 	may["net"] = "base net"
-	may["cli"] = "base policy table events kern api net cli"
+	may["cli"] = "base policy table events kern api net supervise cli"
 	pure = " policy table dns events "
 }
 FNR == 1 {
@@ -114,8 +115,10 @@ function include_in_room(name, quoted,    of)
 		bad("libbpf", name " belongs to user/kern alone")
 	if (name ~ /^microhttpd/ && room != "api")
 		bad("http", name " belongs to the server, user/api")
-	if (name ~ /^openssl\// && room != "api" && room != "daemon")
-		bad("crypto", name " belongs to user/api and user/daemon: the command line is not linked to it")
+	if (name ~ /^openssl\// && room != "api" && room != "daemon" && room != "relay")
+		bad("crypto", name " belongs to user/api, user/daemon and user/relay: the command line is not linked to it")
+	if (name ~ /^(event2|nghttp2)\// && room != "relay")
+		bad("relay", name " belongs to user/relay, which has no privilege to lose")
 	if (pure ~ " " room " " && name ~ /^base\/(log|io|loop)\.h$/)
 		bad("pure", "the room " room " neither logs nor does I/O, yet includes " name)
 	if (!quoted || name ~ /^pst_[a-z]+\.h$|\.skel\.h$/)
@@ -199,6 +202,9 @@ self_test()
 	plant direction user/api/planted.c '#include "daemon/registry.h"'
 	plant direction user/daemon/planted.c '#include "cli/command.h"'
 	plant direction user/daemon/planted.c '#include "relay/session.h"'
+	plant relay user/daemon/planted.c '#include <event2/event.h>'
+	plant direction user/relay/planted.c '#include "kern/relay.h"'
+	plant direction user/supervise/planted.c '#include "daemon/daemon.h"'
 	plant http user/daemon/planted.c '#include <microhttpd.h>'
 	plant crypto user/cli/planted.c '#include <openssl/sha.h>'
 	plant libbpf user/cli/planted.c '#include <bpf/libbpf.h>'

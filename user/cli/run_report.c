@@ -21,8 +21,6 @@
 
 #define ROWS_SHOWN    20
 #define ADVISED_RULES 10000000u
-/* Codes below are denials (pst_reason.h). */
-#define FIRST_ALLOWING PST_REASON_ALLOW_RULE
 
 static const char *name_rule(const void *context, uint32_t rule, char *text, size_t size)
 {
@@ -64,8 +62,8 @@ uint64_t run_report_blocked(const struct run_report *report)
 {
 	uint64_t sum = 0, known = itemised(report->summary);
 
-	for (size_t i = 0; i < FIRST_ALLOWING; i++)
-		sum += report->counters[i];
+	for (size_t i = 0; i < PST_REASON_MAX; i++)
+		sum += PST_REASON_ALLOWS(i) ? 0 : report->counters[i];
 	return sum > known ? sum : known;
 }
 
@@ -166,8 +164,8 @@ static void add_reasons(struct buf *out, const uint64_t *counters)
 	const char *separator = "";
 
 	buf_puts(out, ",\"reasons\":{");
-	for (unsigned i = 0; i < FIRST_ALLOWING; i++) {
-		if (!counters[i])
+	for (unsigned i = 0; i < PST_REASON_MAX; i++) {
+		if (PST_REASON_ALLOWS(i) || !counters[i])
 			continue;
 		buf_printf(out, "%s\"%s\":%" PRIu64, separator, words_reason(i), counters[i]);
 		separator = ",";

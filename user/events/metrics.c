@@ -8,8 +8,6 @@
 #define NS_PER_S 1000000000u
 #define MS_PER_S 1000u
 #define US_PER_S 1000000u
-/* Reasons from here on allow (pst_reason.h). */
-#define FIRST_ALLOWING PST_REASON_ALLOW_RULE
 
 static void family(struct buf *out, const char *name, const char *type, const char *help)
 {
@@ -90,7 +88,9 @@ static void print_denials(const struct metrics *m, struct buf *out)
 
 	family(out, "denials_total", "counter",
 	       "Packets and calls that were denied (audit: would have been), by reason.");
-	for (unsigned i = 0; i < FIRST_ALLOWING; i++) {
+	for (unsigned i = 0; i < PST_REASON_MAX; i++) {
+		if (PST_REASON_ALLOWS(i))
+			continue;
 		if (*words_reason(i) == '?')
 			unknown += m->denials[i];
 		else
