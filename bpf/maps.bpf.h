@@ -209,13 +209,45 @@ struct {
 	__type(value, struct pst_flow);
 } pst_sockets SEC(".maps");
 
-/* Bound socket -> the sandbox that bound it. Written by the bind hooks, read by connect and sendmsg. */
+/* Bound socket -> the sandbox that bound it, and the one that the relay listens there for. Written by the bind hooks and,
+ * the relay's, by the loader; read by connect, sendmsg and egress. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, int);
 	__type(value, struct pst_owner);
 } pst_owners SEC(".maps");
+
+/* ---- the relay ---- */
+
+/* Socket that was sent to the relay -> where it wanted to go. Written by connect and sendmsg; read by egress, by the hooks
+ * that tell the application its peer, and by the socket walk. Lives as long as the socket. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct pst_redirect);
+} pst_redirects SEC(".maps");
+
+/* Relay slot -> source of a connection to the relay -> where it wanted to go. Written at the SYN by whoever lets it
+ * through, before it arrives; taken out by the relay as it accepts. Full: what is older than PST_ORIGIN_NS is swept;
+ * then the connection is refused (PST_REASON_RELAY_BUSY). */
+struct pst_sources {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, PST_MAX_ORIGINS);
+	__uint(key_size, sizeof(struct pst_origin_key));
+	__uint(value_size, sizeof(struct pst_origin));
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct pst_sources);
+} pst_origins SEC(".maps");
+
+/* ---- of every sandbox ---- */
 
 /* State slot -> event budget and losses. Written by every hook. */
 struct {
@@ -286,6 +318,15 @@ struct {
 	__type(key, __u32);
 	__array(values, struct pst_flows_of_device);
 } pst_tracked SEC(".maps");
+
+/* 2 * relay slot (+ 1: IPv6) -> the relay's transparent listener for a device. Written by the loader before a record names the slot;
+ * a listener that is closed is gone from here. Values are as wide as what a look from user space gives: a cookie. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SOCKMAP);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} pst_listeners SEC(".maps");
 
 /* pst_is_mapped() by words: in BPF addresses are aligned, and a packet asks this twice. */
 static __always_inline int pst_addr_is_mapped(const __u8 addr[16])

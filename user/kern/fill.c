@@ -143,20 +143,17 @@ int kern_insert(const struct kern_object *object, const int inner[KERN_OUTER_COU
 
 	for (int i = 0; i < KERN_OUTER_COUNT; i++) {
 		/* Maps of the other kind are not there. */
-		if (object->map_fd[i] < 0)
+		if (object->map_fd[i] < 0 || inner[i] < 0)
 			continue;
 		all[i].outer_fd = object->map_fd[i];
 		all[i].inner_fd = inner[i];
 		all[i].slot = slot;
-		/* Outers of the other kind are not loaded. */
-		if (object->map_fd[i] < 0)
-			continue;
 		all[i].started = i && !pthread_create(&all[i].thread, NULL, insert_one, &all[i]);
 	}
 	for (int i = 0; i < KERN_OUTER_COUNT; i++) {
 		if (all[i].started)
 			(void)pthread_join(all[i].thread, NULL);
-		else if (object->map_fd[i] >= 0)
+		else if (object->map_fd[i] >= 0 && inner[i] >= 0)
 			(void)insert_one(&all[i]);
 		if (!r)
 			r = all[i].status;

@@ -16,6 +16,7 @@ enum kern_host_pool {
 	KERN_POOL_NAMES,  /* questions, leases, names */
 	KERN_POOL_TRACK,  /* flows of a device */
 	KERN_POOL_DEVICE, /* elements of pst_devices */
+	KERN_POOL_RELAY,  /* connections on their way to the relay */
 	KERN_POOLS,
 };
 

@@ -236,7 +236,8 @@ size_t kern_host_usage(const struct kern_host *host, struct kern_usage *usage, s
 	static const char *const names[] = {
 		[KERN_POOL_POLICY] = "policy", [KERN_POOL_STATE] = "state",
 		[KERN_POOL_HITS] = "hits",     [KERN_POOL_NAMES] = "names",
-		[KERN_POOL_TRACK] = "track",   [KERN_POOL_DEVICE] = "device"};
+		[KERN_POOL_TRACK] = "track",   [KERN_POOL_DEVICE] = "device",
+		[KERN_POOL_RELAY] = "relay"};
 	size_t n = 0;
 
 	for (; n < KERN_POOLS && n < max; n++)
@@ -255,7 +256,8 @@ size_t kern_attachment_maps(const struct kern_attachment *attachment, struct ker
 		  {KERN_MAP_PORTS, record->policy_slot},    {KERN_MAP_NAMES, record->policy_slot},
 		  {KERN_MAP_RULES, record->hits_slot},	    {KERN_MAP_FLOWS, record->state_slot},
 		  {KERN_MAP_QUESTIONS, record->names_slot}, {KERN_MAP_LEASES, record->names_slot},
-		  {KERN_MAP_LEARNED, record->names_slot},   {KERN_MAP_TRACKED, record->track_slot}};
+		  {KERN_MAP_LEARNED, record->names_slot},   {KERN_MAP_ORIGINS, record->relay_slot},
+		  {KERN_MAP_TRACKED, record->track_slot}};
 	size_t n = 0;
 
 	for (size_t i = 0; i < sizeof(of) / sizeof(of[0]) && n < max; i++) {

@@ -37,7 +37,8 @@ const char *kern_map_name(int map)
 
 bool kern_map_is_of_devices(int map)
 {
-	return map == KERN_MAP_TRACKED || map == KERN_MAP_NETDEVS || map == KERN_MAP_DEVICES;
+	return map == KERN_MAP_TRACKED || map == KERN_MAP_NETDEVS || map == KERN_MAP_DEVICES ||
+	       map == KERN_MAP_LISTENERS;
 }
 
 void kern_object_init(struct kern_object *object)
@@ -243,6 +244,8 @@ static int prepare(struct kern_object *object, const struct kern_object_options 
 		r = set_entries(bpf, KERN_MAP_NETDEVS, options->devices);
 	if (!r && options->with_device)
 		r = set_entries(bpf, KERN_MAP_DEVICES, options->devices);
+	if (!r && options->with_device)
+		r = set_entries(bpf, KERN_MAP_LISTENERS, 2 * options->slots);
 	if (!r)
 		r = load_types(object, bpf);
 	if (r == -EPERM)

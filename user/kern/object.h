@@ -27,6 +27,7 @@
 	X(QUESTIONS, "pst_questions", NULL, "pst_question")                                        \
 	X(LEASES, "pst_leases", "pst_addr", "pst_lease")                                           \
 	X(LEARNED, "pst_learned", "pst_name_id", "pst_learned")                                    \
+	X(ORIGINS, "pst_origins", "pst_origin_key", "pst_origin")                                  \
 	X(TRACKED, "pst_tracked", "pst_peer_key", "pst_tracked")                                   \
 	X(SANDBOX, "pst_sandbox", NULL, NULL)                                                      \
 	X(ALWAYS, "pst_always", NULL, NULL)                                                        \
@@ -37,9 +38,11 @@
 	X(SOCKETS, "pst_sockets", NULL, NULL)                                                      \
 	X(OWNERS, "pst_owners", NULL, NULL)                                                        \
 	X(ASKED, "pst_asked", NULL, NULL)                                                          \
+	X(REDIRECTS, "pst_redirects", NULL, NULL)                                                  \
 	X(WALKED, "pst_walked", NULL, NULL)                                                        \
 	X(NETDEVS, "pst_netdevs", NULL, NULL)                                                      \
-	X(DEVICES, "pst_devices", NULL, NULL)
+	X(DEVICES, "pst_devices", NULL, NULL)                                                      \
+	X(LISTENERS, "pst_listeners", NULL, NULL)
 
 enum kern_map {
 #define X(NAME, name, key, value) KERN_MAP_##NAME,
@@ -83,7 +86,7 @@ struct kern_object {
 const char *kern_map_name(int map);
 /* Only where the programs of the netdev kind are. */
 bool kern_map_is_of_devices(int map);
-#define KERN_DEVICE_MAPS 3
+#define KERN_DEVICE_MAPS 4
 
 /* Closes what is open and leaves -1 behind. */
 static inline void kern_close_fd(int *fd)
@@ -130,7 +133,7 @@ int kern_fill(int map_fd, const struct kern_rows *rows);
 /* The same for an ARRAY: values only, the key is the index. */
 int kern_fill_array(int map_fd, const void *values, size_t count, size_t value_size);
 /* Puts inner[i] into the outer array i at `slot`, all at once: each such write waits for an RCU
- * grace period. */
+ * grace period. What is -1 stays as it is. */
 int kern_insert(const struct kern_object *object, const int inner[KERN_OUTER_COUNT], __u32 slot);
 
 /* apply.c */
