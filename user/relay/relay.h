@@ -87,7 +87,8 @@ struct relay {
 	struct event_base *base;
 	struct relay_limits limits;
 	struct relay_sandbox *sandboxes;
-	uint32_t sessions; /* of all sandboxes */
+	uint32_t sessions;  /* of all sandboxes */
+	uint32_t questions; /* dns: that wait for an answer, of all sandboxes */
 	struct control *control;
 	struct resolver *resolver; /* resolve.c: asks, and keeps answers until their TTL */
 	SSL_CTX *upstream;	   /* tls.c: verifies; NULL until HELLO */
@@ -104,7 +105,7 @@ struct relay_sandbox {
 	struct listener *listeners; /* listen.c */
 	struct session *sessions;
 	uint32_t n_sessions;
-	struct dns_service *dns; /* dns.c: UDP; NULL */
+	struct dns_service *dns; /* dns.c: UDP, and the questions in flight; NULL */
 };
 
 /* control.c: to the starter. Requests are answered by a callback, with -errno when the starter does not. */
@@ -186,7 +187,8 @@ void http_refuse(struct session *session, enum pst_reason reason, const char *na
 void tls_refuse(struct session *session, enum pst_reason reason);
 
 /* dns.c, dns_tcp.c: the service on the sandbox's UDP sockets, and on a session to port 53. Both gate, forward to a
- * trusted resolver, write leases (LEASE, LEASED) and only then answer. */
+ * trusted resolver, write leases (LEASE, LEASED) and only then answer. A service takes the sockets over (-1: none);
+ * where there is none, the first stream of a sandbox makes it. A service is freed after its sandbox's sessions. */
 int dns_service_new(struct relay_sandbox *sandbox, int udp4, int udp6,
 		    struct dns_service **ret_service);
 void dns_service_free(struct dns_service *service);
