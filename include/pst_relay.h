@@ -128,7 +128,7 @@ struct pst_relay_event {
 	__u8 step;     /* enum pst_step */
 	__u8 pad[2];
 	__u32 rule; /* number, 0: none */
-	__u32 pad2;
+	__u32 lost; /* decisions of the sandbox before this one that were not told */
 	char name[PST_NAME_SIZE]; /* SNI, Host or question; "": none */
 };
 

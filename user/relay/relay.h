@@ -59,18 +59,25 @@ struct relay_policy {
 	struct relay_name *names; /* in the document's order */
 	struct domain *patterns;  /* of `names`, for dns_name_match() */
 	size_t n_names;
+	uint32_t *index; /* names by hash: heads of chains, `next` behind them */
+	size_t n_index;
 	struct relay_transform *transforms;
 	size_t n_transforms;
 	struct relay_proxy *proxy; /* NULL: none */
+	void *secrets;		   /* pages of their own: the proxy, headers */
+	size_t secrets_size;
 };
 
 /* -EINVAL: not understood (nothing of it is kept); -ENOMEM. Pure, for the fuzzer too. */
 int relay_policy_parse(const void *bytes, size_t size, struct relay_policy **ret_policy);
 struct relay_policy *relay_policy_ref(struct relay_policy *policy);
 void relay_policy_unref(struct relay_policy *policy);
-/* The first allow rule whose name covers this one on that port (PST_TCP or PST_UDP); NULL: none. */
+/* The allow rule whose name covers this one on that port (PST_TCP or PST_UDP): that with the most exact name, of those
+ * the first; NULL: none. However many names there are, it costs as much as the name has labels. */
 const struct relay_name *relay_policy_name(const struct relay_policy *policy, const char *name,
 					   uint8_t protocol, uint16_t port);
+/* Does an allow rule's name cover this one, whatever the port ("" is the root)? */
+bool relay_policy_covers(const struct relay_policy *policy, const char *name);
 /* Its transform: exact beats the longest wildcard; NULL: none. */
 const struct relay_transform *relay_policy_transform(const struct relay_policy *policy,
 						     const char *name);
@@ -106,6 +113,9 @@ struct relay_sandbox {
 	struct session *sessions;
 	uint32_t n_sessions;
 	struct dns_service *dns; /* dns.c: UDP, and the questions in flight; NULL */
+	struct tally *tally;	 /* session.c: what COUNT has not told yet */
+	uint64_t events_next_ns; /* of its events: GCRA, as the kernel's (PST_EVENT_*) */
+	uint32_t events_lost;
 };
 
 /* control.c: to the starter. Requests are answered by a callback, with -errno when the starter does not. */
@@ -117,6 +127,14 @@ struct relay_request *control_ask(struct relay *relay, struct pst_relay_header *
 void control_forget(struct relay_request *request);
 /* One decision: to the log, streams and counters of the starter. Dropped, and told as lost, when it does not read. */
 void control_event(struct relay *relay, const struct pst_relay_event *event);
+
+/* tls.c, leaf.c: what HELLO begins: upstreams are verified against the certificates (PEM) that `trust` holds (-1: none;
+ * not taken over). Once; done() is fine without it. */
+int relay_tls_init(struct relay *relay, int trust);
+void relay_tls_done(struct relay *relay);
+/* signer.c: `postern-relay --signer`, confined already: makes or takes the CA, serves SIGN on `fd` until it closes.
+ * The exit status. `ca` is where the CA is kept (a directory's descriptor, opened before); -1: in memory. */
+int signer_run(int fd, int ca);
 
 /* ---- resolve.c, dial.c ---- */
 
@@ -161,6 +179,7 @@ struct session {
 	struct http *http;	      /* http.c: reads its requests; NULL */
 	struct dns_stream *dns;	      /* dns_tcp.c; NULL */
 	uint64_t bytes_out, bytes_in; /* from, to the sandbox */
+	uint64_t told_out, told_in;   /* of these, what COUNT knows */
 };
 
 /* Ends it: closes both sides, tells COUNT, frees it. `reset`: with a RST. */
@@ -211,13 +230,16 @@ struct socks {
 	unsigned char state;
 	const struct relay_proxy *proxy;
 	const struct relay_target *target;
-	uint8_t out[600]; /* to be written after SOCKS_WRITE */
+	uint8_t out[600]; /* to be written after SOCKS_WRITE; then wiped */
 	size_t out_size;
+	uint8_t in[262]; /* of a reply that is not whole yet */
+	size_t in_size;
 	uint8_t reply; /* the proxy's code, when it failed; 0: it broke the protocol */
 };
 void socks_start(struct socks *socks, const struct relay_proxy *proxy,
 		 const struct relay_target *target);
-/* Takes what the proxy sent; `ret_used` bytes of it belong to the handshake (never more than that is read). */
+/* Takes what the proxy sent; the first `ret_used` bytes of it belong to the handshake: the caller peeks, and takes no
+ * more than that out of its socket. WRITE: send `out`, and go on. The first WRITE comes without bytes (size 0). */
 enum socks_status socks_step(struct socks *socks, const uint8_t *bytes, size_t size,
 			     size_t *ret_used);
 
