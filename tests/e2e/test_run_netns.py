@@ -68,6 +68,15 @@ def assert_nothing_left(net):
     assert "pst-" not in nft(net, "list", "ruleset")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_is_forwarded(net):
+    """Here nobody else needs forwarding. Wires that files before this one have made turned it on, and want it back."""
+    before = {name.replace("/", "__"): sysctl(net, name) for name in FORWARDING}
+    net.host.sysctl(**dict.fromkeys(before, 0))
+    yield
+    net.host.sysctl(**before)
+
+
 @pytest.fixture(autouse=True)
 def _as_before(net):
     """Each test leaves the host as it was: no device, table, rule or note, and its sysctls."""
