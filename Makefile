@@ -29,8 +29,8 @@ BPF_CFLAGS = -g -O2 -target bpf -mcpu=v3 -fno-strict-aliasing -Wall -Werror -Iin
 	$(if $(MULTIARCH),-idirafter /usr/include/$(MULTIARCH))
 # One line for each step; V=1 shows the commands.
 say = @$(if $(V),set -x;,echo '  $(1) $@';) mkdir -p $(@D);
-# Compiles for the kernel: where dependencies go, and flags more. BTF needs -g; the DWARF beside it, half of the object and
-# of the memory of `postern run`, is what `gen object` leaves out.
+# Compiles for the kernel: where dependencies go, and flags more. BTF needs -g, and with it comes DWARF, half of an object
+# that is a part of each program: `gen object` leaves it out.
 bpf = $(call say,BPF ) $(CLANG) $(BPF_CFLAGS) $(2) -MMD -MP -MF $(1) -MT $@ -c $< -o $@.whole && \
 	$(BPFTOOL) gen object $@ $@.whole && rm $@.whole
 
