@@ -151,6 +151,12 @@ $(addprefix $(B)/fuzz/,$(FUZZ_RELAY)): $(call fuzz,$(filter user/relay/%,$(RELAY
 $(addprefix $(B)/asan/,$(FUZZ_RELAY)): $(call asan,$(filter user/relay/%,$(RELAY)))
 $(foreach v,fuzz asan,$(addprefix $(B)/$(v)/,$(FUZZ_RELAY))): TEST_LIBS += $(RELAY_LIBS)
 
+# The DNS service alone: its tests are the starter, and the session that it works for.
+$(foreach v,$(B) $(B)/asan,$(addprefix $(v)/,$(filter tests/unit/test_relay_dns%,$(UNIT_RELAY)))): TEST_LIBS += $(DNS_WRAP)
+$(foreach v,fuzz asan,$(addprefix $(B)/$(v)/,$(filter %/fuzz_relay_dns,$(FUZZ_RELAY)))): TEST_LIBS += $(DNS_WRAP)
+DNS_WRAP = $(addprefix -Wl$(comma)--wrap=,control_ask control_forget control_event session_end)
+comma = ,
+
 # Tests: one program each, of every object among its prerequisites.
 $(addprefix $(B)/,$(UNIT)): $(B)/%: $(B)/obj/%.o $(call obj,$(call room,$(ROOMS)) $(TESTLIB))
 	$(call say,LINK) $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(TEST_LIBS)
