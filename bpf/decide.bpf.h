@@ -27,7 +27,9 @@
 #define PST_FUNCTION static inline
 #endif
 
-#define PST_DNS_PORT 53
+#define PST_DNS_PORT   53
+#define PST_HTTP_PORT  80
+#define PST_HTTPS_PORT 443
 
 static __always_inline struct pst_decision pst_answer(__u8 verdict, __u8 step, __u8 reason,
 						      __u32 rule)
@@ -269,6 +271,15 @@ PST_FUNCTION __u64 pst_judge_names(const struct pst_sandbox *sandbox, const stru
 	return !says || pst_unpack(embedded).verdict == PST_VERDICT_ALLOW ? embedded : says;
 }
 
+/* Where what is allowed goes through the relay, its DNS service answers too: TCP; and of the cgroup kind, whose
+ * socket hooks cannot see the question, UDP. */
+static __always_inline int pst_is_relays_dns(const struct pst_sandbox *sandbox,
+					     const struct pst_query *query)
+{
+	return sandbox->flags & PST_SANDBOX_RELAYED &&
+	       (query->protocol != PST_UDP || !sandbox->ifindex);
+}
+
 /* Step 6: a trusted resolver, port 53. Returns 0 when it is judged like everything else (6c). */
 static __always_inline int pst_judge_dns(const struct pst_sandbox *sandbox,
 					 const struct pst_query *query, struct pst_decision *d)
@@ -279,7 +290,9 @@ static __always_inline int pst_judge_dns(const struct pst_sandbox *sandbox,
 	}
 	if (sandbox->dns != PST_DNS_GATED)
 		return 0;
-	if (query->protocol == PST_UDP)
+	if (pst_is_relays_dns(sandbox, query))
+		*d = pst_answer(PST_VERDICT_RELAY, PST_STEP_RESOLVER, PST_REASON_RESOLVER, 0);
+	else if (query->protocol == PST_UDP)
 		*d = pst_answer(PST_VERDICT_GATE, PST_STEP_RESOLVER, PST_REASON_NAME_GATE, 0);
 	else
 		*d = pst_answer(PST_VERDICT_DENY, PST_STEP_RESOLVER, PST_REASON_DNS_TCP, 0);
@@ -330,11 +343,70 @@ static __always_inline struct pst_decision pst_soften(const struct pst_sandbox *
 	int soft = d.reason == PST_REASON_DENY_RULE || d.reason == PST_REASON_DEFAULT_DENY ||
 		   d.reason == PST_REASON_UNTRUSTED_RESOLVER || d.reason == PST_REASON_NAME_GATE ||
 		   d.reason == PST_REASON_DNS_TCP || d.reason == PST_REASON_DNS_BUSY ||
-		   d.reason == PST_REASON_LEASE_EXPIRED;
+		   d.reason == PST_REASON_LEASE_EXPIRED || d.reason == PST_REASON_QUIC;
 
 	/* The gate is still to ask its question: the hook softens what it refuses. */
 	if (sandbox->flags & PST_SANDBOX_AUDIT && soft && d.verdict == PST_VERDICT_DENY)
 		d.verdict = PST_VERDICT_WOULD_DENY;
+	return d;
+}
+
+static __always_inline int pst_is_web(const struct pst_query *query)
+{
+	return query->port == PST_HTTP_PORT || query->port == PST_HTTPS_PORT;
+}
+
+/*
+ * Step 9, with hostCheck strict: names decide by what is in SNI or Host, which the relay reads, and not by leases; so
+ * nothing may hide it (QUIC). `named`: what names say, `d`: what steps 10 and 11 do.
+ */
+static __always_inline struct pst_decision
+pst_judge_strictly(const struct pst_query *query, struct pst_decision named, struct pst_decision d)
+{
+	if (query->protocol == PST_UDP && query->port == PST_HTTPS_PORT &&
+	    (named.step == PST_STEP_NAME || d.step == PST_STEP_DEFAULT)) {
+		if (named.step == PST_STEP_NAME)
+			d = named;
+		d.verdict = PST_VERDICT_DENY;
+		d.reason = PST_REASON_QUIC;
+		return d;
+	}
+	return named.step == PST_STEP_NAME ? named : d;
+}
+
+/* Step 9, for what 10 and 11 deny. */
+static __always_inline struct pst_decision pst_judge_named(const struct pst_sandbox *sandbox,
+							   const struct pst_query *query,
+							   struct pst_decision d)
+{
+	int strict = sandbox->flags & PST_SANDBOX_STRICT;
+	struct pst_decision named;
+
+	if (strict && query->protocol == PST_TCP && pst_is_web(query))
+		return pst_answer(PST_VERDICT_RELAY, PST_STEP_NAME, PST_REASON_HOST_NAME, 0);
+	if (!sandbox->learn)
+		return d;
+	named = pst_unpack(pst_judge_names(sandbox, query));
+	if (strict)
+		return pst_judge_strictly(query, named, d);
+	return named.step == PST_STEP_NAME ? named : d;
+}
+
+/* What steps 8 to 11 let through: does it pass, or go through the relay? In audit also what they would deny. */
+static __always_inline struct pst_decision pst_judge_relay(const struct pst_sandbox *sandbox,
+							   const struct pst_query *query,
+							   struct pst_decision d)
+{
+	__u32 flags = sandbox->flags;
+
+	if (query->protocol == PST_TCP && d.step >= PST_STEP_CIDR_ALLOW &&
+	    d.verdict != PST_VERDICT_DENY &&
+	    (flags & PST_SANDBOX_PROXIED || (flags & PST_SANDBOX_RULES && pst_is_web(query))))
+		d.verdict = PST_VERDICT_RELAY;
+	if (d.verdict == PST_VERDICT_RELAY && !sandbox->relay_port) {
+		d.verdict = PST_VERDICT_DENY;
+		d.reason = PST_REASON_RELAY_DOWN;
+	}
 	return d;
 }
 
@@ -381,20 +453,24 @@ PST_FUNCTION __u64 pst_judge_steps(const struct pst_sandbox *sandbox, const stru
  *   1 the packet is not understood: deny, in every mode
  *   2 the source is not the sandbox's own: deny (cgroup kind: a resolver's port 53)
  *   3 an admitted peer opened the connection: allow
- *   4 the relay's listener: only with an origin (with the relay)
+ *   4 the relay's listener: only with an origin (cgroup kind: relay.bpf.h)
  *   5 loopback, and (cgroup kind) any address of this host: the policy's `loopback`; a trusted resolver there goes to 6
- *   6 a trusted resolver, port 53: (a) open, (b) gated, (c) like everything else
+ *   6 a trusted resolver, port 53: (a) open, (b) gated, by the relay where it serves the sandbox, (c) like everything
+ *     else
  *   7 always denied, in any reading of the address, and not lifted: deny
  *   8 a prefix allows: allow
- *   9 a name allows: the one that let this flow out before, or a lease; an expired lease: deny
+ *   9 hostCheck strict: the relay judges tcp 80 and 443, and udp 443 is denied; else a name allows: the one that let
+ *     this flow out before, or a lease; an expired lease: deny
  *  10 a prefix denies: deny
  *  11 the default
- * Names are asked last, because it costs most, for what 10 and 11 would deny: with the same result.
+ * Names are asked last, because it costs most, for what 10 and 11 would deny: with the same result. Of what 8 to 11 let
+ * through, TCP goes through the relay where egressProxy (all) or rules (80 and 443) say so, for the reason that allowed
+ * it; in audit, also for that of the denial.
  */
 static __always_inline struct pst_decision pst_decide(const struct pst_sandbox *sandbox,
 						      const struct pst_query *query)
 {
-	struct pst_decision d, named;
+	struct pst_decision d;
 
 	if (!sandbox->id || !sandbox->generation)
 		return pst_answer(PST_VERDICT_DENY, PST_STEP_NONE, PST_REASON_NO_POLICY, 0);
@@ -406,13 +482,13 @@ static __always_inline struct pst_decision pst_decide(const struct pst_sandbox *
 	if (query->inbound)
 		return pst_answer(PST_VERDICT_ALLOW, PST_STEP_INBOUND, PST_REASON_INBOUND, 0);
 	d = pst_unpack(pst_judge_steps(sandbox, query));
-	if (sandbox->learn && d.verdict == PST_VERDICT_DENY &&
-	    (d.step == PST_STEP_CIDR_DENY || d.step == PST_STEP_DEFAULT)) {
-		named = pst_unpack(pst_judge_names(sandbox, query));
-		if (named.step == PST_STEP_NAME)
-			d = named;
-	}
-	return pst_soften(sandbox, d);
+	if (d.verdict == PST_VERDICT_DENY &&
+	    (d.step == PST_STEP_CIDR_DENY || d.step == PST_STEP_DEFAULT))
+		d = pst_judge_named(sandbox, query, d);
+	d = pst_soften(sandbox, d);
+	if (sandbox->flags & PST_SANDBOX_RELAYED)
+		d = pst_judge_relay(sandbox, query, d);
+	return d;
 }
 
 static __always_inline int pst_passes(struct pst_decision d)
@@ -426,7 +502,10 @@ static __always_inline struct pst_decision pst_settle(struct pst_decision d, int
 	if (d.verdict == PST_VERDICT_OWNER) {
 		d.verdict = owned ? PST_VERDICT_ALLOW : PST_VERDICT_DENY;
 		d.reason = owned ? PST_REASON_OWN_LISTENER : PST_REASON_LOOPBACK;
-	} else if (d.verdict == PST_VERDICT_GATE || d.verdict == PST_VERDICT_RELAY) {
+	} else if (d.verdict == PST_VERDICT_RELAY) {
+		d.verdict = PST_VERDICT_DENY;
+		d.reason = PST_REASON_RELAY_SOCKET;
+	} else if (d.verdict == PST_VERDICT_GATE) {
 		d.verdict = PST_VERDICT_DENY;
 	}
 	return d;

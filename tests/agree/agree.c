@@ -28,6 +28,7 @@ struct run {
 	uint64_t refused; /* policies with too many port ranges */
 	/* How often each was the oracle's answer. */
 	uint64_t reasons[PST_REASON_MAX];
+	uint64_t relayed[PST_STEP_DEFAULT + 1];	  /* by the step */
 	uint64_t leased[PLACES], expired[PLACES]; /* by the place of the name */
 };
 
@@ -58,6 +59,8 @@ static void compare(struct run *run, const struct pst_decision *answers[3], size
 		for (size_t leg = 1; leg < n_legs; leg++)
 			same &= memcmp(oracle, &answers[leg][i], sizeof(*oracle)) == 0;
 		run->reasons[oracle->reason % PST_REASON_MAX]++;
+		if (oracle->verdict == PST_VERDICT_RELAY)
+			run->relayed[oracle->step % (PST_STEP_DEFAULT + 1)]++;
 		run->leased[oracle->name % PLACES] += oracle->reason == PST_REASON_LEASE;
 		run->expired[oracle->name % PLACES] += oracle->reason == PST_REASON_LEASE_EXPIRED;
 		if (!same && run->failed < MAX_SHOWN)
@@ -78,7 +81,8 @@ static int judge(struct run *run, const struct agree_tables *tables)
 				   .always = &c->always,
 				   .leases = leases,
 				   .n_leases = c->n_leases,
-				   .device = c->device};
+				   .device = c->device,
+				   .relay_down = !c->relay_port};
 	int r = 0;
 
 	agree_oracle_leases(c, leases);
@@ -123,6 +127,7 @@ static int judge_case(struct run *run)
 	tables.always = always;
 	tables.record.generation = run->now->generation;
 	tables.record.ifindex = run->now->device;
+	tables.record.relay_port = run->now->relay_port;
 	table_fill_record(table, &tables.record);
 	agree_rows(run->now, table, tables.now_ns, &rows);
 	tables.rows = &rows;
@@ -138,7 +143,8 @@ static bool reached_all(const struct run *run)
 		PST_REASON_DNS_TCP,	  PST_REASON_ALLOW_RULE,	 PST_REASON_ALLOW_DEFAULT,
 		PST_REASON_INBOUND,	  PST_REASON_OWN_LISTENER,	 PST_REASON_RESOLVER,
 		PST_REASON_LOOPBACK_HOST, PST_REASON_MALFORMED,		 PST_REASON_LEASE,
-		PST_REASON_LEASE_EXPIRED,
+		PST_REASON_LEASE_EXPIRED, PST_REASON_RELAY_DOWN,	 PST_REASON_QUIC,
+		PST_REASON_HOST_NAME,
 	};
 	bool all = true;
 
@@ -161,6 +167,22 @@ static bool reached_all_places(const struct run *run)
 		       run->expired[PST_NAME_EMBEDDED + at];
 	if (!all)
 		printf("agreement: no query was answered by a name at one of the places\n");
+	return all;
+}
+
+/* Likewise of the relay: for each reason that connections go there, audit's too. */
+static bool reached_all_relayed(const struct run *run)
+{
+	static const uint8_t wanted[] = {PST_STEP_RESOLVER, PST_STEP_CIDR_ALLOW, PST_STEP_NAME,
+					 PST_STEP_CIDR_DENY, PST_STEP_DEFAULT};
+	bool all = true;
+
+	for (size_t i = 0; i < sizeof(wanted); i++) {
+		if (run->relayed[wanted[i]])
+			continue;
+		printf("agreement: no query went through the relay by step %u\n", wanted[i]);
+		all = false;
+	}
 	return all;
 }
 
@@ -197,8 +219,9 @@ int main(int argc, char **argv)
 	if (r)
 		fprintf(stderr, "agree: seed %llu: %s\n", (unsigned long long)run.seed,
 			strerror(-r));
-	reached = (run.options.count < 100000 || reached_all(&run)) &&
-		  (run.options.count < 1000000 || reached_all_places(&run));
+	reached =
+		(run.options.count < 100000 || (reached_all(&run) && reached_all_relayed(&run))) &&
+		(run.options.count < 1000000 || reached_all_places(&run));
 	printf("agreement: %llu passed, %llu failed\n", (unsigned long long)run.passed,
 	       (unsigned long long)run.failed);
 	agree_kernel_free(run.kernel);

@@ -60,7 +60,10 @@ struct agree_case {
 	struct agree_lease leases[AGREE_LEASES];
 	size_t n_leases;
 	uint64_t generation, old_generation;
-	bool device; /* of the netdev kind */
+	bool device;	     /* of the netdev kind */
+	uint16_t relay_port; /* 0: what needs the relay is refused */
+	struct policy_proxy proxy;
+	struct policy_transform transform;
 	/* Here `live` is the number of a name, from 1: each leg makes of it what it takes. */
 	struct pst_query queries[AGREE_BATCH];
 };
@@ -68,6 +71,8 @@ struct agree_case {
 void agree_generate(struct agree_case *c, uint64_t seed);
 /* Another policy for the same host, and for what was learned. */
 void agree_change_policy(struct agree_case *c, uint64_t seed);
+/* The same without what goes through the relay. */
+void agree_leave_relay_out(struct agree_case *c);
 void agree_print_policy(const struct agree_case *c);
 /* The case and one of its queries, for people. */
 void agree_print(const struct agree_case *c, const struct pst_query *query);

@@ -323,6 +323,20 @@ static void random_bases(struct dice *d, struct agree_case *c)
 	c->bases[1] = wrap(d, &c->bases[0]); /* the same address in two forms */
 }
 
+/* What goes through the relay: mostly nothing, sometimes by more than one reason. */
+static void random_relay(struct dice *d, struct agree_case *c)
+{
+	if (chance(d, 50))
+		return;
+	if (chance(d, 30))
+		c->policy.proxy = &c->proxy;
+	if (chance(d, 40))
+		c->policy.transforms = &c->transform;
+	c->policy.n_transforms = c->policy.transforms ? 1 : 0;
+	c->policy.host_check = chance(d, 70) ? POLICY_HOST_CHECK_STRICT : POLICY_HOST_CHECK_OFF;
+	c->relay_port = chance(d, 75) ? 40000 : 0;
+}
+
 static void random_policy(struct dice *d, struct agree_case *c)
 {
 	c->policy = (struct policy){.default_deny = chance(d, 65),
@@ -331,6 +345,7 @@ static void random_policy(struct dice *d, struct agree_case *c)
 				    .loopback = (uint8_t)below(d, 3),
 				    .inbound = (uint8_t)below(d, 3)};
 	random_rules(d, c);
+	random_relay(d, c);
 	random_cidrs(d, c, c->lifted, &c->policy.allow_private);
 	random_cidrs(d, c, c->inbound, &c->policy.inbound_from);
 	random_addrs(d, c, c->resolvers, &c->policy.resolvers);
@@ -360,6 +375,13 @@ void agree_change_policy(struct agree_case *c, uint64_t seed)
 	struct dice d = {.state = seed};
 
 	random_policy(&d, c);
+}
+
+void agree_leave_relay_out(struct agree_case *c)
+{
+	c->policy.proxy = NULL;
+	c->policy.n_transforms = 0;
+	c->policy.host_check = POLICY_HOST_CHECK_OFF;
 }
 
 static void print_cidrs(const char *what, const struct cidr_list *list)
@@ -421,6 +443,8 @@ void agree_print_policy(const struct agree_case *c)
 	printf("  %s, default %s, loopback %u, inbound %u, names %d, gate %d, audit %d\n",
 	       c->device ? "device" : "cgroup", p->default_deny ? "deny" : "allow", p->loopback,
 	       p->inbound, p->has_names, p->dns_gate, p->audit);
+	printf("  proxy %d, rules %zu, host check %u, port of the relay %u\n", p->proxy != NULL,
+	       p->n_transforms, p->host_check, c->relay_port);
 	print_rules(p);
 	print_leases(c);
 	print_cidrs("lifted", &p->allow_private);

@@ -264,6 +264,48 @@ static void record_takes_the_policys_fields_and_no_others(void **state)
 	assert_int_equal(record.dns, PST_DNS_RULES);
 }
 
+struct relay_case {
+	const char *entries;
+	bool proxied, rules, strict;
+	uint32_t flags;
+};
+
+static void flags_of_the_relay_are_what_the_policy_needs_it_for(void **state)
+{
+	static const char names[] = "allow example.com; deny 0.0.0.0/0";
+	static const struct relay_case cases[] = {
+		{names, false, false, false, 0},
+		{names, true, false, false, PST_SANDBOX_PROXIED},
+		{names, false, true, false, PST_SANDBOX_RULES},
+		{names, false, false, true, PST_SANDBOX_STRICT},
+		{names, true, true, true, PST_SANDBOX_RELAYED},
+		{"deny 1.2.3.4", false, false, true, 0},
+		{"allow 1.2.3.4; deny 0.0.0.0/0", false, false, true, 0},
+		{"deny 1.2.3.4", true, true, true, PST_SANDBOX_PROXIED | PST_SANDBOX_RULES},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		cleanup_policy struct policy *policy = fixture_policy(cases[i].entries);
+		cleanup_table struct table *table = NULL;
+		struct pst_sandbox record = {.relay_port = 7, .relay_slot = 8};
+
+		if (cases[i].proxied)
+			policy->proxy = calloc(1, sizeof(*policy->proxy));
+		if (cases[i].rules)
+			policy->transforms = calloc(1, sizeof(*policy->transforms));
+		policy->n_transforms = cases[i].rules;
+		policy->host_check =
+			cases[i].strict ? POLICY_HOST_CHECK_STRICT : POLICY_HOST_CHECK_OFF;
+		assert_int_equal(table_compile(policy, NULL, &table, NULL), 0);
+		table_fill_record(table, &record);
+		assert_int_equal(record.flags, cases[i].flags);
+		/* Those are whose who has the listeners. */
+		assert_int_equal(record.relay_port, 7);
+		assert_int_equal(record.relay_slot, 8);
+	}
+}
+
 /* Nesting as deep as prefixes go, in both families. */
 static void deepest_nesting_compiles(void **state)
 {
@@ -387,6 +429,7 @@ int main(void)
 		cmocka_unit_test(lease_times_are_the_policys),
 		cmocka_unit_test(more_port_sets_than_a_lease_can_tell_apart_are_refused),
 		cmocka_unit_test(record_takes_the_policys_fields_and_no_others),
+		cmocka_unit_test(flags_of_the_relay_are_what_the_policy_needs_it_for),
 		cmocka_unit_test(deepest_nesting_compiles),
 		cmocka_unit_test(hundred_thousand_entries_compile_at_once),
 	};

@@ -93,6 +93,21 @@ static uint8_t unix_of(const struct policy *policy)
 	return of[policy->unix_sockets];
 }
 
+/* Names bind to SNI and Host only where they decide at all. */
+static uint32_t flags_of(const struct policy *policy)
+{
+	uint32_t flags = policy->audit ? PST_SANDBOX_AUDIT : 0;
+
+	if (policy->proxy)
+		flags |= PST_SANDBOX_PROXIED;
+	if (policy->n_transforms)
+		flags |= PST_SANDBOX_RULES;
+	if (policy->host_check == POLICY_HOST_CHECK_STRICT && policy->default_deny &&
+	    policy->has_names)
+		flags |= PST_SANDBOX_STRICT;
+	return flags;
+}
+
 static int compile_all(struct table *table, struct table_ports *ports, const struct policy *policy,
 		       const struct table_env *env, struct error *err)
 {
@@ -109,7 +124,7 @@ static int compile_all(struct table *table, struct table_ports *ports, const str
 		return error_set(err, -EINVAL, "more than %u different sets of ports",
 				 TABLE_MAX_PORT_SETS);
 	table->n_rules = (uint32_t)policy->n_rules;
-	table->flags = policy->audit ? PST_SANDBOX_AUDIT : 0;
+	table->flags = flags_of(policy);
 	table->default_verdict = policy->default_deny ? PST_VERDICT_DENY : PST_VERDICT_ALLOW;
 	table->loopback = policy->loopback;
 	table->inbound = policy->inbound;

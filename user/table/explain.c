@@ -7,6 +7,7 @@
 #include "table/explain.h"
 #include "table/explain_fix.h"
 
+#define HTTP_PORT  80
 #define HTTPS_PORT 443
 
 /* The one protocol to ask about: TCP unless the destination says otherwise. */
@@ -55,10 +56,62 @@ static uint32_t find_all_rule(const struct policy *policy, uint8_t verdict,
 	return 0;
 }
 
+/* Step 9 for a name. False: it says nothing. */
+static bool judge_by_name(const struct explain_input *in, const char *name,
+			  const struct pst_query *query, uint8_t denial,
+			  struct pst_decision *ret_decision)
+{
+	bool strict = explain_is_strict(in->policy);
+	bool https = query->port == HTTPS_PORT, web = https || query->port == HTTP_PORT;
+	uint32_t rule = explain_name_rule(in->policy, name, query);
+	struct pst_decision d = {.step = PST_STEP_NAME, .rule = rule};
+
+	if (strict && web && query->protocol == PST_TCP) {
+		d.verdict = rule ? PST_VERDICT_RELAY : denial;
+		d.reason = rule ? PST_REASON_HOST_NAME : PST_REASON_HOST_CHECK;
+	} else if (!rule) {
+		return false;
+	} else if (strict && https && query->protocol == PST_UDP) {
+		d.verdict = denial;
+		d.reason = PST_REASON_QUIC;
+	} else {
+		d.verdict = PST_VERDICT_ALLOW;
+		d.reason = PST_REASON_LEASE;
+	}
+	if (d.verdict == PST_VERDICT_RELAY && in->relay_down) {
+		d.verdict = PST_VERDICT_DENY;
+		d.reason = PST_REASON_RELAY_DOWN;
+	}
+	*ret_decision = d;
+	return true;
+}
+
+/* Steps 10 and 11 for a name. */
+static struct pst_decision judge_by_default(const struct policy *policy,
+					    const struct pst_query *query, uint8_t denial)
+{
+	uint32_t rule = find_all_rule(policy, PST_VERDICT_DENY, query);
+	struct pst_decision d = {.verdict = denial, .rule = rule};
+
+	if (!rule && !policy->default_deny) {
+		d.verdict = PST_VERDICT_ALLOW;
+		d.step = PST_STEP_DEFAULT;
+		d.reason = PST_REASON_ALLOW_DEFAULT;
+		return d;
+	}
+	d.step = rule ? PST_STEP_CIDR_DENY : PST_STEP_DEFAULT;
+	d.reason = rule ? PST_REASON_DENY_RULE : PST_REASON_DEFAULT_DENY;
+	if (!rule && explain_is_strict(policy) && query->protocol == PST_UDP &&
+	    query->port == HTTPS_PORT)
+		d.reason = PST_REASON_QUIC;
+	return d;
+}
+
 /* The gate, then steps 8 to 11 for a name: what holds whatever address a trusted resolver gives for it. */
-static struct pst_decision judge_name(const struct policy *policy, const char *name,
+static struct pst_decision judge_name(const struct explain_input *in, const char *name,
 				      const struct pst_query *query)
 {
+	const struct policy *policy = in->policy;
 	uint8_t denial = policy->audit ? PST_VERDICT_WOULD_DENY : PST_VERDICT_DENY;
 	struct pst_decision d = {.verdict = PST_VERDICT_ALLOW};
 
@@ -74,24 +127,10 @@ static struct pst_decision judge_name(const struct policy *policy, const char *n
 	if (d.rule) {
 		d.step = PST_STEP_CIDR_ALLOW;
 		d.reason = PST_REASON_ALLOW_RULE;
-		return d;
+	} else if (!judge_by_name(in, name, query, denial, &d)) {
+		d = judge_by_default(policy, query, denial);
 	}
-	d.rule = explain_name_rule(policy, name, query);
-	if (d.rule) {
-		d.step = PST_STEP_NAME;
-		d.reason = PST_REASON_LEASE;
-		return d;
-	}
-	d.rule = find_all_rule(policy, PST_VERDICT_DENY, query);
-	if (!d.rule && !policy->default_deny) {
-		d.step = PST_STEP_DEFAULT;
-		d.reason = PST_REASON_ALLOW_DEFAULT;
-		return d;
-	}
-	d.verdict = denial;
-	d.step = d.rule ? PST_STEP_CIDR_DENY : PST_STEP_DEFAULT;
-	d.reason = d.rule ? PST_REASON_DENY_RULE : PST_REASON_DEFAULT_DENY;
-	return d;
+	return explain_relayed(in, query, d);
 }
 
 /* RFC 6761 6.3: these names are the loopback address, whatever a resolver says. */
@@ -118,6 +157,15 @@ static const char *leased_name(const struct explain_input *in, const struct pst_
 	return lease ? lease->by[(place - 1) % PST_NAME_EMBEDDED].name : "";
 }
 
+/* Whether there is something to be changed: not where the relay is only the way out. Of an address alone it cannot be
+ * told whether the relay will let it pass. */
+static bool needs_fix(struct pst_decision d, bool by_name)
+{
+	if (d.verdict == PST_VERDICT_RELAY && PST_REASON_ALLOWS(d.reason))
+		return d.reason == PST_REASON_HOST_NAME && !by_name;
+	return d.verdict != PST_VERDICT_ALLOW;
+}
+
 int explain_dest(const struct explain_input *in, const struct policy_dest *dest,
 		 struct explain_report *ret_report, struct error *err)
 {
@@ -136,14 +184,13 @@ int explain_dest(const struct explain_input *in, const struct policy_dest *dest,
 		memcpy(query.addr, loopback, sizeof(query.addr));
 		by_name = false;
 	}
-	report.decision =
-		by_name ? judge_name(policy, report.name, &query) : explain_query(in, &query);
+	report.decision = by_name ? judge_name(in, report.name, &query) : explain_query(in, &query);
 	if (report.decision.name)
 		snprintf(report.name, sizeof(report.name), "%s",
 			 leased_name(in, &query, report.decision.name));
 	if (report.decision.rule)
 		report.rule = &policy->rules[report.decision.rule - 1];
-	if (report.decision.verdict != PST_VERDICT_ALLOW) {
+	if (needs_fix(report.decision, by_name)) {
 		report.nearest = by_name ? explain_nearest_pattern(policy, report.name)
 					 : explain_nearest(policy, &query);
 		explain_fix(in, &query, dest, &report);

@@ -32,7 +32,8 @@ struct explain_input {
 	/* The name that let the query's flow out before; NULL: none did. Instead of pst_query.live, a number that means
 	 * nothing without a table. */
 	const char *live;
-	bool device; /* netdev kind: the host is a neighbour like any other */
+	bool device;	 /* netdev kind: the host is a neighbour like any other */
+	bool relay_down; /* what needs the relay is refused */
 };
 
 /* The oracle: what pst_decide() must answer to `query`. Uses no table. */
@@ -43,6 +44,11 @@ bool explain_covers_port(const struct policy_dest *dest, const struct pst_query 
 /* The allow rule whose pattern covers `name` and the query's port: most exact, then first in the document. 0: none. */
 uint32_t explain_name_rule(const struct policy *policy, const char *name,
 			   const struct pst_query *query);
+/* Whether SNI and Host decide on TCP 80 and 443: hostCheck strict, where names decide at all. */
+bool explain_is_strict(const struct policy *policy);
+/* What becomes of an answer of steps 8 to 11: through the relay where egressProxy or rules say so, else as it was. */
+struct pst_decision explain_relayed(const struct explain_input *in, const struct pst_query *query,
+				    struct pst_decision d);
 /* The lease of `a` as it is, or of the IPv4 address inside it. NULL: none. */
 const struct explain_lease *explain_find_lease(const struct explain_input *in, const struct addr *a,
 					       bool embedded);

@@ -108,6 +108,37 @@ static void fix_default(const struct policy *policy, const struct policy_dest *d
 		 resolver ? "set \"dns\": {\"gate\": false}, or " : "", entry, allow_list(policy));
 }
 
+/* Of an address, whose name only the connection will tell. */
+static void fix_host_name(const struct policy *policy, const struct policy_dest *dest, char *text)
+{
+	char entry[POLICY_DEST_TEXT_MAX];
+
+	print_entry(policy, dest, entry);
+	snprintf(
+		text, EXPLAIN_TEXT_MAX,
+		"passes when a rule covers the name in SNI or Host; add \"%s\" to %s to let the address out under any name",
+		entry, allow_list(policy));
+}
+
+static void fix_quic(const struct policy *policy, const struct policy_dest *dest, char *text)
+{
+	char entry[POLICY_DEST_TEXT_MAX];
+
+	print_entry(policy, dest, entry);
+	if (dest->kind == POLICY_DEST_NAME)
+		snprintf(text, EXPLAIN_TEXT_MAX, "clients use TCP instead%s",
+			 policy->brimble ? "" : "; \"hostCheck\": \"off\" lets leases decide");
+	else
+		snprintf(text, EXPLAIN_TEXT_MAX, "clients use TCP instead; or add \"%s\" to %s",
+			 entry, allow_list(policy));
+}
+
+static void fix_relay_down(char *text)
+{
+	snprintf(text, EXPLAIN_TEXT_MAX,
+		 "the relay (postern-relay) does not run: the log of who starts it says why");
+}
+
 void explain_fix(const struct explain_input *in, const struct pst_query *query,
 		 const struct policy_dest *dest, struct explain_report *report)
 {
@@ -141,6 +172,18 @@ void explain_fix(const struct explain_input *in, const struct pst_query *query,
 		break;
 	case PST_REASON_DENY_RULE:
 		fix_deny_rule(in->policy, dest, report->decision.rule, report->fix);
+		break;
+	case PST_REASON_HOST_NAME:
+		fix_host_name(in->policy, dest, report->fix);
+		break;
+	case PST_REASON_HOST_CHECK:
+		fix_default(in->policy, dest, false, report->fix);
+		break;
+	case PST_REASON_QUIC:
+		fix_quic(in->policy, dest, report->fix);
+		break;
+	case PST_REASON_RELAY_DOWN:
+		fix_relay_down(report->fix);
 		break;
 	case PST_REASON_DEFAULT_DENY:
 		resolver = dest->kind == POLICY_DEST_CIDR && query->port == 53 &&

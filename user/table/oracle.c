@@ -9,7 +9,9 @@
 #include "policy/ranges.h"
 #include "table/explain.h"
 
-#define DNS_PORT 53
+#define DNS_PORT   53
+#define HTTP_PORT  80
+#define HTTPS_PORT 443
 
 /* The readings of a destination: as sent, and IPv4 that a translator would take out of it. */
 struct readings {
@@ -276,16 +278,60 @@ static bool judge_names(const struct explain_input *in, const struct pst_query *
 	       (in->policy->default_deny && judge_leases(in, query, r, true, ret_decision));
 }
 
+bool explain_is_strict(const struct policy *policy)
+{
+	return policy->host_check == POLICY_HOST_CHECK_STRICT && policy->default_deny &&
+	       policy->has_names;
+}
+
+/* Whether anything of this policy goes through the relay. */
+static bool needs_relay(const struct policy *policy)
+{
+	return policy->proxy || policy->n_transforms || explain_is_strict(policy);
+}
+
+static bool is_web(const struct pst_query *query)
+{
+	return query->protocol == PST_TCP &&
+	       (query->port == HTTP_PORT || query->port == HTTPS_PORT);
+}
+
+/* The connection goes through the relay, for that reason; without one it is refused in every mode. */
+static struct pst_decision by_relay(const struct explain_input *in, struct pst_decision d)
+{
+	d.verdict = in->relay_down ? PST_VERDICT_DENY : PST_VERDICT_RELAY;
+	if (in->relay_down)
+		d.reason = PST_REASON_RELAY_DOWN;
+	return d;
+}
+
+struct pst_decision explain_relayed(const struct explain_input *in, const struct pst_query *query,
+				    struct pst_decision d)
+{
+	const struct policy *policy = in->policy;
+	bool all = policy->proxy && query->protocol == PST_TCP;
+	bool web = policy->n_transforms && is_web(query);
+	bool passes = d.verdict == PST_VERDICT_ALLOW || d.verdict == PST_VERDICT_WOULD_DENY;
+
+	return passes && (all || web) ? by_relay(in, d) : d;
+}
+
 /* Step 6, for port 53 of a trusted resolver. False: judged like everything else. */
-static bool judge_resolver(const struct policy *policy, const struct pst_query *query,
+static bool judge_resolver(const struct explain_input *in, const struct pst_query *query,
 			   struct pst_decision *ret_decision)
 {
+	const struct policy *policy = in->policy;
+	bool udp = query->protocol == PST_UDP;
+
 	if (!policy->default_deny || !policy->dns_gate)
 		*ret_decision =
 			answer(PST_VERDICT_ALLOW, PST_STEP_RESOLVER, PST_REASON_RESOLVER, 0);
 	else if (!policy->has_names)
 		return false;
-	else if (query->protocol == PST_UDP)
+	else if (needs_relay(policy) && !(udp && in->device))
+		*ret_decision = by_relay(
+			in, answer(PST_VERDICT_RELAY, PST_STEP_RESOLVER, PST_REASON_RESOLVER, 0));
+	else if (udp)
 		*ret_decision =
 			answer(PST_VERDICT_GATE, PST_STEP_RESOLVER, PST_REASON_NAME_GATE, 0);
 	else
@@ -309,6 +355,8 @@ static struct pst_decision judge_readings(const struct explain_input *in,
 {
 	uint32_t allow = find_in_readings(in->policy, PST_VERDICT_ALLOW, r, query);
 	uint32_t deny = find_in_readings(in->policy, PST_VERDICT_DENY, r, query);
+	bool strict = explain_is_strict(in->policy), named;
+	bool quic = strict && query->protocol == PST_UDP && query->port == HTTPS_PORT;
 	struct pst_decision d;
 
 	if (find_always_denied(in, r) >= 0)
@@ -316,7 +364,17 @@ static struct pst_decision judge_readings(const struct explain_input *in,
 			      0);
 	if (allow)
 		return answer(PST_VERDICT_ALLOW, PST_STEP_CIDR_ALLOW, PST_REASON_ALLOW_RULE, allow);
-	if (judge_names(in, query, r, &d))
+	if (strict && is_web(query))
+		return by_relay(in,
+				answer(PST_VERDICT_RELAY, PST_STEP_NAME, PST_REASON_HOST_NAME, 0));
+	named = judge_names(in, query, r, &d);
+	if (quic && !named && !deny)
+		return answer(PST_VERDICT_DENY, PST_STEP_DEFAULT, PST_REASON_QUIC, 0);
+	if (named && quic) {
+		d.verdict = PST_VERDICT_DENY;
+		d.reason = PST_REASON_QUIC;
+	}
+	if (named)
 		return d;
 	if (deny)
 		return answer(PST_VERDICT_DENY, PST_STEP_CIDR_DENY, PST_REASON_DENY_RULE, deny);
@@ -329,7 +387,8 @@ static struct pst_decision soften(const struct policy *policy, struct pst_decisi
 	bool soft = d.step == PST_STEP_RESOLVER || d.step == PST_STEP_NAME ||
 		    d.step == PST_STEP_CIDR_DENY || d.step == PST_STEP_DEFAULT;
 
-	if (policy->audit && soft && d.verdict == PST_VERDICT_DENY)
+	if (policy->audit && soft && d.verdict == PST_VERDICT_DENY &&
+	    d.reason != PST_REASON_RELAY_DOWN)
 		d.verdict = PST_VERDICT_WOULD_DENY;
 	return d;
 }
@@ -354,12 +413,13 @@ struct pst_decision explain_query(const struct explain_input *in, const struct p
 			  (r.count > 1 && explain_is_trusted(in, &r.addr[1])));
 	if (!trusted && (is_loopback(&a) || (is_host(in, &a) && !in->device)))
 		return judge_loopback(in->policy, in->env, query);
-	if (trusted && judge_resolver(in->policy, query, &d))
+	if (trusted && judge_resolver(in, query, &d))
 		return soften(in->policy, d);
 	for (int i = 0; i < r.count; i++) {
 		if (is_host(in, &r.addr[i]) && is_daemons(in->env, query))
 			return answer(PST_VERDICT_DENY, PST_STEP_ALWAYS_DENIED,
 				      PST_REASON_ALWAYS_DENIED, 0);
 	}
-	return soften(in->policy, judge_readings(in, query, &r, dns && !trusted));
+	return explain_relayed(in, query,
+			       soften(in->policy, judge_readings(in, query, &r, dns && !trusted)));
 }
