@@ -246,7 +246,7 @@ __noinline int pst_question_read(struct __sk_buff *skb, __u64 where, const struc
 
 /* What is known of the reply that this CPU reads. One a CPU is enough: ingress runs with softirqs off. */
 struct pst_reading {
-	__u32 pad0;
+	__u32 place; /* which this is: PST_READ_* */
 	__u8 m[PST_DNS_MAX_MESSAGE +
 	       64]; /* indexed with a mask; what is read behind it stays inside */
 	__u32 size;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Replies -> leases, written before the packet goes on to the application: the first connection cannot be too early.
- * Runs at ingress only, with softirqs off, so its scratch memory is a CPU's own.
+ * Runs at ingress, with softirqs off, so its scratch memory is a CPU's own; and for the loader (teach.bpf.h), which may
+ * be interrupted by that, so it has scratch memory of its own.
  */
 #ifndef PST_LEARN_BPF_H
 #define PST_LEARN_BPF_H
@@ -21,11 +22,26 @@ struct {
 	__type(value, struct pst_reading);
 } pst_readings SEC(".maps");
 
-static __always_inline struct pst_reading *pst_reading_here(void)
+/* What the loader teaches: one lesson at a time. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct pst_reading);
+} pst_taught SEC(".maps");
+
+#define PST_READ_HERE  0U /* by this CPU */
+#define PST_READ_ALOUD 1U /* by the loader */
+
+static __always_inline struct pst_reading *pst_reading_at(__u32 place)
 {
 	__u32 zero = 0;
 
-	return bpf_map_lookup_elem(&pst_readings, &zero);
+	if (place == PST_READ_HERE)
+		return bpf_map_lookup_elem(&pst_readings, &zero);
+	/* Two calls: one for either map would be no direct one. */
+	asm volatile("");
+	return bpf_map_lookup_elem(&pst_taught, &zero);
 }
 
 /* Does the message carry the very bytes of the question? */
@@ -112,9 +128,9 @@ static long pst_sweep_learned(struct bpf_map *map, __u64 *name, struct pst_learn
 }
 
 /* Makes room in both tables. 1: it was tried, so that it is worth to try again. */
-__noinline int pst_sweep_leases(const struct pst_sandbox *sandbox)
+__noinline int pst_sweep_leases(const struct pst_sandbox *sandbox, __u32 place)
 {
-	struct pst_reading *r = pst_reading_here();
+	struct pst_reading *r = pst_reading_at(place);
 	struct pst_reading_walk sweep = {.r = r};
 	void *leases, *names;
 	struct pst_quota *quota;
@@ -154,9 +170,10 @@ static __always_inline int pst_same_name(const struct pst_name_key *a, const str
 
 /* Sees to it that the name of q is there until r->expires_ns. 0: there is no room (or, never seen, another name has
  * the same seeded hash). */
-__noinline int pst_learn_name(const struct pst_sandbox *sandbox, const struct pst_question *q)
+__noinline int pst_learn_name(const struct pst_sandbox *sandbox, const struct pst_question *q,
+			      __u32 place)
 {
-	struct pst_reading *r = pst_reading_here();
+	struct pst_reading *r = pst_reading_at(place);
 	struct pst_learned *learned;
 	__u64 name;
 	void *table;
@@ -294,9 +311,9 @@ static long pst_lease_try(__u32 i, struct pst_reading_walk *walk)
 }
 
 /* Writes the lease of r->lease.addr. 0: there is no room. */
-__noinline int pst_lease_write(const struct pst_sandbox *sandbox, __u64 ends_ns)
+__noinline int pst_lease_write(const struct pst_sandbox *sandbox, __u64 ends_ns, __u32 place)
 {
-	struct pst_reading *r = pst_reading_here();
+	struct pst_reading *r = pst_reading_at(place);
 	struct pst_reading_walk walk = {.r = r, .sandbox = sandbox};
 
 	if (!sandbox || !r)
@@ -344,7 +361,7 @@ static long pst_learn_address(__u32 i, struct pst_reading_walk *walk)
 	if (!pst_may_lease(sandbox, r->lease.addr) ||
 	    (pst_embedded(r->lease.addr, embedded) && !pst_may_lease(sandbox, embedded)))
 		return 0;
-	if (pst_lease_write(sandbox, r->now_ns + ttl_s * PST_SECOND_NS))
+	if (pst_lease_write(sandbox, r->now_ns + ttl_s * PST_SECOND_NS, r->place))
 		r->written++;
 	else
 		r->refused++;
@@ -358,7 +375,7 @@ static __always_inline int pst_learn_all(const struct pst_sandbox *sandbox, stru
 	struct pst_reading_walk walk = {.r = r, .sandbox = sandbox};
 
 	r->written = r->refused = 0;
-	if (pst_learn_name(sandbox, q))
+	if (pst_learn_name(sandbox, q, r->place))
 		bpf_loop(r->n_answers, pst_learn_address, &walk, 0);
 	else
 		r->refused = r->n_answers;
@@ -382,7 +399,7 @@ static __always_inline enum pst_reply pst_learn_answers(const struct pst_sandbox
 	r->derived = PST_DERIVED(sandbox->generation, ports);
 	r->expires_ns = r->now_ns + r->longest_s * PST_SECOND_NS;
 	r->learned.name = q->name;
-	if (!pst_learn_all(sandbox, r, q) && pst_sweep_leases(sandbox))
+	if (!pst_learn_all(sandbox, r, q) && pst_sweep_leases(sandbox, r->place))
 		pst_learn_all(sandbox, r, q);
 	quota = r->refused ? pst_quota_of(sandbox) : 0;
 	if (quota)
@@ -536,7 +553,7 @@ static __always_inline int pst_learn_reply(struct __sk_buff *skb, const struct p
 
 	if (!sandbox || !p || !pst_is_trusted(sandbox, p->source))
 		return 0;
-	r = pst_reading_here();
+	r = pst_reading_at(PST_READ_HERE);
 	quota = pst_quota_of(sandbox);
 	if (!r || !quota)
 		return 0;

@@ -9,6 +9,7 @@
 #include "device.bpf.h"
 #include "sockopt.bpf.h"
 #include "sockets.bpf.h"
+#include "teach.bpf.h"
 #include "unix.bpf.h"
 
 SEC("cgroup/connect4")
@@ -102,6 +103,19 @@ SEC("tc")
 int pst_to_device(struct __sk_buff *skb)
 {
 	return pst_frame_in(skb);
+}
+
+/* Run by the loader, attached nowhere: leases and hits of what goes through the relay. */
+SEC("tc")
+int pst_teach(struct __sk_buff *skb)
+{
+	return pst_teach_lesson(skb);
+}
+
+SEC("tc")
+int pst_tally(struct __sk_buff *skb)
+{
+	return pst_tally_hits(skb);
 }
 
 /* Optional: where iterators are refused, the object loads without it. */

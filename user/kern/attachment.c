@@ -37,6 +37,7 @@ void kern_attachment_free(struct kern_attachment *attachment)
 	if (!attachment)
 		return;
 	kern_attachment_unstage(attachment);
+	kern_relay_settle(attachment);
 	kern_links_close(attachment->host, attachment->link_fd);
 	attachment->host->links_held -= attachment->links_kept;
 	kern_on_device_free(attachment);
@@ -325,6 +326,7 @@ int kern_attachment_flip(struct kern_attachment *attachment, struct error *err)
 
 	if (!attachment->next_policy)
 		return error_set(err, -EINVAL, "there is no policy to put in force");
+	kern_relay_into(attachment, &attachment->next);
 	hold_by_lsm(attachment, &attachment->next);
 	r = put_in_force(attachment, &attachment->next);
 	if (r < 0) {
@@ -336,6 +338,7 @@ int kern_attachment_flip(struct kern_attachment *attachment, struct error *err)
 	attachment->policy = TAKE_PTR(attachment->next_policy);
 	attachment->next = zero_record;
 	give_slots(attachment->host, &old, &attachment->record);
+	kern_relay_settle(attachment);
 	if (before)
 		kern_policy_put(before);
 	return 0;
@@ -350,10 +353,12 @@ int kern_attachment_refresh(struct kern_attachment *attachment, uint64_t generat
 	if (!next.generation)
 		return 0;
 	next.generation = generation;
+	kern_relay_into(attachment, &next);
 	r = put_in_force(attachment, &next);
 	if (r < 0)
 		return error_set(err, r, "cannot write the sandbox record: %s", why_not(r));
 	attachment->record = next;
+	kern_relay_settle(attachment);
 	return 0;
 }
 
@@ -386,6 +391,9 @@ static void give_back(struct kern_attachment *attachment)
 	attachment->policy = NULL;
 	record->policy_slot = record->hits_slot = record->names_slot = record->state_slot = 0;
 	record->track_slot = 0;
+	attachment->relay_port = record->relay_port = 0;
+	record->relay_slot = 0;
+	kern_relay_settle(attachment);
 	/* A refresh is not to put in force again what was closed. */
 	record->generation = record->keep_since = 0;
 }
@@ -609,6 +617,10 @@ static int take_found(struct kern_attachment *found, const uint8_t *hash)
 	r = first_of(r, claim(host, KERN_POOL_HITS, record->hits_slot));
 	r = first_of(r, claim(host, KERN_POOL_NAMES, record->names_slot));
 	r = first_of(r, claim(host, KERN_POOL_TRACK, record->track_slot));
+	r = first_of(r, claim(host, KERN_POOL_RELAY, record->relay_slot));
+	/* Its listeners went with whoever had them: nobody's, until there are others. */
+	if (!r)
+		found->relay_slot = record->relay_slot;
 	return first_of(r,
 			kern_policy_adopt(host, record->policy_slot, hash, record, &found->policy));
 }
@@ -631,7 +643,14 @@ static bool has_let_go(const struct kern_host *host, const char *name)
 	return true;
 }
 
-/* Its record is read, and what it names is taken, before anything can fail: it is in force whatever fails. */
+/* Of an id: ESTALE, too, is a cgroup that is there no more. */
+static bool is_gone(int r)
+{
+	return r == -ENOENT || r == -ESTALE;
+}
+
+/* Its record is read, and what it names is taken, before anything can fail: it is in force whatever fails. cgroup_fd:
+ * or the -errno why it could not be opened. */
 static int adopt(struct kern_attachment *found, uint64_t cgroup, int cgroup_fd, const uint8_t *hash,
 		 struct error *err)
 {
@@ -642,6 +661,9 @@ static int adopt(struct kern_attachment *found, uint64_t cgroup, int cgroup_fd, 
 
 	if (r < 0 && r != -ENOENT)
 		return error_set(err, r, "cannot read its record: %s", strerror(-r));
+	if (cgroup_fd < 0)
+		return error_set(err, cgroup_fd, "cannot open its cgroup: %s",
+				 strerror(-cgroup_fd));
 	r = kern_links_complete(host, found->name, cgroup_fd, found->link_fd, err);
 	if (r < 0)
 		return r;
@@ -712,13 +734,13 @@ int kern_attachment_adopt(struct kern_host *host, const char *name, uint64_t whe
 	r = find_links(host, name, where, found->link_fd, &cgroup);
 	if (!r)
 		r = cgroup_open_id(host->root_fd, cgroup, &cgroup_fd);
-	if ((r == -ENOENT || r == -ESTALE) && has_let_go(host, name))
+	if (is_gone(r) && has_let_go(host, name))
 		remove_pins(found);
-	if (r < 0)
-		return error_set(err, r == -ESTALE ? -ENOENT : r, "its cgroup is gone");
+	if (is_gone(r))
+		return error_set(err, -ENOENT, "its cgroup is gone");
 	/* Egress is the first: it alone holds the policy. */
 	found->was_open = found->link_fd[0] < 0;
-	r = adopt(found, cgroup, cgroup_fd, hash, err);
+	r = adopt(found, cgroup, r < 0 ? r : cgroup_fd, hash, err);
 	if (r < 0)
 		return r;
 	found->links_kept = kern_links_keep(host, found->link_fd);

@@ -98,6 +98,7 @@ static int load_with(struct kern_host *host, const struct kern_host_options *opt
 
 	how->with_walk = options->with_walk;
 	how->with_unix = true;
+	how->with_relay = true;
 	how->walked = options->max_sandboxes;
 	how->slots = host->slots;
 	how->devices = host->devices;
@@ -413,6 +414,8 @@ int kern_host_repair(struct kern_host *host, struct error *err)
 		progs = progs && is_pinned(host, "progs", host->object.hooks[i].name);
 	for (int i = 0; host->devices && i < KERN_DEVICE_HOOKS; i++)
 		progs = progs && is_pinned(host, "progs", kern_device_hook_name(i));
+	for (int i = 0; i < KERN_RELAY_PROGRAMS; i++)
+		progs = progs && is_pinned(host, "progs", kern_relay_program_name(i));
 	if (maps && progs && kern_host_has_build(host->dir))
 		return 0;
 	r = make_dirs(host->dir, err);

@@ -77,8 +77,10 @@ struct kern_attachment {
 	int link_fd[KERN_MAX_HOOKS]; /* as object.hooks; -1: only pinned */
 	size_t links_kept;	     /* of host->links_held */
 	struct kern_on_device on;
-	bool lsm_held; /* the LSM programs know of it */
-	bool was_open; /* it was found without the link that judges packets */
+	uint32_t relay_slot; /* ours; 0: none */
+	uint16_t relay_port; /* for the next record; 0: nobody's */
+	bool lsm_held;	     /* the LSM programs know of it */
+	bool was_open;	     /* it was found without the link that judges packets */
 	struct pst_sandbox
 		record; /* in force; generation 0: none yet. What is fixed is filled in anyway */
 	struct kern_policy *policy;
@@ -95,6 +97,12 @@ static inline bool kern_is_on_device(const struct kern_attachment *attachment)
 {
 	return attachment->on.links.ifindex;
 }
+
+/* host_relay.c */
+/* Into a record that is about to be in force. */
+void kern_relay_into(const struct kern_attachment *attachment, struct pst_sandbox *record);
+/* A record is in force: a slot that it does not name is given back. */
+void kern_relay_settle(struct kern_attachment *attachment);
 
 /* host_links.c */
 /* "DIR/sandboxes/NAME/HOOK" into path[PATH_MAX]; hook NULL: the directory. */

@@ -196,6 +196,11 @@ static int pin_programs(const struct kern_host *host, struct error *err)
 			       kern_device_hook_name(i));
 		r = pin_new(path, host->object.device_fd[i], err);
 	}
+	for (int i = 0; !r && i < KERN_RELAY_PROGRAMS; i++) {
+		(void)snprintf(path, sizeof(path), "%s/progs/%s", host->dir,
+			       kern_relay_program_name(i));
+		r = pin_new(path, host->object.relay_fd[i], err);
+	}
 	(void)snprintf(path, sizeof(path), "%s/progs/pst_walk_tcp", host->dir);
 	if (!r && host->object.walk_fd >= 0)
 		r = pin_new(path, host->object.walk_fd, err);

@@ -35,6 +35,14 @@ const char *kern_map_name(int map)
 	return map_table[map].name;
 }
 
+const char *kern_relay_program_name(int program)
+{
+	static const char *const names[KERN_RELAY_PROGRAMS] = {
+		[KERN_TEACH] = "pst_teach", [KERN_TALLY] = "pst_tally"};
+
+	return names[program];
+}
+
 bool kern_map_is_of_devices(int map)
 {
 	return map == KERN_MAP_TRACKED || map == KERN_MAP_NETDEVS || map == KERN_MAP_DEVICES ||
@@ -46,6 +54,8 @@ void kern_object_init(struct kern_object *object)
 	*object = (struct kern_object){.btf_fd = -1, .walk_fd = -1};
 	for (int i = 0; i < KERN_DEVICE_HOOKS; i++)
 		object->device_fd[i] = -1;
+	for (int i = 0; i < KERN_RELAY_PROGRAMS; i++)
+		object->relay_fd[i] = -1;
 	for (int i = 0; i < KERN_MAP_COUNT; i++)
 		object->map_fd[i] = -1;
 	for (int i = 0; i < KERN_MAX_HOOKS; i++)
@@ -64,6 +74,8 @@ void kern_object_done(struct kern_object *object)
 	kern_close_fd(&object->walk_fd);
 	for (int i = 0; i < KERN_DEVICE_HOOKS; i++)
 		kern_close_fd(&object->device_fd[i]);
+	for (int i = 0; i < KERN_RELAY_PROGRAMS; i++)
+		kern_close_fd(&object->relay_fd[i]);
 }
 
 static void bpf_closep(struct bpf_object **bpf)
@@ -190,6 +202,25 @@ static bool is_wanted(const struct kern_object_options *options, int map)
 	return options->with_device || !kern_map_is_of_devices(map);
 }
 
+/* Which of the relay's it is; -1: none of them. */
+static int relay_program(const struct bpf_program *program)
+{
+	for (int i = 0; i < KERN_RELAY_PROGRAMS; i++) {
+		if (strcmp(kern_relay_program_name(i), bpf_program__name(program)) == 0)
+			return i;
+	}
+	return -1;
+}
+
+static bool is_program_wanted(const struct kern_object_options *options,
+			      const struct bpf_program *program)
+{
+	if (relay_program(program) >= 0)
+		return options->with_relay;
+	return bpf_program__type(program) == BPF_PROG_TYPE_SCHED_CLS ? options->with_device
+								     : !options->without_cgroup;
+}
+
 /* Only what is wanted: the verifier's time and empty maps are paid by each `postern run`. */
 static int choose_programs(struct bpf_object *bpf, const struct kern_object_options *options)
 {
@@ -198,9 +229,7 @@ static int choose_programs(struct bpf_object *bpf, const struct kern_object_opti
 
 	bpf_object__for_each_program(program, bpf)
 	{
-		bool device = bpf_program__type(program) == BPF_PROG_TYPE_SCHED_CLS;
-
-		if (!r && (device ? !options->with_device : options->without_cgroup))
+		if (!r && !is_program_wanted(options, program))
 			r = bpf_program__set_autoload(program, false);
 	}
 	for (int i = 0; !r && i < KERN_MAP_COUNT; i++) {
@@ -351,6 +380,14 @@ static int take_device(struct kern_object *object, const struct kern_object_opti
 	return -ENOENT;
 }
 
+static int take_relay(struct kern_object *object, const struct kern_object_options *options,
+		      const struct bpf_program *program)
+{
+	return options->with_relay
+		       ? take_program(options, program, &object->relay_fd[relay_program(program)])
+		       : 0;
+}
+
 static int take_programs(struct kern_object *object, const struct kern_object_options *options,
 			 const struct bpf_object *bpf)
 {
@@ -359,7 +396,9 @@ static int take_programs(struct kern_object *object, const struct kern_object_op
 
 	bpf_object__for_each_program(program, bpf)
 	{
-		if (!r && bpf_program__type(program) == BPF_PROG_TYPE_SCHED_CLS)
+		if (!r && relay_program(program) >= 0)
+			r = take_relay(object, options, program);
+		else if (!r && bpf_program__type(program) == BPF_PROG_TYPE_SCHED_CLS)
 			r = take_device(object, options, program);
 		else if (options->without_cgroup)
 			continue;

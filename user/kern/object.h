@@ -65,6 +65,13 @@ struct kern_inner {
 	__u32 btf_key, btf_value;
 };
 
+/* Run by us, attached nowhere. */
+enum kern_relay_program {
+	KERN_TEACH = 0,
+	KERN_TALLY = 1,
+	KERN_RELAY_PROGRAMS = 2,
+};
+
 struct kern_hook {
 	char name[KERN_NAME_MAX]; /* the program's */
 	int attach_type;
@@ -81,8 +88,12 @@ struct kern_object {
 	int walk_fd;   /* the program that walks sockets; -1: this kernel refuses it */
 	bool has_unix; /* pst_sandbox.unix_sockets holds */
 	int device_fd[KERN_DEVICE_HOOKS]; /* the programs of the netdev kind; -1: not loaded */
+	int relay_fd
+		[KERN_RELAY_PROGRAMS]; /* what we run ourselves, for the relay; -1: not loaded */
 };
 
+/* "pst_teach", "pst_tally"; static. */
+const char *kern_relay_program_name(int program);
 const char *kern_map_name(int map);
 /* Only where the programs of the netdev kind are. */
 bool kern_map_is_of_devices(int map);
@@ -104,6 +115,7 @@ struct kern_object_options {
 	__u32 devices; /* elements of pst_devices */
 	bool with_walk; /* the program that finds denied sockets as well, where the kernel takes it */
 	bool with_unix; /* the programs that judge unix sockets as well, where the kernel has hooks for them */
+	bool with_relay; /* the programs that write leases and hits for a relay as well */
 	bool one_policy; /* for good: nothing for flows that outlive a change */
 	__u32 slots;	 /* of the outer arrays */
 	__u32 walked;	 /* sandboxes that one socket walk may be about */

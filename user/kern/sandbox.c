@@ -21,7 +21,12 @@
 #include "kern/leases.h"
 #include "kern/object.h"
 #include "kern/pin.h"
+#include "kern/relay.h"
+#include "kern/relay_object.h"
 #include "kern/sockets.h"
+
+/* In pst_origins and pst_listeners, of which there are as many as of policies: for good. */
+#define RELAY_SLOT 1U
 
 struct kern_sandbox {
 	struct kern_object object;
@@ -36,7 +41,9 @@ struct kern_sandbox {
 	struct pst_sandbox current; /* the record in force; generation 0: none was written */
 	struct kern_attach_device device; /* ifindex 0: the cgroup kind */
 	struct kern_device_links links;
-	__u32 device_slot; /* in force, or the last that was */
+	int origins_fd;	     /* -1: no relay was set yet */
+	uint16_t relay_port; /* for the next record */
+	__u32 device_slot;   /* in force, or the last that was */
 	bool settled; /* a grace period has passed since the last flip: the other slot is free */
 	bool next_keeps; /* `next` keeps live flows: its keep_since is known when it gets its generation */
 	bool attached;
@@ -52,6 +59,7 @@ void kern_sandbox_free(struct kern_sandbox *sandbox)
 	kern_inners_done(&sandbox->state);
 	cleanup_close_(&sandbox->rules_fd);
 	cleanup_close_(&sandbox->next_rules_fd);
+	cleanup_close_(&sandbox->origins_fd);
 	free(sandbox->pin_dir);
 	free(sandbox);
 }
@@ -71,7 +79,7 @@ static struct kern_sandbox *sandbox_new(void)
 	kern_device_links_init(&sandbox->links, 0);
 	sandbox->cgroup_fd = -1;
 	kern_inners_init(&sandbox->state);
-	sandbox->rules_fd = sandbox->next_rules_fd = -1;
+	sandbox->rules_fd = sandbox->next_rules_fd = sandbox->origins_fd = -1;
 	return sandbox;
 }
 
@@ -111,11 +119,13 @@ static int load_object(struct kern_sandbox *sandbox, const struct kern_sandbox_o
 	const struct kern_object_options cgroup = {.with_walk = !options->one_policy,
 						   .with_unix = !options->one_policy ||
 								options->unix_sockets,
+						   .with_relay = options->relay,
 						   .one_policy = options->one_policy,
 						   .slots = KERN_SLOTS,
 						   .walked = 1};
 	const struct kern_object_options device = {.without_cgroup = true,
 						   .with_device = true,
+						   .with_relay = options->relay,
 						   .devices = KERN_SLOTS,
 						   .one_policy = options->one_policy,
 						   .slots = KERN_SLOTS,
@@ -339,6 +349,8 @@ int kern_sandbox_flip(struct kern_sandbox *sandbox, struct error *err)
 	sandbox->next.generation = now > last ? now : last + 1;
 	sandbox->next.keep_since = kern_keep_since(sandbox->next_keeps, sandbox->current.keep_since,
 						   sandbox->next.generation);
+	sandbox->next.relay_port = sandbox->relay_port;
+	sandbox->next.relay_slot = sandbox->relay_port ? RELAY_SLOT : 0;
 	r = is_device(sandbox) ? write_device(sandbox, &sandbox->next)
 			       : write_cgroup(sandbox, &sandbox->next);
 	if (r < 0)
@@ -494,4 +506,56 @@ int kern_sandbox_end_denied(const struct kern_sandbox *sandbox, int netns_fd, si
 		return 0;
 	}
 	return kern_sockets_end_denied(&sandbox->object, &walk, ret_ended, err);
+}
+
+/* ---- the relay ---- */
+
+static int make_origins(struct kern_sandbox *sandbox)
+{
+	cleanup_close int fd = -1;
+	int r = kern_inner_new(&sandbox->object, KERN_MAP_ORIGINS, 0, &fd);
+
+	if (!r)
+		r = kern_relay_put_origins(&sandbox->object, RELAY_SLOT, fd);
+	if (!r)
+		sandbox->origins_fd = TAKE_FD(fd);
+	return r;
+}
+
+int kern_sandbox_set_relay(struct kern_sandbox *sandbox, const struct kern_relay_sockets *sockets,
+			   int *ret_origins, struct error *err)
+{
+	cleanup_close int copy = -1;
+	int r = 0;
+
+	if (!sockets) {
+		sandbox->relay_port = 0;
+		return 0;
+	}
+	if (sandbox->origins_fd < 0)
+		r = make_origins(sandbox);
+	if (!r) {
+		copy = fcntl(sandbox->origins_fd, F_DUPFD_CLOEXEC, 3);
+		r = copy < 0 ? -errno : 0;
+	}
+	if (!r)
+		r = kern_relay_name(&sandbox->object, &sandbox->next, RELAY_SLOT, sockets);
+	if (r < 0)
+		return error_set(err, r, "cannot give the sandbox a relay: %s", strerror(-r));
+	sandbox->relay_port = sockets->port;
+	*ret_origins = TAKE_FD(copy);
+	return 0;
+}
+
+int kern_sandbox_teach(struct kern_sandbox *sandbox, const char *name,
+		       const struct pst_lesson_answer *answers, size_t count, size_t *ret_learned)
+{
+	return kern_relay_teach(&sandbox->object,
+				&(struct kern_lesson){&sandbox->current, name, answers, count},
+				ret_learned);
+}
+
+int kern_sandbox_tally(struct kern_sandbox *sandbox, const struct kern_tally *tally)
+{
+	return kern_relay_tally(&sandbox->object, &sandbox->current, tally);
 }

@@ -38,6 +38,7 @@ struct kern_sandbox_options {
 		leases; /* addresses of names it may learn, once a policy does; 0: PST_MAX_LEASES */
 	bool one_policy;   /* never changed: what kern_sandbox_end_denied() needs is not loaded, */
 	bool unix_sockets; /* and what holds pst_sandbox.unix_sockets only when it is not to allow */
+	bool relay;	   /* kern_sandbox_set_relay() and what belongs to it will be called */
 };
 
 /* Loads one BPF object with room for one sandbox. Nothing is attached yet. */

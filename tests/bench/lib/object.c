@@ -20,7 +20,8 @@ static void share_maps(struct bpf_object *object, const struct bench_sandbox *sa
 		int fd;
 
 		if (strncmp(bpf_map__name(map), "pst_", 4) != 0 ||
-		    strcmp(bpf_map__name(map), "pst_readings") == 0)
+		    strcmp(bpf_map__name(map), "pst_readings") == 0 ||
+		    strcmp(bpf_map__name(map), "pst_taught") == 0)
 			continue;
 		snprintf(path, sizeof(path), "%s/maps/%s", sandbox->pin_dir, bpf_map__name(map));
 		fd = bpf_obj_get(path);
