@@ -21,6 +21,8 @@
 
 /* The descriptor that a relay or signer finds its pair's end at. */
 #define PST_RELAY_FD 3
+/* And a signer the directory that it keeps the CA in (ca.key, ca.pem); closed: in memory, for its own life. */
+#define PST_RELAY_CA_FD 4
 
 /* A packet is no longer than this; what is longer travels in a memfd. */
 #define PST_RELAY_MAX_MESSAGE 8192
