@@ -100,6 +100,7 @@ struct relay {
 	struct resolver *resolver; /* resolve.c: asks, and keeps answers until their TTL */
 	SSL_CTX *upstream;	   /* tls.c: verifies; NULL until HELLO */
 	struct leaves *leaves;	   /* leaf.c: certificates for sandboxes */
+	struct event *tick;	   /* session.c: once a second, for COUNT */
 };
 
 struct relay_sandbox {
@@ -132,9 +133,12 @@ void control_event(struct relay *relay, const struct pst_relay_event *event);
  * not taken over). Once; done() is fine without it. */
 int relay_tls_init(struct relay *relay, int trust);
 void relay_tls_done(struct relay *relay);
-/* signer.c: `postern-relay --signer`, confined already: makes or takes the CA, serves SIGN on `fd` until it closes.
- * The exit status. `ca` is where the CA is kept (a directory's descriptor, opened before); -1: in memory. */
+/* signer.c: `postern-relay --signer`: makes or takes the CA, serves SIGN on `fd` until it closes. The exit status. `ca`
+ * is where the CA is kept (a directory's descriptor, opened before); -1: in memory. It is unprivileged already, but may
+ * open files until it calls confine_seal(), which it does before it reads the first message. */
 int signer_run(int fd, int ca);
+/* confine.c: from here on the process has only the system calls of a relay (seccomp). 0 or -errno. */
+int confine_seal(void);
 
 /* ---- resolve.c, dial.c ---- */
 
@@ -186,6 +190,8 @@ struct session {
 void session_end(struct session *session, bool reset);
 /* Tells an event about it: PST_VERDICT_ALLOW or _DENY (a policy's audit makes it _WOULD_DENY where it may). */
 void session_report(struct session *session, uint8_t verdict, enum pst_reason reason);
+/* A reason to refuse it: reports the denial. False: by audit it is reported only, and goes on. */
+bool session_deny(struct session *session, enum pst_reason reason);
 /* Is the session, or a request for `name` in it, allowed under its sandbox's policy of now? Sets *ret_rule. The reason
  * when it is not; PST_REASON_UNSET when it is. */
 enum pst_reason session_judge(const struct session *session, const char *name, uint32_t *ret_rule);
