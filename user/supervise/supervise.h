@@ -28,12 +28,12 @@ struct supervise_limits {
 
 struct supervise_options {
 	struct loop *loop;
-	const char *
-		user; /* that the relay and the signer run as; NULL: "postern-relay", else nobody's uid */
+	/* That relays and the signer run as; NULL: "postern-relay", else nobody's uid. */
+	const char *user;
 	const char *ca_bundle; /* PEM, on top of the system's trust; NULL: none */
-	const char *
-		ca_dir; /* where the signer keeps the CA (0700, root's); NULL: in memory, for this process's life */
-	int cgroup_parent; /* where relays' cgroups are made; not owned */
+	/* Where the signer keeps the CA: made 0700 and the signer's own, so below a directory that is nobody else's. NULL:
+	 * in memory, for this process's life. */
+	const char *ca_dir;
 	struct supervise_limits limits;
 	void *context;
 	/* A decision of a relay, for logs, streams, counters. */
@@ -41,21 +41,28 @@ struct supervise_options {
 	/* May its addresses be leases? The callback asks kern_*_teach(). Returns what was learned, or -errno. */
 	int (*lease)(void *context, uint64_t sandbox, const struct pst_relay_lease *lease);
 	void (*count)(void *context, uint64_t sandbox, const struct pst_relay_count *count);
-	/* Its relay died (up: false), or another one is ready for it: the caller puts supervised_sockets() in force. */
+	/* Its relay died (up: false), or another one is ready for it: the caller puts supervise_sockets() in force. From
+	 * the loop, never from within a call. */
 	void (*changed)(void *context, uint64_t sandbox, bool up);
-	/* A relay's own cgroup was made: attach a policy to it before anything runs inside. -errno: it is not started. */
-	int (*confine)(void *context, const char *owner, int cgroup_fd,
-		       const struct policy *policy);
+	/* Before anything runs for this owner: makes a cgroup that this policy is enforced on, which it keeps; again with
+	 * another policy, for the one that is there. -errno: the relay is not started. NULL: none (tests). */
+	int (*confine)(void *context, const char *owner, const struct policy *policy,
+		       int *ret_cgroup_fd, struct error *err);
+	/* Nobody is in it any more. */
 	void (*unconfine)(void *context, const char *owner);
 };
 
+/* The program, its user, the trusted certificates, the CA's directory: what needs rights; nothing is started. The texts
+ * of `options` are not kept. */
 int supervise_new(const struct supervise_options *options, struct supervise **ret_supervise,
 		  struct error *err);
 void supervise_free(struct supervise *supervise);
-/* Can relays run here: the program, its user and a cgroup are there? err says what is missing. */
+/* Can relays run here: the program and its user are there? err says what is missing. */
 int supervise_probe(const struct supervise_options *options, struct error *err);
-/* The CA's certificate (PEM), which the signer made; NULL: there is none (yet). */
-const char *supervise_ca(const struct supervise *supervise);
+/* The CA's certificate (PEM), which the signer made; it is started for that if it does not run. NULL: there is none. */
+const char *supervise_ca(struct supervise *supervise);
+/* What the relay trusts upstream (PEM), as a file in memory; -1: nothing. Not the caller's. */
+int supervise_trust(const struct supervise *supervise);
 
 /* Does this policy need a relay: egressProxy, rules, or hostCheck strict where it has an effect? */
 bool supervise_is_needed(const struct policy *policy);
@@ -73,18 +80,22 @@ struct supervise_sandbox {
 };
 
 /*
- * Starts (or finds) the owner's relay, opens listeners, hands over sockets and policy: *ret_sockets are to be put in
- * force with the flip, which comes next. `origins` of an earlier kern_*_set_relay() follows with supervise_origins().
- * Again for a sandbox it knows: the new policy; its sockets stay.
+ * Starts (or finds) the owner's relay, opens listeners, hands over sockets and policy: *ret_sockets, which stay ours,
+ * are to be put in force with the flip, which comes next. 1: they are new ones, whose origins (of kern_*_set_relay())
+ * follow with supervise_origins(); 0: the ones that it had. -errno: what it had before stays.
  */
 int supervise_add(struct supervise *supervise, const struct supervise_sandbox *sandbox,
 		  struct kern_relay_sockets *ret_sockets, struct error *err);
+/* Those of a sandbox whose relay is up; -ENOENT. */
+int supervise_sockets(const struct supervise *supervise, uint64_t id,
+		      struct kern_relay_sockets *ret_sockets);
 /* After kern_*_set_relay(): what the relay looks connections up in. Takes over `fd`. */
 int supervise_origins(struct supervise *supervise, uint64_t id, int fd);
 /* Waits until the relay has applied the last policy and closed what it denies (`timeout_ms`; a relay that does not
  * answer in time is killed, which ends its flows). Sessions closed, or -errno. */
 int supervise_settle(struct supervise *supervise, uint64_t id, unsigned timeout_ms);
 void supervise_remove(struct supervise *supervise, uint64_t id);
+bool supervise_has(const struct supervise *supervise, uint64_t id);
 /* Its relay is up and serves it. */
 bool supervise_is_up(const struct supervise *supervise, uint64_t id);
 
