@@ -14,10 +14,7 @@
 static struct {
 	struct relay relay;
 	struct relay_sandbox sandbox;
-	struct relay_policy policy;
-	struct relay_name name;
-	struct domain pattern;
-	struct addr resolver;
+	struct relay_policy *policy;
 	int resolver_fd, client_fd;
 	uint16_t port;
 	struct session session;
@@ -80,6 +77,33 @@ static int open_udp(struct sockaddr_in *at)
 	return fd;
 }
 
+/* For example.com; its resolver is ours. */
+static void read_policy(void)
+{
+	const struct {
+		struct pst_relay_item is_policy;
+		struct pst_relay_policy policy;
+		struct pst_relay_item is_resolver;
+		uint8_t resolver[16];
+		struct pst_relay_item is_name;
+		struct pst_relay_name name;
+	} bytes = {
+		.is_policy = {PST_RELAY_ITEM_POLICY, sizeof(bytes.policy)},
+		.policy = {.generation = 1, .lease_min_s = 300, .lease_max_s = 3600},
+		.is_resolver = {PST_RELAY_ITEM_RESOLVER, sizeof(bytes.resolver)},
+		.resolver = {[10] = 255, 255, 127, 0, 0, 1},
+		.is_name = {PST_RELAY_ITEM_NAME, sizeof(bytes.name)},
+		.name = {.rule = 1,
+			 .first = 443,
+			 .last = 443,
+			 .protocols = PST_TCP,
+			 .name = "example.com"},
+	};
+
+	MUST(relay_policy_parse(&bytes, sizeof(bytes), &f.policy) == 0);
+	f.sandbox.policy = f.policy;
+}
+
 static void start(void)
 {
 	struct sockaddr_in at;
@@ -87,16 +111,7 @@ static void start(void)
 
 	f.relay.base = event_base_new();
 	f.sandbox.relay = &f.relay;
-	f.sandbox.policy = &f.policy;
-	MUST(domain_parse("example.com", &f.pattern, NULL) == 0);
-	f.name.domain = f.pattern;
-	f.policy.names = &f.name;
-	f.policy.patterns = &f.pattern;
-	f.policy.n_names = 1;
-	f.policy.lease_min_s = 300;
-	f.policy.lease_max_s = 3600;
-	f.policy.resolvers = &f.resolver;
-	MUST(addr_parse("127.0.0.1", &f.resolver, NULL) == 0);
+	read_policy();
 	f.resolver_fd = open_udp(&at);
 	f.port = ntohs(at.sin_port);
 	fd = open_udp(&at);
@@ -120,14 +135,14 @@ static void check_gate(const uint8_t *data, size_t size)
 	uint8_t reply[DNS_OWN_MAX];
 	size_t n;
 
-	dns_judge(&f.policy, data, size, &judged);
+	dns_judge(f.policy, data, size, &judged);
 	if (judged.fate == DNS_DROP)
 		return;
 	MUST(size >= DNS_HEADER_SIZE && !(data[2] & 0x80));
 	if (judged.fate == DNS_FORWARD) {
 		MUST(size <= PST_DNS_MAX_QUERY);
 		MUST(judged.is_covered ||
-		     (f.policy.flags & (PST_RELAY_GATED | PST_RELAY_AUDIT)) != PST_RELAY_GATED);
+		     (f.policy->flags & (PST_RELAY_GATED | PST_RELAY_AUDIT)) != PST_RELAY_GATED);
 	}
 	n = dns_compose(data, size,
 			(struct dns_own){.rcode = judged.rcode,
@@ -143,7 +158,7 @@ static void check_stream(const uint8_t *data, size_t size)
 	uint8_t replies[4096];
 	int pair[2];
 
-	f.policy.n_resolvers = 0; /* so that what passes fails at once */
+	f.policy->n_resolvers = 0; /* so that what passes fails at once */
 	MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) == 0);
 	f.session.fd = pair[1];
 	f.session.head_size = 0;
@@ -174,7 +189,7 @@ static void check_reply(const uint8_t *data, size_t size)
 	socklen_t from_size = sizeof(from);
 	ssize_t n;
 
-	f.policy.n_resolvers = 1;
+	f.policy->n_resolvers = 1;
 	MUST(send(f.client_fd, question, ASKED, 0) == ASKED);
 	turn();
 	n = recvfrom(f.resolver_fd, asked, sizeof(asked), 0, (struct sockaddr *)&from, &from_size);
@@ -211,7 +226,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	if (!f.relay.base)
 		start();
-	f.policy.flags = data[0] >> 4 & 7;
+	f.policy->flags = data[0] >> 4 & 7;
 	if ((data[0] & 3) == 0)
 		check_gate(data + 1, size - 1);
 	else if ((data[0] & 3) == 1)

@@ -20,6 +20,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/loop.h"
 #include "relay/dns.h"
 #include "tests/lib/dns_wire.h"
@@ -49,9 +50,7 @@ struct message {
 struct dns {
 	struct relay relay;
 	struct relay_sandbox sandbox;
-	struct relay_policy policy;
-	struct relay_name names[4];
-	struct domain patterns[4];
+	struct relay_policy *policy;
 	struct addr resolvers[RESOLVERS];
 	int resolver_fd
 		[RESOLVERS];	  /* UDP, 127.0.0.11 and on, all of one port; -1: nobody is there */
@@ -202,13 +201,37 @@ static inline bool dns_bind_resolvers(struct dns *d, uint16_t *ret_port)
 	return is_whole;
 }
 
-static inline void dns_allow(struct dns *d, const char *pattern)
+static inline void dns_add_item(struct buf *b, uint32_t type, const void *bytes, uint32_t size)
 {
-	struct relay_name *name = &d->names[d->policy.n_names];
+	const struct pst_relay_item item = {.type = type, .size = size};
 
-	assert_int_equal(domain_parse(pattern, &name->domain, NULL), 0);
-	name->rule = (uint32_t)d->policy.n_names + 1;
-	d->patterns[d->policy.n_names++] = name->domain;
+	assert_int_equal(size % 8, 0);
+	buf_add(b, &item, sizeof(item));
+	buf_add(b, bytes, size);
+}
+
+/* As the starter would hand it over: for example.com and *.example.org. */
+static inline struct relay_policy *dns_policy(uint32_t flags, const struct addr *resolvers)
+{
+	const struct pst_relay_policy head = {
+		.generation = 1, .flags = flags, .lease_min_s = 300, .lease_max_s = 3600};
+	struct pst_relay_name name = {
+		.rule = 1, .first = 443, .last = 443, .protocols = PST_TCP, .name = "example.com"};
+	struct relay_policy *policy;
+	struct buf b = {0};
+
+	dns_add_item(&b, PST_RELAY_ITEM_POLICY, &head, sizeof(head));
+	for (int i = 0; resolvers && i < RESOLVERS; i++)
+		dns_add_item(&b, PST_RELAY_ITEM_RESOLVER, resolvers[i].bytes, 16);
+	dns_add_item(&b, PST_RELAY_ITEM_NAME, &name, sizeof(name));
+	name.rule = 2;
+	name.wildcard = 1;
+	strcpy(name.name, "example.org");
+	dns_add_item(&b, PST_RELAY_ITEM_NAME, &name, sizeof(name));
+	assert_int_equal(buf_status(&b), 0);
+	assert_int_equal(relay_policy_parse(b.data, b.size, &policy), 0);
+	buf_done(&b);
+	return policy;
 }
 
 /* Gated, for example.com and *.example.org; one resolver. */
@@ -224,18 +247,11 @@ static inline int dns_setup(void **state)
 	d->relay.sandboxes = &d->sandbox;
 	d->sandbox.relay = &d->relay;
 	d->sandbox.id = 7;
-	d->sandbox.policy = &d->policy;
-	d->policy.flags = PST_RELAY_GATED;
-	d->policy.lease_min_s = 300;
-	d->policy.lease_max_s = 3600;
-	d->policy.resolvers = d->resolvers;
-	d->policy.n_resolvers = 1;
-	d->policy.names = d->names;
-	d->policy.patterns = d->patterns;
-	dns_allow(d, "example.com");
-	dns_allow(d, "*.example.org");
 	for (int i = 0; !dns_bind_resolvers(d, &resolver_port); i++)
 		assert_true(i < 100);
+	d->policy = dns_policy(PST_RELAY_GATED, d->resolvers);
+	d->policy->n_resolvers = 1;
+	d->sandbox.policy = d->policy;
 	fd = dns_bind(SOCK_DGRAM, "0.0.0.0", &port);
 	assert_true(fd >= 0);
 	d->service_port = port;
@@ -267,6 +283,7 @@ static inline int dns_teardown(void **state)
 	dns_close(&d->stream_fd);
 	dns_close(&d->session.fd);
 	event_base_free(d->relay.base);
+	relay_policy_unref(d->policy);
 	free(d);
 	return 0;
 }

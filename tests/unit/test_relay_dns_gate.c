@@ -2,25 +2,13 @@
 /* What becomes of a message to the relay's DNS service, and the replies that are its own. */
 #include "tests/unit/dns_fixture.h"
 
-static struct relay_policy *gated(struct dns *d, uint32_t flags)
-{
-	static const char *const patterns[] = {"example.com", "*.example.org"};
-
-	memset(d, 0, sizeof(*d));
-	d->policy.names = d->names;
-	d->policy.patterns = d->patterns;
-	d->policy.flags = flags;
-	for (size_t i = 0; i < 2; i++)
-		dns_allow(d, patterns[i]);
-	return &d->policy;
-}
-
 static struct dns_judged judge(uint32_t flags, const struct dns_wire *w)
 {
+	struct relay_policy *policy = dns_policy(flags, NULL);
 	struct dns_judged judged;
-	struct dns d;
 
-	dns_judge(gated(&d, flags), w->bytes, w->size, &judged);
+	dns_judge(policy, w->bytes, w->size, &judged);
+	relay_policy_unref(policy);
 	return judged;
 }
 
@@ -116,16 +104,16 @@ static void records_that_would_hide_names_are_kept_back_where_names_are_checked(
 
 static void records_that_would_hide_names_are_kept_back_where_headers_are_injected(void **state)
 {
-	struct relay_transform transform = {.n_headers = 0};
+	struct relay_policy *policy = dns_policy(PST_RELAY_GATED, NULL);
 	struct dns_judged judged;
 	struct dns_wire w;
-	struct dns d;
 
 	(void)state;
-	gated(&d, PST_RELAY_GATED)->transforms = &transform;
-	d.policy.n_transforms = 1;
 	dns_question(&w, 1, "example.com", 65);
-	dns_judge(&d.policy, w.bytes, w.size, &judged);
+	policy->n_transforms = 1; /* that there is one is all that counts */
+	dns_judge(policy, w.bytes, w.size, &judged);
+	policy->n_transforms = 0;
+	relay_policy_unref(policy);
 	expect(judged, DNS_ANSWER, DNS_NOERROR, PST_REASON_UNSET);
 }
 

@@ -148,7 +148,7 @@ static void the_resolver_that_was_asked_is_asked_first(void **state)
 {
 	struct dns *d = *state;
 
-	d->policy.n_resolvers = 3;
+	d->policy->n_resolvers = 3;
 	memcpy(d->session.origin.addr, d->resolvers[2].bytes, 16);
 	start(d);
 	asks(d, 5, "example.com");
@@ -410,7 +410,7 @@ static void a_stream_with_another_answer_is_no_answer(void **state)
 	struct dns *d = *state;
 	int fd;
 
-	d->policy.n_resolvers = 2;
+	d->policy->n_resolvers = 2;
 	start(d);
 	asks(d, 5, "example.com");
 	fd = resolver_hears(d, 0);
@@ -429,7 +429,7 @@ static void a_resolver_without_tcp_is_followed_by_the_next(void **state)
 	struct dns *d = *state;
 	int fd;
 
-	d->policy.n_resolvers = 2;
+	d->policy->n_resolvers = 2;
 	dns_close(&d->listen_fd[0]);
 	start(d);
 	asks(d, 5, "example.com");

@@ -9,7 +9,6 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "base/loop.h"
 #include "relay/dns.h"
 
 #define PORT 53
@@ -110,19 +109,6 @@ void dns_send(const struct dns_asker *asker, const uint8_t *reply, size_t size)
 		send_datagram(asker, reply, size);
 }
 
-/* As the kernel holds its events back: one sandbox's do not push out another's. */
-static bool may_tell(struct dns_service *service)
-{
-	uint64_t now_ns = loop_monotonic_ns();
-
-	if (service->next_ns > now_ns + PST_EVENT_BURST * PST_EVENT_INTERVAL_NS)
-		return false;
-	if (service->next_ns < now_ns)
-		service->next_ns = now_ns;
-	service->next_ns += PST_EVENT_INTERVAL_NS;
-	return true;
-}
-
 void dns_tell(struct dns_service *service, const struct dns_asker *asker,
 	      const struct dns_told *told)
 {
@@ -138,8 +124,6 @@ void dns_tell(struct dns_service *service, const struct dns_asker *asker,
 		.step = PST_STEP_RESOLVER,
 	};
 
-	if (!may_tell(service))
-		return;
 	/* Which resolver a datagram was for the kernel alone knows; it does not matter: each would have been asked. */
 	if (asker->stream)
 		memcpy(event.addr, asker->stream->session->origin.addr, sizeof(event.addr));
@@ -150,9 +134,10 @@ void dns_tell(struct dns_service *service, const struct dns_asker *asker,
 	control_event(service->sandbox->relay, &event);
 }
 
-static int open_socket(struct dns_service *service, int i, int fd)
+static int open_socket(struct dns_service *service, int i)
 {
 	const int on = 1;
+	int fd = service->udp[i];
 
 	if (fd < 0)
 		return 0;
@@ -164,22 +149,31 @@ static int open_socket(struct dns_service *service, int i, int fd)
 	return service->reading[i] && event_add(service->reading[i], NULL) == 0 ? 0 : -ENOMEM;
 }
 
+static void close_both(int udp4, int udp6)
+{
+	if (udp4 >= 0)
+		close(udp4);
+	if (udp6 >= 0)
+		close(udp6);
+}
+
 int dns_service_new(struct relay_sandbox *sandbox, int udp4, int udp6,
 		    struct dns_service **ret_service)
 {
 	struct dns_service *service = calloc(1, sizeof(*service));
 
-	if (!service)
+	if (!service) {
+		close_both(udp4, udp6);
 		return -ENOMEM;
+	}
 	service->sandbox = sandbox;
 	service->port = PORT;
-	service->udp[0] = service->udp[1] = -1;
-	if (open_socket(service, 0, udp4) || open_socket(service, 1, udp6)) {
+	service->udp[0] = udp4;
+	service->udp[1] = udp6;
+	if (open_socket(service, 0) || open_socket(service, 1)) {
 		dns_service_free(service);
 		return -ENOMEM;
 	}
-	service->udp[0] = udp4;
-	service->udp[1] = udp6;
 	*ret_service = service;
 	return 0;
 }
@@ -190,11 +184,9 @@ void dns_service_free(struct dns_service *service)
 		return;
 	while (service->asks)
 		dns_ask_free(service->asks);
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < 2; i++)
 		if (service->reading[i])
 			event_free(service->reading[i]);
-		if (service->udp[i] >= 0)
-			close(service->udp[i]);
-	}
+	close_both(service->udp[0], service->udp[1]);
 	free(service);
 }

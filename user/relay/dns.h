@@ -136,8 +136,7 @@ struct dns_service {
 	struct event *reading[2];
 	struct dns_ask *asks;
 	unsigned n_asks;
-	size_t held;	  /* bytes of replies */
-	uint64_t next_ns; /* of its events: GCRA, as the kernel's (PST_EVENT_*) */
+	size_t held; /* bytes of replies */
 };
 
 /* Sends a reply by where the question came from. */
@@ -146,7 +145,7 @@ struct dns_told {
 	uint8_t verdict, reason; /* PST_VERDICT_*, PST_REASON_* */
 	const char *name;	 /* NULL: it asks for none that can be read */
 };
-/* Tells a decision about a question, if the sandbox's have not told too much already. */
+/* Tells a decision about a question. */
 void dns_tell(struct dns_service *service, const struct dns_asker *asker,
 	      const struct dns_told *told);
 

@@ -69,11 +69,6 @@ static size_t find_type(const uint8_t *message, size_t size)
 	return at + 4 <= size && at + 4 - DNS_HEADER_SIZE <= PST_WIRE_SIZE ? at : 0;
 }
 
-static bool is_covered(const struct relay_policy *policy, const char *name)
-{
-	return dns_name_match(policy->patterns, policy->n_names, name) >= 0;
-}
-
 /* A covered name exists, so "there is none of that type" is right for a type that is not asked for (RFC 8020). */
 static bool is_covered_but_for_type(const struct relay_policy *policy, const uint8_t *message,
 				    size_t size)
@@ -87,7 +82,7 @@ static bool is_covered_but_for_type(const struct relay_policy *policy, const uin
 	memcpy(copy, message, size);
 	put_word(copy, type, DNS_TYPE_A);
 	return dns_question_parse(copy, size, &question) == DNS_GATE_PASSES &&
-	       is_covered(policy, question.name);
+	       relay_policy_covers(policy, question.name);
 }
 
 /*
@@ -103,7 +98,7 @@ static bool is_kept_back(const struct relay_policy *policy, unsigned type)
 static void judge_question(const struct relay_policy *policy, struct dns_judged *judged)
 {
 	judged->is_plain = true;
-	judged->is_covered = is_covered(policy, judged->question.name);
+	judged->is_covered = relay_policy_covers(policy, judged->question.name);
 	judged->fate = DNS_ANSWER;
 	if (!judged->is_covered && policy->flags & PST_RELAY_GATED) {
 		judged->rcode = DNS_NXDOMAIN;
