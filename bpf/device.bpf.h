@@ -8,6 +8,7 @@
 
 #include "maps.bpf.h"
 #include "answer.bpf.h"
+#include "assign.bpf.h"
 #include "checksum.bpf.h"
 #include "decide.bpf.h"
 #include "learn.bpf.h"
@@ -167,7 +168,89 @@ static __always_inline __u32 pst_track_passed(const struct pst_sandbox *sandbox,
 	if (!(known & PST_KNOWN) && p->query.protocol == PST_TCP &&
 	    p->tcp_flags & (PST_TCP_FIN | PST_TCP_RST))
 		return PST_TRACKED_OLD;
-	return (__u32)pst_track(sandbox, p, pst_pack(d), kind | (__u32)from << 8);
+	return (__u32)pst_track(sandbox, p, pst_pack(d),
+				kind | (__u32)from << 8 |
+					(known & PST_KNOWN_RELAYED ? PST_TRACK_RELAYED : 0));
+}
+
+/* ---- to the relay ---- */
+
+/* A flow is the relay's from its first packet to its last, or never: what it would be in the middle of a stream is told
+ * so, and begins anew. */
+static __always_inline struct pst_decision pst_stays(struct pst_decision d, __u32 known)
+{
+	if (known & PST_KNOWN_RELAYED && d.verdict == PST_VERDICT_RELAY)
+		d.verdict = PST_VERDICT_ALLOW;
+	else if (d.verdict == PST_VERDICT_RELAY ||
+		 (known & PST_KNOWN_RELAYED && pst_passes(d) && !(known & PST_KNOWN_KEPT)))
+		d = pst_answer(PST_VERDICT_DENY, PST_STEP_RELAY, PST_REASON_NO_ORIGIN, d.rule);
+	return d;
+}
+
+/* Its sender is told, and the relay is: no word of it goes on to where it was for. */
+static __always_inline int pst_tell_relayed(struct __sk_buff *skb,
+					    const struct pst_sandbox *sandbox,
+					    const struct pst_packet *p, __u32 known)
+{
+	if (sandbox->flags & PST_SANDBOX_SILENT)
+		return PST_TC_DROP;
+	if (pst_answer_reset(skb, sandbox, p, known & PST_KNOWN) != PST_TC_NEXT)
+		return PST_TC_DROP;
+	return pst_assign_relayed(skb, sandbox, p) ? PST_TC_NEXT : PST_TC_DROP;
+}
+
+/* A frame that is to go to the relay, or is of a flow that did. `answer`: what the policy says, packed. */
+__noinline int pst_relay_frame(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
+			       const struct pst_packet *p, __u64 answer, __u32 known)
+{
+	struct pst_decision d = pst_unpack(answer);
+	__u32 first, reason = 0;
+
+	if (!sandbox || !p)
+		return PST_TC_DROP;
+	first = (__u32)pst_is_first_syn(p);
+	if (!first)
+		d = pst_stays(d, known);
+	else
+		reason = (__u32)pst_tell_relay(sandbox, p, answer);
+	if (!reason && !first && d.verdict != PST_VERDICT_ALLOW)
+		reason = d.reason;
+	if (!reason) {
+		d.verdict = PST_VERDICT_ALLOW;
+		if (pst_track(sandbox, p, pst_pack(d),
+			      PST_FLOW_OUT | PST_FLOW_OUT << 8 | PST_TRACK_RELAYED) ==
+		    PST_TRACKED_NOT)
+			reason = PST_REASON_FLOWS_FULL;
+	}
+	if (!reason && ((!first && pst_assign_relayed(skb, sandbox, p)) ||
+			pst_assign_listener(skb, sandbox, p)))
+		return PST_TC_NEXT;
+	d.verdict = PST_VERDICT_DENY;
+	d.reason = (__u8)(reason ? reason : PST_REASON_RELAY_DOWN);
+	pst_report(sandbox, &p->query, pst_pack(d), pst_hook_of(PST_HOOK_EGRESS, IPPROTO_TCP), 0);
+	pst_track_deny(sandbox, p);
+	if (known & PST_KNOWN_RELAYED)
+		return pst_tell_relayed(skb, sandbox, p, known);
+	return pst_tell(skb, sandbox, p, d, known);
+}
+
+/* The same of a flow that the policy in force sends there. */
+__noinline int pst_relay_hit(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
+			     const struct pst_packet *p)
+{
+	struct pst_decision d = pst_answer(PST_VERDICT_ALLOW, PST_STEP_RELAY, 0, 0);
+
+	if (!sandbox || !p)
+		return PST_TC_DROP;
+	if (pst_device_netns(skb) != sandbox->netns_cookie)
+		return pst_refuse_frame(0, 0, PST_REASON_NO_POLICY, 0);
+	if (pst_assign_relayed(skb, sandbox, p) || pst_assign_listener(skb, sandbox, p))
+		return PST_TC_NEXT;
+	d.verdict = PST_VERDICT_DENY;
+	d.reason = PST_REASON_RELAY_DOWN;
+	pst_report(sandbox, &p->query, pst_pack(d), pst_hook_of(PST_HOOK_EGRESS, IPPROTO_TCP), 0);
+	pst_track_deny(sandbox, p);
+	return pst_tell_relayed(skb, sandbox, p, 0);
 }
 
 /* A frame that no tracked flow answers for. */
@@ -188,6 +271,8 @@ __noinline int pst_judge_frame(struct __sk_buff *skb, const struct pst_sandbox *
 	if (!known && pst_is_pong(p))
 		p->query.broken = PST_REASON_ICMP_TYPE;
 	d = pst_judge_flow(sandbox, p, known);
+	if (d.verdict == PST_VERDICT_RELAY || known & PST_KNOWN_RELAYED)
+		return pst_relay_frame(skb, sandbox, p, pst_pack(d), known);
 	asks = pst_is_question(p, d) && sandbox->learn;
 	if (asks)
 		d = pst_unpack(pst_ask(skb, sandbox, p, pst_pack(d)));
@@ -262,6 +347,7 @@ static __always_inline int pst_frame_out(struct __sk_buff *skb)
 {
 	const struct pst_device *device = pst_device_of(skb);
 	struct pst_packet p = {};
+	int hit;
 
 	if (!device)
 		return pst_refuse_frame(0, 0, PST_REASON_NO_POLICY, 0);
@@ -277,7 +363,10 @@ static __always_inline int pst_frame_out(struct __sk_buff *skb)
 	if (pst_checksum_is_strange(skb, &p))
 		return pst_refuse_frame(&device->sandbox, &p, PST_REASON_MALFORMED,
 					PST_HOOK_EGRESS);
-	if (pst_track_hit(&device->sandbox, &p, PST_FLOW_OUT) || pst_is_dhcp(device, &p))
+	hit = pst_track_hit(&device->sandbox, &p, PST_FLOW_OUT);
+	if (hit == PST_HIT_RELAYED)
+		return pst_relay_hit(skb, &device->sandbox, &p);
+	if (hit || pst_is_dhcp(device, &p))
 		return PST_TC_NEXT;
 	/* A question is read where nobody else can write any more; what is too long for one is none. */
 	if (p.query.port == PST_DNS_PORT && p.query.protocol == PST_UDP &&
@@ -351,7 +440,7 @@ __noinline int pst_judge_inward(struct __sk_buff *skb, const struct pst_sandbox 
 	if (p->query.protocol == PST_TCP && p->tcp_flags & PST_TCP_RST)
 		return PST_TC_NEXT;
 	/* Under another policy, or without state: may the sandbox speak to that peer? */
-	d = pst_settle(pst_judge_flow(sandbox, p, known), 0);
+	d = pst_settle(pst_stays(pst_judge_flow(sandbox, p, known), known), 0);
 	if (pst_passes(d)) {
 		if (known)
 			pst_track_passed(sandbox, p, d, known, PST_FLOW_IN);

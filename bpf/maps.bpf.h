@@ -328,6 +328,15 @@ struct {
 	__type(value, __u64);
 } pst_listeners SEC(".maps");
 
+/* The relay's transparent listener, and what it accepts -> the sandbox that it is for. Written by the loader; accept()
+ * clones it. Lives as long as the socket. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
+	__type(key, int);
+	__type(value, __u64);
+} pst_relays SEC(".maps");
+
 /* pst_is_mapped() by words: in BPF addresses are aligned, and a packet asks this twice. */
 static __always_inline int pst_addr_is_mapped(const __u8 addr[16])
 {

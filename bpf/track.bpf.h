@@ -24,9 +24,13 @@ struct {
 } pst_new_flows SEC(".maps");
 
 /* What is known of a packet's flow. */
-#define PST_KNOWN      1U /* it has an entry */
-#define PST_KNOWN_IN   2U /* a peer opened it */
-#define PST_KNOWN_KEPT 4U /* a policy whose flows are kept allowed it */
+#define PST_KNOWN	  1U /* it has an entry */
+#define PST_KNOWN_IN	  2U /* a peer opened it */
+#define PST_KNOWN_KEPT	  4U /* a policy whose flows are kept allowed it */
+#define PST_KNOWN_RELAYED 8U /* it goes to the relay */
+
+/* For pst_track(): the flow goes to the relay. */
+#define PST_TRACK_RELAYED (1U << 16)
 
 /* A flow's key, and what it is sealed with. `p` as the sandbox sends it. */
 struct pst_track_key {
@@ -98,6 +102,7 @@ static __always_inline __u64 pst_track_spare_ns(const struct pst_sandbox *sandbo
 
 	/* A call that the sandbox has not answered is nobody's flow yet: or callers could take all room. */
 	if (flow->name || pst_keep_since(sandbox) ||
+	    (flow->relayed && flow->state != PST_TRACK_NEW) ||
 	    (flow->kind != PST_FLOW_OUT && flow->state != PST_TRACK_NEW))
 		return idle_ns;
 	spare_ns = protocol != PST_TCP		  ? PST_SPARE_UDP_NS
@@ -196,6 +201,8 @@ __noinline __u32 pst_track_recall(const struct pst_sandbox *sandbox, struct pst_
 		return 0;
 	generation = pst_read_once(&flow->generation);
 	in = flow->kind == PST_FLOW_IN;
+	if (flow->relayed)
+		known |= PST_KNOWN_RELAYED;
 	if (!in && flow->name)
 		ports = pst_name_ports(sandbox, &flow->key);
 	if (!pst_track_is(flow, generation, at.hash))
@@ -278,25 +285,33 @@ static __always_inline void pst_track_name(const struct pst_sandbox *sandbox,
 		flow->name = name;
 }
 
+/* The generation to remember a flow by. What goes to the relay need not be judged again under the same one. */
+static __always_inline __u64 pst_track_generation(const struct pst_sandbox *sandbox,
+						  struct pst_decision d, __u32 how)
+{
+	return how & PST_TRACK_RELAYED ? sandbox->generation : pst_peer_generation(sandbox, d);
+}
+
 /* A tracked flow goes on under the policy in force. 0: its entry has to be made anew. */
 static __always_inline int pst_track_renew(const struct pst_sandbox *sandbox,
-					   struct pst_tracked *flow, const struct pst_packet *p,
-					   struct pst_decision d, __u8 kind, __u64 hash)
+					   struct pst_tracked *flow, struct pst_decision d,
+					   __u32 how, __u64 hash)
 {
 	int named = d.step == PST_STEP_NAME;
 
-	if (flow->kind != kind || (named ? d.name != PST_NAME_LIVE : flow->name != 0))
+	if (flow->kind != (__u8)how || !flow->relayed != !(how & PST_TRACK_RELAYED) ||
+	    (named ? d.name != PST_NAME_LIVE : flow->name != 0))
 		return 0;
 	pst_track_flush(sandbox, flow);
 	flow->rule = d.rule;
 	flow->step = d.step;
-	pst_track_seal(flow, pst_peer_generation(sandbox, d), hash);
+	pst_track_seal(flow, pst_track_generation(sandbox, d, how), hash);
 	return 1;
 }
 
 /*
- * Remembers what was decided (`answer`, packed) about the flow of a packet that passes; `how`: its kind, and from bit 8
- * on who sent this packet. PST_TRACKED_*.
+ * Remembers what was decided (`answer`, packed) about the flow of a packet that passes; `how`: its kind, from bit 8 on
+ * who sent this packet, and whether it goes to the relay. PST_TRACKED_*.
  */
 #define PST_TRACKED_NOT 0 /* there is no room */
 #define PST_TRACKED_OLD 1
@@ -323,7 +338,7 @@ __noinline int pst_track(const struct pst_sandbox *sandbox, const struct pst_pac
 	pst_track_key_of(sandbox, p, &at);
 	first = (__u8)pst_is_first_syn(p);
 	flow = first ? 0 : pst_track_find(table, &at, p->query.protocol, now_ns);
-	if (flow && pst_track_renew(sandbox, flow, p, d, kind, at.hash)) {
+	if (flow && pst_track_renew(sandbox, flow, d, how, at.hash)) {
 		pst_track_touch(flow, p, from, now_ns);
 		return PST_TRACKED_OLD;
 	}
@@ -333,7 +348,8 @@ __noinline int pst_track(const struct pst_sandbox *sandbox, const struct pst_pac
 	made->step = d.step;
 	made->state = flow ? flow->state : PST_TRACK_NEW;
 	made->fins = flow ? flow->fins : 0;
-	pst_track_seal(made, pst_peer_generation(sandbox, d), at.hash);
+	made->relayed = how & PST_TRACK_RELAYED ? 1 : 0;
+	pst_track_seal(made, pst_track_generation(sandbox, d, how), at.hash);
 	pst_track_touch(made, p, from, now_ns);
 	pst_track_name(sandbox, made, pst_name_id(sandbox, &p->query, d));
 	if (!pst_track_add(sandbox, table, &at, made, now_ns))
@@ -341,7 +357,10 @@ __noinline int pst_track(const struct pst_sandbox *sandbox, const struct pst_pac
 	return flow ? PST_TRACKED_OLD : PST_TRACKED_NEW;
 }
 
-/* The fast way: this very flow was allowed under this very generation. A first SYN opens another one. */
+/* The fast way: this very flow was allowed under this very generation. A first SYN opens another one. Not 0: it was;
+ * PST_HIT_RELAYED: and it goes to the relay, which counts for itself. */
+#define PST_HIT		1
+#define PST_HIT_RELAYED 2
 static __always_inline int pst_track_hit(const struct pst_sandbox *sandbox,
 					 const struct pst_packet *p, __u8 from)
 {
@@ -360,12 +379,14 @@ static __always_inline int pst_track_hit(const struct pst_sandbox *sandbox,
 	if (flow->last_ns + pst_track_idle_ns(flow, p->query.protocol) < now_ns)
 		return 0;
 	pst_track_touch(flow, p, from, now_ns);
+	if (flow->relayed)
+		return PST_HIT_RELAYED;
 	if (from != PST_FLOW_OUT)
-		return 1;
+		return PST_HIT;
 	flow->bytes += p->length;
 	if (++flow->packets >= PST_FLOW_FLUSH_PACKETS || flow->state == PST_TRACK_CLOSED)
 		pst_track_flush(sandbox, flow);
-	return 1;
+	return PST_HIT;
 }
 
 #endif

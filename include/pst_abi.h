@@ -426,7 +426,8 @@ struct pst_tracked {
 	__u8 fins;		 /* PST_TRACK_FIN_* */
 	__u64 name;		 /* id of the name that let it out; 0: no name did */
 	struct pst_name_key key; /* kept here: the lease may be gone when the policy changes */
-	__u32 pad;
+	__u8 relayed;		 /* 1: it goes to the relay, from its first packet to its last */
+	__u8 pad[3];
 };
 
 /* pst_owners: socket storage of bound sockets: which sandbox's listener this is. */

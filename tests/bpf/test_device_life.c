@@ -442,9 +442,10 @@ static void lists_flows_and_their_table(void **state)
 /* An earlier daemon of this build found that there are no programs of devices here. */
 static void judges_cgroups_where_devices_cannot_be_judged(void **state)
 {
-	static const char *const gone[] = {"maps/pst_tracked",	    "maps/pst_netdevs",
-					   "maps/pst_devices",	    "maps/pst_listeners",
-					   "progs/pst_from_device", "progs/pst_to_device"};
+	static const char *const gone[] = {"maps/pst_tracked",	 "maps/pst_netdevs",
+					   "maps/pst_devices",	 "maps/pst_listeners",
+					   "maps/pst_relays",	 "progs/pst_from_device",
+					   "progs/pst_to_device"};
 	struct wires *wires = *state;
 	struct host host = start_host(wires);
 	struct wire wire = wire_make(wires);

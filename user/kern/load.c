@@ -46,7 +46,7 @@ const char *kern_relay_program_name(int program)
 bool kern_map_is_of_devices(int map)
 {
 	return map == KERN_MAP_TRACKED || map == KERN_MAP_NETDEVS || map == KERN_MAP_DEVICES ||
-	       map == KERN_MAP_LISTENERS;
+	       map == KERN_MAP_LISTENERS || map == KERN_MAP_RELAYS;
 }
 
 void kern_object_init(struct kern_object *object)

@@ -42,7 +42,8 @@
 	X(WALKED, "pst_walked", NULL, NULL)                                                        \
 	X(NETDEVS, "pst_netdevs", NULL, NULL)                                                      \
 	X(DEVICES, "pst_devices", NULL, NULL)                                                      \
-	X(LISTENERS, "pst_listeners", NULL, NULL)
+	X(LISTENERS, "pst_listeners", NULL, NULL)                                                  \
+	X(RELAYS, "pst_relays", NULL, NULL)
 
 enum kern_map {
 #define X(NAME, name, key, value) KERN_MAP_##NAME,
@@ -97,7 +98,7 @@ const char *kern_relay_program_name(int program);
 const char *kern_map_name(int map);
 /* Only where the programs of the netdev kind are. */
 bool kern_map_is_of_devices(int map);
-#define KERN_DEVICE_MAPS 4
+#define KERN_DEVICE_MAPS 5
 
 /* Closes what is open and leaves -1 behind. */
 static inline void kern_close_fd(int *fd)

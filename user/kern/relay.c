@@ -26,6 +26,14 @@ static int mark(const struct kern_object *object, uint64_t sandbox, int fd)
 	return bpf_map_update_elem(object->map_fd[KERN_MAP_OWNERS], &fd, &owner, BPF_ANY);
 }
 
+/* What it accepts is known by it. */
+static int mark_listener(const struct kern_object *object, uint64_t sandbox, int fd)
+{
+	if (fd < 0)
+		return 0;
+	return bpf_map_update_elem(object->map_fd[KERN_MAP_RELAYS], &fd, &sandbox, BPF_ANY);
+}
+
 static int name_listener(const struct kern_object *object, __u32 slot, bool ipv6, int fd)
 {
 	int map = object->map_fd[KERN_MAP_LISTENERS], r;
@@ -47,6 +55,10 @@ int kern_relay_name(const struct kern_object *object, const struct pst_sandbox *
 
 	for (size_t i = 0; !r && i < sizeof(fds) / sizeof(fds[0]); i++)
 		r = mark(object, record->id, fds[i]);
+	if (!r && record->ifindex)
+		r = mark_listener(object, record->id, sockets->tcp4);
+	if (!r && record->ifindex)
+		r = mark_listener(object, record->id, sockets->tcp6);
 	if (!r && record->ifindex)
 		r = name_listener(object, slot, false, sockets->tcp4);
 	if (!r && record->ifindex)

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The netdev kind's way to the relay: a packet is given to a transparent socket of the relay's (bpf_sk_assign), and a
+ * mark, by which the loader's rule brings it in. What was given to a socket is never forwarded, whatever became of that
+ * rule; so every packet of a relayed flow is, or it is dropped.
+ */
+#ifndef PST_ASSIGN_BPF_H
+#define PST_ASSIGN_BPF_H
+
+#include "maps.bpf.h"
+#include "flow.bpf.h"
+#include "origin.bpf.h"
+#include "owner.bpf.h"
+#include "packet.bpf.h"
+
+#define PST_STATE_TIME_WAIT 6
+#define PST_STATE_SYN_RECV  12 /* no socket yet: a request */
+
+/* The origin that this CPU makes: too large for the stack. Programs of devices run with softirqs off. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct pst_origin);
+} pst_new_origins SEC(".maps");
+
+static __always_inline __u32 pst_listener_key(const struct pst_sandbox *sandbox,
+					      const struct pst_packet *p)
+{
+	return 2 * sandbox->relay_slot + !pst_addr_is_mapped(p->query.addr);
+}
+
+/* To the listener: a SYN; or what the kernel is to answer with a RST, or finds a SYN cookie in. 1: it is. */
+__noinline int pst_assign_listener(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
+				   const struct pst_packet *p)
+{
+	struct bpf_sock *sk;
+	__u32 key;
+	int error;
+
+	if (!sandbox || !p)
+		return 0;
+	key = pst_listener_key(sandbox, p);
+	sk = bpf_map_lookup_elem(&pst_listeners, &key);
+	if (!sk)
+		return 0;
+	error = (int)bpf_sk_assign(skb, sk, 0);
+	bpf_sk_release(sk);
+	if (error)
+		return 0;
+	skb->mark = PST_RELAY_MARK;
+	return 1;
+}
+
+/* Is there one? */
+static __always_inline int pst_has_listener(const struct pst_sandbox *sandbox,
+					    const struct pst_packet *p)
+{
+	__u32 key = pst_listener_key(sandbox, p);
+	struct bpf_sock *sk = bpf_map_lookup_elem(&pst_listeners, &key);
+
+	if (!sk)
+		return 0;
+	bpf_sk_release(sk);
+	return 1;
+}
+
+/* Is that socket the relay's, for this sandbox? On an address of the host itself, or where others proxy as well, it may be
+ * somebody's with whom the sandbox had a connection of its own. */
+static __always_inline int pst_is_relays(const struct pst_sandbox *sandbox, struct bpf_sock *sk)
+{
+	const __u64 *relay_of;
+
+	if (sk->state == PST_STATE_TIME_WAIT)
+		return 1;
+	if (sk->state == PST_STATE_LISTEN)
+		return 0;
+	if (sk->state == PST_STATE_SYN_RECV) {
+		sk = bpf_get_listener_sock(sk);
+		if (!sk)
+			return 0;
+	}
+	relay_of = bpf_sk_storage_get(&pst_relays, sk, 0, 0);
+	return relay_of && *relay_of == sandbox->id;
+}
+
+static __always_inline struct bpf_sock *pst_find_relayed(struct __sk_buff *skb,
+							 const struct pst_packet *p)
+{
+	struct bpf_sock_tuple t;
+
+	if (pst_tuple(&t, &p->query, p->source, p->source_port) == sizeof(t.ipv4))
+		return bpf_skc_lookup_tcp(skb, &t, sizeof(t.ipv4), BPF_F_CURRENT_NETNS, 0);
+	return bpf_skc_lookup_tcp(skb, &t, sizeof(t.ipv6), BPF_F_CURRENT_NETNS, 0);
+}
+
+/* A packet of a relayed flow to its socket. 1: it is. */
+__noinline int pst_assign_relayed(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
+				  const struct pst_packet *p)
+{
+	struct bpf_sock *sk;
+	int given;
+
+	if (!sandbox || !p)
+		return 0;
+	sk = pst_find_relayed(skb, p);
+	if (!sk)
+		return 0;
+	given = pst_is_relays(sandbox, sk) && !bpf_sk_assign(skb, sk, 0);
+	bpf_sk_release(sk);
+	if (given)
+		skb->mark = PST_RELAY_MARK;
+	return given;
+}
+
+/* A SYN for the relay (`answer`, packed, says so; `name`: what let it out by name): is it there, and told where this
+ * one wants to go? A reason; 0: it is. */
+__noinline int pst_tell_relay(const struct pst_sandbox *sandbox, const struct pst_packet *p,
+			      __u64 answer)
+{
+	struct pst_decision d = pst_unpack(answer);
+	struct pst_origin_key key = {};
+	struct pst_origin *o;
+	__u32 zero = 0;
+
+	if (!sandbox || !p)
+		return PST_REASON_INTERNAL;
+	if (!pst_has_listener(sandbox, p))
+		return PST_REASON_RELAY_DOWN;
+	o = bpf_map_lookup_elem(&pst_new_origins, &zero);
+	if (!o)
+		return PST_REASON_INTERNAL;
+	__builtin_memcpy(key.addr, p->source, 16);
+	key.port = p->source_port;
+	d.verdict = PST_VERDICT_ALLOW;
+	pst_source_make(sandbox, &p->query, d, pst_name_id(sandbox, &p->query, d), o);
+	return pst_source_put(sandbox, &key, o);
+}
+
+#endif
