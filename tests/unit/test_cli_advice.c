@@ -222,6 +222,65 @@ static void other_reasons_need_no_note(void **state)
 	assert_advice(NAMES, &busy, "", "", "");
 }
 
+static void name_that_the_host_check_denies_has_its_nearest_rule(void **state)
+{
+	static const struct denial sni = {"140.82.112.5", 443, PST_TCP, PST_REASON_HOST_CHECK,
+					  "api.github.com"};
+	static const struct denial quic = {"140.82.112.5", 443, PST_UDP, PST_REASON_QUIC,
+					   "github.com"};
+
+	(void)state;
+	assert_advice(NAMES, &sni, "allowOut[0] github.com", "add \"api.github.com\" to allowOut",
+		      "nearest rule \"github.com\" does not cover subdomains");
+	assert_advice(NAMES, &quic, "",
+		      "clients use TCP instead; \"hostCheck\": \"off\" lets leases decide",
+		      "clients use TCP instead");
+}
+
+static void connection_without_a_name_may_have_its_address_let_out(void **state)
+{
+	static const struct denial none = {"140.82.112.5", 443, PST_TCP, PST_REASON_NO_NAME, ""};
+	static const struct denial ech = {"2606:4700::1", 443, PST_TCP, PST_REASON_ECH,
+					  "cloudflare-ech.com"};
+
+	(void)state;
+	assert_advice(
+		NAMES, &none, "",
+		"have the client send the name, in SNI or Host; or add \"140.82.112.5:443/tcp\" "
+		"to allowOut: the address is let out then, under any name",
+		"have the client send the name, in SNI or Host");
+	assert_advice(NAMES, &ech, "",
+		      "switch Encrypted Client Hello off in the client; or add "
+		      "\"[2606:4700::1]:443/tcp\" to allowOut: the address is let out then, under "
+		      "any name",
+		      "switch Encrypted Client Hello off in the client");
+}
+
+/* Each says what to do next; what an entry of the policy would not help needs none. */
+static void all_denials_of_the_relay_have_advice(void **state)
+{
+	static const uint8_t reasons[] = {
+		PST_REASON_RELAY_DOWN, PST_REASON_QUIC,	       PST_REASON_RELAY_SOCKET,
+		PST_REASON_NO_NAME,    PST_REASON_HOST_CHECK,  PST_REASON_ECH,
+		PST_REASON_NOT_TLS,    PST_REASON_NOT_HTTP,    PST_REASON_AMBIGUOUS,
+		PST_REASON_UPGRADE,    PST_REASON_RELAY_BUSY,  PST_REASON_HEAD_SIZE,
+		PST_REASON_HEAD_TIME,  PST_REASON_UNRESOLVED,  PST_REASON_UNREACHED,
+		PST_REASON_PROXY,      PST_REASON_CERTIFICATE, PST_REASON_RELAY_FAILED,
+	};
+	cleanup_policy struct policy *policy = parse(NAMES);
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(reasons); i++) {
+		const struct denial d = {"140.82.112.5", 443, PST_TCP, reasons[i], "a.github.com"};
+		struct pst_event event = event_of(&d);
+		struct record_advice advice = advice_of(policy, &event);
+
+		assert_true(*advice.fix);
+		assert_true(*advice.note);
+		assert_true(strlen(advice.note) < 160);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -234,6 +293,9 @@ int main(void)
 		cmocka_unit_test(address_says_who_can_open_it),
 		cmocka_unit_test(closed_dns_is_told),
 		cmocka_unit_test(other_reasons_need_no_note),
+		cmocka_unit_test(name_that_the_host_check_denies_has_its_nearest_rule),
+		cmocka_unit_test(connection_without_a_name_may_have_its_address_let_out),
+		cmocka_unit_test(all_denials_of_the_relay_have_advice),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -155,15 +155,30 @@ static void note_closed_dns(const struct explain_input *in, const struct pst_eve
 			 "DNS is closed while no rule allows a name");
 }
 
+static void note_relay(const struct pst_event *event, const struct advice *advice)
+{
+	const char *note = explain_note_relay(event->reason);
+
+	if (note)
+		snprintf(advice->note, advice->note_size, "%s", note);
+}
+
 void advice_give(const struct explain_input *in, const struct advice_about *about,
 		 const struct advice *advice)
 {
+	note_relay(about->event, advice);
 	switch (about->event->reason) {
 	case PST_REASON_NAME_GATE:
 		advise_gate(in->policy, about, advice);
 		break;
 	case PST_REASON_LEASE_EXPIRED:
 		note_expired(in->policy, about->event, advice);
+		break;
+	case PST_REASON_HOST_CHECK:
+		advise_nearest(in->policy, find_nearest(in->policy, about), about, advice);
+		break;
+	case PST_REASON_QUIC:
+		snprintf(advice->note, advice->note_size, "clients use TCP instead");
 		break;
 	case PST_REASON_DEFAULT_DENY:
 		advise_nearest(in->policy, find_nearest(in->policy, about), about, advice);
@@ -174,6 +189,11 @@ void advice_give(const struct explain_input *in, const struct advice_about *abou
 		break;
 	case PST_REASON_UNTRUSTED_RESOLVER:
 		note_resolver(about->event, advice);
+		break;
+	case PST_REASON_MALFORMED:
+		if (about->event->port == 53)
+			snprintf(advice->note, advice->note_size,
+				 "or what was sent to the resolver is no DNS question");
 		break;
 	case PST_REASON_DNS_TCP:
 		snprintf(advice->note, advice->note_size, "ask over UDP");

@@ -133,12 +133,6 @@ static void fix_quic(const struct policy *policy, const struct policy_dest *dest
 			 entry, allow_list(policy));
 }
 
-static void fix_relay_down(char *text)
-{
-	snprintf(text, EXPLAIN_TEXT_MAX,
-		 "the relay (postern-relay) does not run: the log of who starts it says why");
-}
-
 void explain_fix(const struct explain_input *in, const struct pst_query *query,
 		 const struct policy_dest *dest, struct explain_report *report)
 {
@@ -146,6 +140,8 @@ void explain_fix(const struct explain_input *in, const struct pst_query *query,
 	struct addr a;
 
 	memcpy(a.bytes, query->addr, sizeof(a.bytes));
+	if (explain_fix_relay(in->policy, query, report->decision.reason, report->fix))
+		return;
 	switch (report->decision.reason) {
 	case PST_REASON_LOOPBACK:
 	case PST_REASON_OWN_LISTENER:
@@ -181,9 +177,6 @@ void explain_fix(const struct explain_input *in, const struct pst_query *query,
 		break;
 	case PST_REASON_QUIC:
 		fix_quic(in->policy, dest, report->fix);
-		break;
-	case PST_REASON_RELAY_DOWN:
-		fix_relay_down(report->fix);
 		break;
 	case PST_REASON_DEFAULT_DENY:
 		resolver = dest->kind == POLICY_DEST_CIDR && query->port == 53 &&
