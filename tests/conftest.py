@@ -92,6 +92,28 @@ def resolvers(net):
     running.close()
 
 
+@pytest.fixture(scope="session")
+def peers(net):
+    """Whom relayed connections are for; see lib/relaypeers.py."""
+    running = Peers(net)
+    yield running
+    running.close()
+
+
+@pytest.fixture(name="kind", params=KINDS)
+def kind_fixture(request):
+    """Of a sandbox of `relays`."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def relays(net, peers):
+    """A posternd for a file, with sandboxes that need its relay; see lib/relaybox.py."""
+    running = Relays(net, peers)
+    yield running
+    running.close()
+
+
 @pytest.fixture
 def daemon(net):
     """A posternd of the test's own."""
