@@ -17,6 +17,8 @@ import kindtable  # noqa: E402
 import postern as runner  # noqa: E402
 from daemon import Daemon  # noqa: E402
 from internet import Internet  # noqa: E402
+from relaybox import KINDS, Relays  # noqa: E402
+from relaypeers import Peers  # noqa: E402
 from resolver import Resolvers  # noqa: E402
 from web import Web  # noqa: E402
 
