@@ -100,7 +100,9 @@ struct relay {
 	struct resolver *resolver; /* resolve.c: asks, and keeps answers until their TTL */
 	SSL_CTX *upstream;	   /* tls.c: verifies; NULL until HELLO */
 	struct leaves *leaves;	   /* leaf.c: certificates for sandboxes */
-	struct event *tick;	   /* session.c: once a second, for COUNT */
+	struct event *tick;	   /* tally.c: once a second, for COUNT */
+	void *shared;		   /* pump.c: the buffer of all pumps */
+	uint64_t kept;		   /* pump.c: bytes that nobody takes */
 };
 
 struct relay_sandbox {
@@ -184,6 +186,8 @@ struct session {
 	struct dns_stream *dns;	      /* dns_tcp.c; NULL */
 	uint64_t bytes_out, bytes_in; /* from, to the sandbox */
 	uint64_t told_out, told_in;   /* of these, what COUNT knows */
+	bool is_counted;	      /* COUNT knows of the connection */
+	bool reset;		      /* it is ending, with a RST */
 };
 
 /* Ends it: closes both sides, tells COUNT, frees it. `reset`: with a RST. */
@@ -212,7 +216,8 @@ void http_refuse(struct session *session, enum pst_reason reason, const char *na
 void tls_refuse(struct session *session, enum pst_reason reason);
 
 /* dns.c, dns_tcp.c: the service on the sandbox's UDP sockets, and on a session to port 53. Both gate, forward to a
- * trusted resolver, write leases (LEASE, LEASED) and only then answer. A service takes the sockets over (-1: none);
+ * trusted resolver, write leases (LEASE, LEASED) and only then answer. A service takes the sockets over, even
+ * when it fails (-1: none);
  * where there is none, the first stream of a sandbox makes it. A service is freed after its sandbox's sessions. */
 int dns_service_new(struct relay_sandbox *sandbox, int udp4, int udp6,
 		    struct dns_service **ret_service);

@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A target -> a connected socket: the name resolved, each address checked, tried one after the other without waiting for
+ * those that are slow (RFC 8305, light); with an egress proxy, the proxy is dialled so, and then told the target by
+ * SOCKS5. There is no way around a proxy. Callbacks come from the loop, never from within relay_dial().
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "relay/core.h"
+
+#define ADDRS_MAX     8
+#define STAGGER_MS    250
+#define PROXY_AT_ONCE 600 /* bytes looked at: more than any reply has */
+
+struct attempt {
+	struct dial *dial;
+	int fd; /* -1: not begun, or failed */
+	struct event *event;
+};
+
+struct dial {
+	struct relay_sandbox *sandbox;
+	struct relay_policy *policy; /* its proxy */
+	struct relay_target target;
+	relay_dialled_fn fn;
+	void *context;
+	struct resolve *resolve;
+	struct event *limit, *stagger;
+	enum pst_reason late; /* what is said when the time is over */
+	uint16_t port;	      /* of the addresses */
+	struct addr addrs[ADDRS_MAX];
+	struct attempt attempts[ADDRS_MAX];
+	size_t n_addrs, tried, open;
+	int fd; /* connected; -1 */
+	struct event *reading;
+	struct socks *socks;
+};
+
+static void free_attempt(struct attempt *attempt)
+{
+	if (attempt->event)
+		event_free(attempt->event);
+	if (attempt->fd >= 0) {
+		close(attempt->fd);
+		attempt->dial->open--;
+	}
+	attempt->event = NULL;
+	attempt->fd = -1;
+}
+
+static void free_socks(struct dial *dial)
+{
+	if (dial->socks)
+		explicit_bzero(dial->socks, sizeof(*dial->socks));
+	free(dial->socks);
+	dial->socks = NULL;
+}
+
+void relay_dial_cancel(struct dial *dial)
+{
+	if (!dial)
+		return;
+	relay_resolve_cancel(dial->resolve);
+	for (size_t i = 0; i < dial->tried; i++)
+		free_attempt(&dial->attempts[i]);
+	if (dial->limit)
+		event_free(dial->limit);
+	if (dial->stagger)
+		event_free(dial->stagger);
+	if (dial->reading)
+		event_free(dial->reading);
+	if (dial->fd >= 0)
+		close(dial->fd);
+	free_socks(dial);
+	relay_policy_unref(dial->policy);
+	free(dial);
+}
+
+/* The dial is gone when its callback runs. */
+static void end(struct dial *dial, enum pst_reason reason)
+{
+	relay_dialled_fn fn = dial->fn;
+	void *context = dial->context;
+	int fd = reason == PST_REASON_UNSET ? TAKE_FD(dial->fd) : -1;
+
+	relay_dial_cancel(dial);
+	fn(context, fd, reason);
+}
+
+/* What cannot be done is told from the loop. */
+static void end_soon(struct dial *dial, enum pst_reason reason)
+{
+	dial->late = reason;
+	event_active(dial->limit, EV_TIMEOUT, 1);
+}
+
+static void on_limit(evutil_socket_t fd, short what, void *context)
+{
+	struct dial *dial = context;
+
+	(void)fd, (void)what;
+	end(dial, dial->late);
+}
+
+static enum pst_reason unreached(const struct dial *dial)
+{
+	return dial->policy->proxy ? PST_REASON_PROXY : PST_REASON_UNREACHED;
+}
+
+/* ---- the proxy ---- */
+
+static int send_to_proxy(struct dial *dial)
+{
+	struct socks *socks = dial->socks;
+	size_t size = socks->out_size;
+	ssize_t sent = send(dial->fd, socks->out, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+	explicit_bzero(socks->out, sizeof(socks->out));
+	/* A few hundred bytes at the beginning of a connection: what takes no more is broken. */
+	return sent == (ssize_t)size ? 0 : -EPIPE;
+}
+
+/* Looks at what is there, and takes no more of it than the handshake's. */
+static enum socks_status hear_proxy(struct dial *dial)
+{
+	uint8_t bytes[PROXY_AT_ONCE];
+	size_t used;
+	ssize_t got = recv(dial->fd, bytes, sizeof(bytes), MSG_PEEK | MSG_DONTWAIT);
+	enum socks_status status;
+
+	if (got < 0 && (errno == EAGAIN || errno == EINTR))
+		return SOCKS_MORE;
+	if (got <= 0)
+		return SOCKS_FAILED;
+	status = socks_step(dial->socks, bytes, (size_t)got, &used);
+	if (used && recv(dial->fd, bytes, used, MSG_DONTWAIT) != (ssize_t)used)
+		return SOCKS_FAILED;
+	return status;
+}
+
+static void on_proxy(evutil_socket_t fd, short what, void *context)
+{
+	struct dial *dial = context;
+	enum socks_status status = hear_proxy(dial);
+
+	(void)fd, (void)what;
+	if (status == SOCKS_WRITE && send_to_proxy(dial) < 0)
+		status = SOCKS_FAILED;
+	if (status == SOCKS_DONE)
+		end(dial, PST_REASON_UNSET);
+	else if (status == SOCKS_FAILED)
+		end(dial, PST_REASON_PROXY);
+}
+
+static void start_proxy(struct dial *dial)
+{
+	size_t used;
+
+	dial->socks = malloc(sizeof(*dial->socks));
+	dial->reading = event_new(dial->sandbox->relay->base, dial->fd, EV_READ | EV_PERSIST,
+				  on_proxy, dial);
+	if (!dial->socks || !dial->reading || event_add(dial->reading, NULL) < 0) {
+		end(dial, PST_REASON_RELAY_FAILED);
+		return;
+	}
+	socks_start(dial->socks, dial->policy->proxy, &dial->target);
+	if (socks_step(dial->socks, NULL, 0, &used) != SOCKS_WRITE || send_to_proxy(dial) < 0)
+		end(dial, PST_REASON_PROXY);
+}
+
+/* ---- connecting ---- */
+
+static void try_next(struct dial *dial);
+
+/* One is connected: the others are given up. */
+static void on_connected(struct dial *dial, struct attempt *attempt)
+{
+	static const int one = 1;
+
+	dial->fd = TAKE_FD(attempt->fd);
+	dial->open--;
+	for (size_t i = 0; i < dial->tried; i++)
+		free_attempt(&dial->attempts[i]);
+	(void)event_del(dial->stagger);
+	(void)setsockopt(dial->fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+	(void)setsockopt(dial->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	if (dial->policy->proxy)
+		start_proxy(dial);
+	else
+		end(dial, PST_REASON_UNSET);
+}
+
+static void on_attempt(evutil_socket_t fd, short what, void *context)
+{
+	struct attempt *attempt = context;
+	struct dial *dial = attempt->dial;
+	int status = 0;
+	socklen_t size = sizeof(status);
+
+	(void)what;
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &status, &size) < 0)
+		status = errno;
+	if (!status) {
+		on_connected(dial, attempt);
+		return;
+	}
+	free_attempt(attempt);
+	try_next(dial);
+}
+
+static int begin(struct dial *dial, struct attempt *attempt, const struct addr *addr)
+{
+	struct endpoint endpoint = {.addr = *addr, .port = dial->port};
+	struct sockaddr_storage to;
+	socklen_t size = endpoint_write(&endpoint, &to);
+	cleanup_close int fd = socket(to.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (struct sockaddr *)&to, size) < 0 && errno != EINPROGRESS)
+		return -errno;
+	attempt->event = event_new(dial->sandbox->relay->base, fd, EV_WRITE, on_attempt, attempt);
+	if (!attempt->event || event_add(attempt->event, NULL) < 0)
+		return -ENOMEM;
+	attempt->fd = TAKE_FD(fd);
+	dial->open++;
+	return 0;
+}
+
+/* The next address that can be tried at all; when there is none and none is open, it has failed. */
+static void try_next(struct dial *dial)
+{
+	const struct timeval stagger = {.tv_usec = STAGGER_MS * 1000};
+
+	while (dial->tried < dial->n_addrs) {
+		struct attempt *attempt = &dial->attempts[dial->tried];
+
+		*attempt = (struct attempt){.dial = dial, .fd = -1};
+		if (begin(dial, attempt, &dial->addrs[dial->tried++]) == 0) {
+			(void)evtimer_add(dial->stagger, &stagger);
+			return;
+		}
+		free_attempt(attempt);
+	}
+	if (!dial->open)
+		end_soon(dial, unreached(dial));
+}
+
+static void on_stagger(evutil_socket_t fd, short what, void *context)
+{
+	(void)fd, (void)what;
+	try_next(context);
+}
+
+/* ---- where to ---- */
+
+static void on_resolved(void *context, const struct addr *addrs, size_t count)
+{
+	struct dial *dial = context;
+
+	dial->resolve = NULL;
+	if (!count) {
+		end(dial, dial->policy->proxy ? PST_REASON_PROXY : PST_REASON_UNRESOLVED);
+		return;
+	}
+	dial->n_addrs = count < ADDRS_MAX ? count : ADDRS_MAX;
+	memcpy(dial->addrs, addrs, dial->n_addrs * sizeof(*addrs));
+	try_next(dial);
+}
+
+static void dial_addr(struct dial *dial, const struct addr *addr)
+{
+	if (!relay_policy_may_dial(dial->policy, addr)) {
+		end_soon(dial, PST_REASON_ALWAYS_DENIED);
+		return;
+	}
+	dial->addrs[0] = *addr;
+	dial->n_addrs = 1;
+	try_next(dial);
+}
+
+static void dial_name(struct dial *dial, const char *name)
+{
+	dial->resolve = relay_resolve(dial->sandbox, name, on_resolved, dial);
+	if (!dial->resolve)
+		end_soon(dial, PST_REASON_RELAY_FAILED);
+}
+
+static void start_proxied(struct dial *dial)
+{
+	const struct relay_proxy *proxy = dial->policy->proxy;
+	struct addr addr;
+
+	dial->port = proxy->port;
+	/* The proxy could reach what is always denied as well. */
+	if (!dial->target.name[0] && !relay_policy_may_dial(dial->policy, &dial->target.addr))
+		end_soon(dial, PST_REASON_ALWAYS_DENIED);
+	else if (addr_parse(proxy->host, &addr, NULL) == 0)
+		dial_addr(dial, &addr);
+	else
+		dial_name(dial, proxy->host);
+}
+
+static void start(struct dial *dial)
+{
+	dial->late = unreached(dial);
+	dial->port = dial->target.port;
+	if (dial->policy->proxy)
+		start_proxied(dial);
+	else if (dial->target.name[0])
+		dial_name(dial, dial->target.name);
+	else
+		dial_addr(dial, &dial->target.addr);
+}
+
+struct dial *relay_dial(struct relay_sandbox *sandbox, const struct relay_target *target,
+			relay_dialled_fn fn, void *context)
+{
+	struct relay *relay = sandbox->relay;
+	const struct timeval limit = {.tv_sec = relay->limits.dial_ms / 1000,
+				      .tv_usec = relay->limits.dial_ms % 1000 * 1000};
+	struct dial *dial = calloc(1, sizeof(*dial));
+
+	if (!dial)
+		return NULL;
+	dial->sandbox = sandbox;
+	dial->policy = relay_policy_ref(sandbox->policy);
+	dial->target = *target;
+	dial->fn = fn;
+	dial->context = context;
+	dial->fd = -1;
+	dial->limit = evtimer_new(relay->base, on_limit, dial);
+	dial->stagger = evtimer_new(relay->base, on_stagger, dial);
+	if (!dial->limit || !dial->stagger || evtimer_add(dial->limit, &limit) < 0) {
+		relay_dial_cancel(dial);
+		return NULL;
+	}
+	start(dial);
+	return dial;
+}

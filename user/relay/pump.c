@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Bytes from one socket to another, both ways at once. Everything is read into one buffer of the relay and written at
+ * once; only what the other side does not take is kept, and then nothing more is read from this one: an idle connection
+ * holds no memory, a slow one at most what one read took. An end of one direction is passed on (FIN), a reset is, too.
+ * Plain read and write: splice was slower, sockmap loses data (docs/PERFORMANCE.md).
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "relay/core.h"
+
+/* What one read takes: as little at first, as much where the other side takes it all. */
+#define PUMP_READ_MIN 16384
+#define PUMP_READ_MAX 262144
+/* Reads of one side before others have their turn. */
+#define READS_AT_ONCE 4
+/* What all that is kept may take before reads become small. */
+#define KEPT_MAX (64u * 1024 * 1024)
+
+struct way {
+	struct pump *pump;
+	int from, to;
+	struct event *reading, *writing; /* of from, of to */
+	uint8_t *kept;			 /* read, not yet written */
+	size_t kept_size, kept_at;
+	size_t read_size; /* grows while the other side takes everything */
+	uint64_t *moved;
+	bool ended; /* FIN was seen, and passed on */
+};
+
+struct pump {
+	struct session *session;
+	int fd;
+	struct way out, in; /* from, to the sandbox */
+	struct event *idle;
+	uint64_t moved; /* when `idle` was last looked at */
+};
+
+/* One for all: what is in it is written or kept before the next read. */
+struct shared {
+	uint8_t bytes[PUMP_READ_MAX];
+};
+
+static void update_kept(struct way *way, size_t before, size_t now)
+{
+	uint64_t *kept = &way->pump->session->sandbox->relay->kept;
+
+	*kept = *kept - before + now;
+}
+
+static void forget_kept(struct way *way)
+{
+	update_kept(way, way->kept_size, 0);
+	free(way->kept);
+	way->kept = NULL;
+	way->kept_size = way->kept_at = 0;
+}
+
+/* 0 with *ret_sent (perhaps 0: it takes nothing now), or -errno. */
+static int send_some(int fd, const uint8_t *bytes, size_t size, size_t *ret_sent)
+{
+	ssize_t sent = send(fd, bytes, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+	*ret_sent = sent > 0 ? (size_t)sent : 0;
+	if (sent < 0 && errno != EAGAIN && errno != EINTR)
+		return -errno;
+	return 0;
+}
+
+static int keep(struct way *way, const uint8_t *bytes, size_t size)
+{
+	way->kept = malloc(size);
+	if (!way->kept)
+		return -ENOMEM;
+	memcpy(way->kept, bytes, size);
+	way->kept_size = size;
+	update_kept(way, 0, size);
+	(void)event_del(way->reading);
+	(void)event_add(way->writing, NULL);
+	return 0;
+}
+
+/* What one read may take: the more the other side has taken at once, the more. */
+static size_t read_size(const struct way *way)
+{
+	const struct relay *relay = way->pump->session->sandbox->relay;
+
+	return relay->kept > KEPT_MAX ? PUMP_READ_MIN : way->read_size;
+}
+
+static void adapt(struct way *way, size_t got, size_t sent)
+{
+	if (sent < got)
+		way->read_size =
+			way->read_size / 2 < PUMP_READ_MIN ? PUMP_READ_MIN : way->read_size / 2;
+	else if (got == way->read_size && way->read_size < PUMP_READ_MAX)
+		way->read_size *= 2;
+}
+
+/* 1: there may be more to read; 0: there is not, or nowhere to write it to; -errno: the connection is over. */
+static int move(struct way *way, struct shared *shared)
+{
+	size_t wanted = read_size(way), sent;
+	ssize_t got = recv(way->from, shared->bytes, wanted, MSG_DONTWAIT);
+	int r;
+
+	if (got < 0)
+		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+	if (got == 0) {
+		way->ended = true;
+		(void)event_del(way->reading);
+		return shutdown(way->to, SHUT_WR) < 0 ? -errno : 0;
+	}
+	*way->moved += (size_t)got;
+	r = send_some(way->to, shared->bytes, (size_t)got, &sent);
+	if (r < 0)
+		return r;
+	adapt(way, (size_t)got, sent);
+	if (sent < (size_t)got)
+		return keep(way, shared->bytes + sent, (size_t)got - sent);
+	return (size_t)got == wanted;
+}
+
+/* After a failure of either side, the other one learns of it by a RST. */
+static void settle(struct pump *pump, int status)
+{
+	if (status < 0)
+		session_end(pump->session, true);
+	else if (pump->out.ended && pump->in.ended)
+		session_end(pump->session, false);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *context)
+{
+	struct way *way = context;
+	struct shared *shared = way->pump->session->sandbox->relay->shared;
+	int more = 1;
+
+	(void)fd, (void)what;
+	for (unsigned i = 0; i < READS_AT_ONCE && more > 0; i++)
+		more = move(way, shared);
+	settle(way->pump, more);
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *context)
+{
+	struct way *way = context;
+	size_t sent;
+	int r = send_some(way->to, way->kept + way->kept_at, way->kept_size - way->kept_at, &sent);
+
+	(void)fd, (void)what;
+	way->kept_at += sent;
+	if (r == 0 && way->kept_at < way->kept_size) {
+		(void)event_add(way->writing, NULL);
+		return;
+	}
+	if (r == 0) {
+		forget_kept(way);
+		(void)event_add(way->reading, NULL);
+	}
+	settle(way->pump, r);
+}
+
+static void on_idle(evutil_socket_t fd, short what, void *context)
+{
+	struct pump *pump = context;
+	uint64_t moved = pump->session->bytes_out + pump->session->bytes_in;
+
+	(void)fd, (void)what;
+	if (moved == pump->moved)
+		session_end(pump->session, true);
+	else
+		pump->moved = moved;
+}
+
+/* ---- life ---- */
+
+static void end_way(struct way *way)
+{
+	if (way->reading)
+		event_free(way->reading);
+	if (way->writing)
+		event_free(way->writing);
+	if (way->kept)
+		forget_kept(way);
+}
+
+void pump_end(struct pump *pump)
+{
+	if (!pump)
+		return;
+	end_way(&pump->out);
+	end_way(&pump->in);
+	if (pump->idle)
+		event_free(pump->idle);
+	if (pump->session->reset)
+		reset_socket(pump->fd);
+	else
+		close(pump->fd);
+	free(pump);
+}
+
+static int start_way(struct way *way, struct pump *pump, int from, int to)
+{
+	struct event_base *base = pump->session->sandbox->relay->base;
+
+	way->pump = pump;
+	way->from = from;
+	way->to = to;
+	way->read_size = PUMP_READ_MIN;
+	way->reading = event_new(base, from, EV_READ | EV_PERSIST, on_readable, way);
+	way->writing = event_new(base, to, EV_WRITE, on_writable, way);
+	return way->reading && way->writing ? 0 : -ENOMEM;
+}
+
+/* The first bytes, which were read to know the name. */
+static int send_head(struct pump *pump)
+{
+	struct session *session = pump->session;
+	size_t size = session->head_size, sent;
+	uint8_t *head cleanup_free = TAKE_PTR(session->head);
+	int r;
+
+	session->head_size = 0;
+	if (!size)
+		return 0;
+	r = send_some(pump->fd, head, size, &sent);
+	session->bytes_out += size;
+	return r == 0 && sent < size ? keep(&pump->out, head + sent, size - sent) : r;
+}
+
+static int start_idle(struct pump *pump)
+{
+	struct relay *relay = pump->session->sandbox->relay;
+	struct timeval idle = {.tv_sec = relay->limits.idle_ms / 1000,
+			       .tv_usec = relay->limits.idle_ms % 1000 * 1000};
+
+	pump->idle = event_new(relay->base, -1, EV_PERSIST, on_idle, pump);
+	return pump->idle && event_add(pump->idle, &idle) == 0 ? 0 : -ENOMEM;
+}
+
+static int start(struct pump *pump)
+{
+	struct session *session = pump->session;
+	struct relay *relay = session->sandbox->relay;
+	int r;
+
+	if (!relay->shared)
+		relay->shared = malloc(sizeof(struct shared));
+	if (!relay->shared || start_way(&pump->out, pump, session->fd, pump->fd) < 0 ||
+	    start_way(&pump->in, pump, pump->fd, session->fd) < 0 || start_idle(pump) < 0)
+		return -ENOMEM;
+	pump->out.moved = &session->bytes_out;
+	pump->in.moved = &session->bytes_in;
+	if (event_add(pump->in.reading, NULL) < 0 || event_add(pump->out.reading, NULL) < 0)
+		return -ENOMEM;
+	r = send_head(pump);
+	return r;
+}
+
+int pump_start(struct session *session, int fd)
+{
+	static const int one = 1;
+	struct pump *pump = calloc(1, sizeof(*pump));
+	int r;
+
+	if (!pump) {
+		close(fd);
+		return -ENOMEM;
+	}
+	pump->session = session;
+	pump->fd = fd;
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	(void)setsockopt(session->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	r = start(pump);
+	if (r < 0) {
+		pump_end(pump);
+		return r;
+	}
+	session->pump = pump;
+	return 0;
+}
