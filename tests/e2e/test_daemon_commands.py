@@ -187,8 +187,26 @@ def test_a_bad_document_never_leaves(daemon, tmp_path):
     assert not daemon.requests
 
 
+def test_the_ca_is_a_certificate_or_nothing(daemon):
+    pem = b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+    daemon.replies[("GET", "/v1/ca.pem")] = (200, pem)
+    done = postern(daemon, "ca")
+    assert done.returncode == 0 and done.stdout.encode() == pem and done.stderr == "", done
+    assert json.loads(postern(daemon, "ca", "-o", "json").stdout) == {"certificate": pem.decode()}
+    daemon.replies[("GET", "/v1/ca.pem")] = (404, {"code": 404, "message": "there is no CA yet: so it is"})
+    done = postern(daemon, "ca")
+    assert done.returncode == 4 and done.stderr == "postern: ca: there is no CA yet: so it is\n", done
+    for bad in (b"<html>", pem + b"\x1b[2J", b"{}"):
+        daemon.replies[("GET", "/v1/ca.pem")] = (200, bad)
+        done = postern(daemon, "ca")
+        assert done.returncode == 1 and done.stdout == "" and "no certificate" in done.stderr, done
+    told = len(daemon.requests)
+    done = postern(daemon, "ca", "--trust")
+    assert done.returncode == 0 and "NODE_EXTRA_CA_CERTS" in done.stdout and len(daemon.requests) == told
+
+
 def test_no_daemon_and_what_is_none(daemon, tmp_path):
-    for argv in (["list"], ["show", "agent"], ["detach", "agent"], ["watch"], ["explain", "agent", "1.2.3.4"]):
+    for argv in (["list"], ["ca"], ["show", "agent"], ["detach", "agent"], ["watch"], ["explain", "agent", "1.2.3.4"]):
         done = subprocess.run([POSTERN, *argv], capture_output=True, text=True, check=False, timeout=30,
                               env={**os.environ, "POSTERN_SOCKET": str(tmp_path / "nobody")})
         assert done.returncode == 5 and f"cannot reach posternd at {tmp_path}/nobody" in done.stderr, done
@@ -198,7 +216,7 @@ def test_no_daemon_and_what_is_none(daemon, tmp_path):
     assert done.returncode == 1 and "no JSON" in done.stderr, done
 
 
-@pytest.mark.parametrize("argv", [["show"], ["show", "A"], ["list", "x"], ["detach"], ["apply", "a"], ["attach", "a"],
+@pytest.mark.parametrize("argv", [["show"], ["show", "A"], ["list", "x"], ["ca", "x"], ["detach"], ["apply", "a"], ["attach", "a"],
                                   ["attach", "a", "--pid", "0"], ["attach", "a", "--pid", "1", "--cgroup", "/"],
                                   ["watch", "a", "b"], ["watch", "--verdict", "no"], ["watch", "--to", "1.1.1.1/33"],
                                   ["explain", "a", "1.1.1.1/33"], ["list", "--no-such"]])

@@ -22,6 +22,7 @@ struct fake_sandbox {
 };
 
 struct fake {
+	const char *ca; /* PEM; NULL: none */
 	struct fake_sandbox sandboxes[FAKE_MAX];
 	size_t count;
 	uint64_t now_ms, generation;
@@ -419,6 +420,11 @@ static inline int fake_ready(void *context, struct error *err)
 	return error_set(err, -EAGAIN, "bpffs at /sys/fs/bpf is not mounted");
 }
 
+static inline const char *fake_ca(void *context)
+{
+	return ((struct fake *)context)->ca;
+}
+
 static inline bool fake_is_inside(void *context, int32_t pid)
 {
 	(void)context;
@@ -436,10 +442,10 @@ static inline void fake_done(struct fake *fake)
 static inline struct api_backend fake_backend(struct fake *fake)
 {
 	return (struct api_backend){
-		fake,	      fake_check,  fake_create,	     fake_change, fake_change_many,
-		fake_pause,   fake_resume, fake_set_timeout, fake_remove, fake_find,
-		fake_list,    fake_leases, fake_rules,	     fake_flows,  fake_explain,
-		fake_metrics, fake_ready,  fake_is_inside};
+		fake,	      fake_check,  fake_create,	     fake_change,   fake_change_many,
+		fake_pause,   fake_resume, fake_set_timeout, fake_remove,   fake_find,
+		fake_list,    fake_leases, fake_rules,	     fake_flows,    fake_explain,
+		fake_metrics, fake_ready,  fake_ca,	     fake_is_inside};
 }
 
 #endif

@@ -409,13 +409,21 @@ static void the_host_answers_for_itself(void **state)
 	assert_reply(w, 200, "ok\n");
 }
 
-static void there_is_no_ca_yet(void **state)
+static void the_ca_is_told_as_it_is(void **state)
 {
+	static const char pem[] = "-----BEGIN CERTIFICATE-----\n...\n";
 	struct world *w = *state;
 
 	ask(w, "GET", "/v1/ca.pem", NULL);
-	assert_reply(w, 404,
-		     ERROR(404, "there is no CA: this build has no relay for header transforms"));
+	assert_reply(
+		w, 404,
+		ERROR(404,
+		      "there is no CA yet: the relay's signer, which makes it, has not started"));
+	w->fake.ca = pem;
+	ask(w, "GET", "/v1/ca.pem", NULL);
+	assert_reply(w, 200, pem);
+	assert_string_equal(w->reply.type, "application/x-pem-file");
+	w->fake.ca = NULL;
 }
 
 /* ---- who may call what ---- */
@@ -609,7 +617,7 @@ int main(void)
 		native_test(an_operator_with_an_owner_sees_its_own_alone),
 		native_test(the_stream_says_what_it_wants),
 		native_test(the_host_answers_for_itself),
-		native_test(there_is_no_ca_yet),
+		native_test(the_ca_is_told_as_it_is),
 		native_test(without_a_key_nothing_is_answered),
 		native_test(a_tenant_has_the_vendors_routes_alone),
 		native_test(an_operator_has_them_all),

@@ -242,6 +242,8 @@ struct api_backend {
 	int (*metrics)(void *context, struct buf *text);
 	/* 0, or why it is not ready, in err. */
 	int (*ready)(void *context, struct error *err);
+	/* The certificate (PEM) of the CA that header transforms need sandboxes to trust; NULL: there is none (yet). */
+	const char *(*ca)(void *context);
 	/* Is this process inside a sandbox of ours? Then it may not speak to us. When in doubt: true. */
 	bool (*is_inside)(void *context, int32_t pid);
 };

@@ -119,5 +119,16 @@ void native_ready(struct call *call)
 
 void native_ca(struct call *call)
 {
-	reply_error(call, 404, "there is no CA: this build has no relay for header transforms");
+	const struct api_backend *backend = call->backend;
+	const char *pem = backend->ca ? backend->ca(backend->context) : NULL;
+
+	if (!pem) {
+		reply_error(
+			call, 404,
+			"there is no CA yet: the relay's signer, which makes it, has not started");
+		return;
+	}
+	buf_puts(&call->reply->body, pem);
+	call->reply->status = 200;
+	call->reply->type = "application/x-pem-file";
 }

@@ -42,6 +42,7 @@ int cmd_apply(int argc, char **argv);
 int cmd_list(int argc, char **argv);
 int cmd_show(int argc, char **argv);
 int cmd_watch(int argc, char **argv);
+int cmd_ca(int argc, char **argv);
 
 /* Prints the error and where to read more to stderr; returns CLI_USAGE. */
 int cli_usage_error(const char *command, const struct error *err);

@@ -20,6 +20,7 @@ static const struct cli_command commands[] = {
 	{"list", cmd_list, "list the sandboxes of posternd"},
 	{"show", cmd_show, "show one of them"},
 	{"watch", cmd_watch, "show verdicts as they are made"},
+	{"ca", cmd_ca, "print the CA that header transforms need sandboxes to trust"},
 	{NULL, NULL, NULL},
 };
 

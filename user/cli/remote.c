@@ -100,7 +100,9 @@ static const char *advice_for(unsigned status, const char *message)
 	case 403:
 		return strstr(message, "inside a sandbox") ? ": ask from outside" : "";
 	case 404:
-		return strstr(message, "list") ? "" : "; 'postern list' shows which there are";
+		return strstr(message, "list") || strstr(message, "no CA")
+			       ? ""
+			       : "; 'postern list' shows which there are";
 	}
 	return "";
 }
