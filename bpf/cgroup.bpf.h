@@ -14,6 +14,7 @@
 #include "owner.bpf.h"
 #include "question.bpf.h"
 #include "learn.bpf.h"
+#include "relay.bpf.h"
 #include "report.bpf.h"
 
 #define PST_SOCK_STREAM 1
@@ -107,9 +108,14 @@ static __always_inline int pst_call(struct bpf_sock_addr *ctx, int ipv6, __u8 ho
 
 	pst_call_query(ctx, ipv6, &query);
 	d = pst_unpack(pst_judge(sandbox, &query));
+	if (pst_has_relay() && d.verdict == PST_VERDICT_RELAY)
+		return pst_call_relay(ctx, ipv6, sandbox, &query, d, hook);
 	if (pst_call_asks(ctx, sandbox, &query, d, hook))
 		return 1;
-	d = pst_settle(d, d.verdict == PST_VERDICT_OWNER && pst_owned_call(ctx, sandbox, &query));
+	if (pst_local_matters(d, 1))
+		d = pst_settle_local(d, pst_owned_call(ctx, sandbox, &query));
+	else
+		d = pst_settle(d, 0);
 	if (!pst_passes(d) && pst_call_goes_on(ctx, sandbox, &query, d))
 		return 1;
 	if (!pst_passes(d) && query.live)
@@ -120,6 +126,17 @@ static __always_inline int pst_call(struct bpf_sock_addr *ctx, int ipv6, __u8 ho
 	if (d.verdict != PST_VERDICT_ALLOW)
 		pst_report(sandbox, &query, pst_pack(d), pst_hook_of(hook, ctx->protocol), 0);
 	return pst_passes(d);
+}
+
+/* getpeername and recvmsg, which cannot refuse anything. */
+static __always_inline int pst_called_back(struct bpf_sock_addr *ctx, int ipv6)
+{
+	const struct pst_sandbox *sandbox = bpf_get_local_storage(&pst_sandbox, 0);
+	struct pst_query query __attribute__((aligned(8))) = {};
+
+	pst_call_query(ctx, ipv6, &query);
+	pst_tell_peer(ctx, ipv6, sandbox, &query);
+	return 1;
 }
 
 /* ---- sockets ---- */
@@ -420,10 +437,14 @@ __noinline int pst_judge_packet(struct __sk_buff *skb, const struct pst_sandbox 
 	if (pst_keep_since(sandbox) && d.verdict != PST_VERDICT_ALLOW &&
 	    pst_keeps(skb, sandbox, p, flow, known | (__u32)d.step << 8))
 		return 1;
-	asks = d.step == PST_STEP_RESOLVER && sandbox->learn && p->query.protocol == PST_UDP;
+	asks = d.step == PST_STEP_RESOLVER && sandbox->learn && p->query.protocol == PST_UDP &&
+	       (d.verdict == PST_VERDICT_GATE || d.verdict == PST_VERDICT_ALLOW);
 	if (asks)
 		d = pst_unpack(pst_ask(skb, sandbox, p, pst_pack(d)));
-	d = pst_settle(d, d.verdict == PST_VERDICT_OWNER && pst_owned_packet(skb, sandbox, p));
+	if (pst_local_matters(d, p->query.protocol != PST_TCP || pst_is_first_syn(p)))
+		d = pst_settle_local(d, pst_owned_packet(skb, sandbox, p));
+	else
+		d = pst_settle(d, 0);
 	if (sk && pst_worth_caching(sandbox, sk, p, d))
 		pst_cache(skb, sandbox, p, pst_pack(d));
 	if (sk && pst_is_new_peer(sk, known, p, d))
@@ -445,6 +466,7 @@ static __always_inline int pst_packet_out(struct __sk_buff *skb)
 	struct bpf_sock *sk = skb->sk;
 	struct pst_packet p = {};
 	struct pst_flow *flow = 0;
+	int relayed;
 
 	pst_parse(skb, &p);
 	/* A UDP socket that was connected once is judged like one that never was: its peers are remembered. From port
@@ -454,6 +476,11 @@ static __always_inline int pst_packet_out(struct __sk_buff *skb)
 		flow = bpf_sk_storage_get(&pst_sockets, sk, 0, 0);
 		if (flow && pst_flow_hit(sandbox, flow, &p))
 			return 1;
+	}
+	if (pst_has_relay() && sk && pst_is_home(p.query.addr)) {
+		relayed = pst_relayed_packet(skb, sandbox, &p);
+		if (relayed != PST_RELAYED_NOT)
+			return relayed == PST_RELAYED_PASS;
 	}
 	return pst_judge_packet(skb, sandbox, &p, flow) ? 1 : 0;
 }

@@ -39,13 +39,12 @@ static __always_inline int pst_flow_matches(const struct pst_flow *flow,
 	       flow->port == query->port && pst_same_addr(flow->addr, query->addr);
 }
 
-/* Set before the object is loaded: there is one policy for good, so nothing is ever kept, and the verifier leaves
- * out what would. */
-const volatile __u8 pst_one_policy SEC(".rodata.options");
+/* Set before the object is loaded: the verifier leaves out what will never happen. */
+const volatile struct pst_options pst_options SEC(".rodata.options");
 
 static __always_inline __u64 pst_keep_since(const struct pst_sandbox *sandbox)
 {
-	return pst_one_policy ? 0 : sandbox->keep_since;
+	return pst_options.one_policy ? 0 : sandbox->keep_since;
 }
 
 /* existing: keep. Lives on what was allowed under this generation? Not what a record that is not ours yet let
@@ -59,7 +58,7 @@ static __always_inline int pst_is_kept_since(const struct pst_sandbox *sandbox, 
 /*
  * existing: keep. Of the denials, the policy's own spare what it allowed before. The gate's are not among them,
  * where it is in force nothing on port 53 is kept; nor the host's. Nor, for UDP, loopback: what was allowed there
- * is not remembered.
+ * is not remembered. And a flow that went directly is spared the relay.
  */
 static __always_inline int pst_may_keep(const struct pst_sandbox *sandbox,
 					const struct pst_query *query, struct pst_decision d)
@@ -69,8 +68,9 @@ static __always_inline int pst_may_keep(const struct pst_sandbox *sandbox,
 		return 0;
 	if (d.step == PST_STEP_LOOPBACK)
 		return query->protocol == PST_TCP;
+	/* CIDR_ALLOW: by the relay alone. */
 	return d.step == PST_STEP_CIDR_DENY || d.step == PST_STEP_NAME ||
-	       d.step == PST_STEP_DEFAULT;
+	       d.step == PST_STEP_DEFAULT || d.step == PST_STEP_CIDR_ALLOW;
 }
 
 static __always_inline void pst_flow_flush(const struct pst_sandbox *sandbox, struct pst_flow *flow)

@@ -75,7 +75,44 @@ static __always_inline int pst_peer_came_to_us(const struct bpf_sock *sk, __u16 
 	       sk->dst_port == bpf_htons(source_port);
 }
 
-/* connect and sendmsg: the bind hooks' mark, else the socket's cgroup as the kernel has it. */
+/* What there is at a local destination. */
+#define PST_LOCAL_FOREIGN 0
+#define PST_LOCAL_OWN	  1
+#define PST_LOCAL_RELAY                                                                            \
+	2 /* the relay listens there for this sandbox: only what was sent there may arrive */
+#define PST_LOCAL_RELAYS 3 /* ... for another one */
+
+static __always_inline int pst_local_relay(const struct pst_owner *owner,
+					   const struct pst_sandbox *sandbox)
+{
+	return owner->relay_of == sandbox->id ? PST_LOCAL_RELAY : PST_LOCAL_RELAYS;
+}
+
+/* Step 5, settled. A relay's listener is nobody's business, whatever `loopback` says. */
+static __always_inline struct pst_decision pst_settle_local(struct pst_decision d, int local)
+{
+	if (local < PST_LOCAL_RELAY)
+		return pst_settle(d, local == PST_LOCAL_OWN);
+	d.verdict = PST_VERDICT_DENY;
+	d.reason = PST_REASON_LOOPBACK;
+	if (local == PST_LOCAL_RELAY) {
+		d.step = PST_STEP_RELAY;
+		d.reason = PST_REASON_NO_ORIGIN;
+	}
+	return d;
+}
+
+/* Does it matter what there is? Where all of loopback is open only the relays' listeners are not, which a TCP packet
+ * reaches only as a first SYN. */
+static __always_inline int pst_local_matters(struct pst_decision d, int begins)
+{
+	if (d.verdict == PST_VERDICT_OWNER)
+		return 1;
+	return !pst_options.no_relay && begins && d.step == PST_STEP_LOOPBACK &&
+	       d.verdict == PST_VERDICT_ALLOW;
+}
+
+/* connect and sendmsg: the bind hooks' mark, else the socket's cgroup as the kernel has it. PST_LOCAL_*. */
 __noinline int pst_owned_call(struct bpf_sock_addr *ctx, const struct pst_sandbox *sandbox,
 			      const struct pst_query *query)
 {
@@ -92,18 +129,22 @@ __noinline int pst_owned_call(struct bpf_sock_addr *ctx, const struct pst_sandbo
 	if (!sk)
 		return 1;
 	owner = bpf_sk_storage_get(&pst_owners, sk, 0, 0);
-	owned = pst_peer_came_to_us(sk, source_port, query->protocol) ||
-		(owner && owner->sandbox == sandbox->id) ||
-		pst_sock_ancestor(sk, sandbox->cgroup_level) == sandbox->cgroup_id;
+	if (owner && owner->relay_of)
+		owned = pst_local_relay(owner, sandbox);
+	else
+		owned = pst_peer_came_to_us(sk, source_port, query->protocol) ||
+			(owner && owner->sandbox == sandbox->id) ||
+			pst_sock_ancestor(sk, sandbox->cgroup_level) == sandbox->cgroup_id;
 	bpf_sk_release(sk);
 	return owned;
 }
 
 /* egress: the truth, with the packet's own tuple. What leaves by a real device is bound for another host (or this
- * one's address seen from a nested namespace): what listens here says nothing about there. */
+ * one's address seen from a nested namespace): what listens here says nothing about there. PST_LOCAL_*. */
 __noinline int pst_owned_packet(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
 				const struct pst_packet *p)
 {
+	struct pst_owner *owner;
 	struct bpf_sock *sk;
 	int owned;
 
@@ -114,8 +155,13 @@ __noinline int pst_owned_packet(struct __sk_buff *skb, const struct pst_sandbox 
 	sk = pst_find_peer(skb, &p->query, p->source, p->source_port);
 	if (!sk)
 		return 1;
-	owned = pst_peer_came_to_us(sk, p->source_port, p->query.protocol) ||
-		bpf_sk_ancestor_cgroup_id(sk, (int)sandbox->cgroup_level) == sandbox->cgroup_id;
+	owner = pst_options.no_relay ? 0 : bpf_sk_storage_get(&pst_owners, sk, 0, 0);
+	if (owner && owner->relay_of)
+		owned = pst_local_relay(owner, sandbox);
+	else
+		owned = pst_peer_came_to_us(sk, p->source_port, p->query.protocol) ||
+			bpf_sk_ancestor_cgroup_id(sk, (int)sandbox->cgroup_level) ==
+				sandbox->cgroup_id;
 	bpf_sk_release(sk);
 	return owned;
 }

@@ -37,6 +37,32 @@ int pst_sendmsg6(struct bpf_sock_addr *ctx)
 	return pst_call(ctx, 1, PST_HOOK_SENDMSG);
 }
 
+/* What the relay stands in for is told under its own address. */
+SEC("cgroup/getpeername4")
+int pst_peername4(struct bpf_sock_addr *ctx)
+{
+	return pst_called_back(ctx, 0);
+}
+
+SEC("cgroup/getpeername6")
+int pst_peername6(struct bpf_sock_addr *ctx)
+{
+	return pst_called_back(ctx, 1);
+}
+
+SEC("cgroup/recvmsg4")
+int pst_recvmsg4(struct bpf_sock_addr *ctx)
+{
+	return pst_called_back(ctx, 0);
+}
+
+/* Also runs for an IPv6 socket that hears from a mapped address. */
+SEC("cgroup/recvmsg6")
+int pst_recvmsg6(struct bpf_sock_addr *ctx)
+{
+	return pst_called_back(ctx, 1);
+}
+
 /* Optional: Linux 6.7. The loader gives them their type: libbpf may be older than these sections' names. */
 SEC("cgroup/connect_unix")
 int pst_unix_conn(struct bpf_sock_addr *ctx)

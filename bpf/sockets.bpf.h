@@ -12,6 +12,7 @@
 #include "lease.bpf.h"
 #include "decide.bpf.h"
 #include "flow.bpf.h"
+#include "relay.bpf.h"
 #include "report.bpf.h"
 
 #define PST_STATE_SYN_SENT     2
@@ -65,14 +66,29 @@ static __always_inline int pst_socket_is_kept(const struct pst_sandbox *sandbox,
 	       pst_flow_is_kept(sandbox, flow, query, bpf_get_socket_cookie(sk), 0);
 }
 
-/* A connection to a listener on this host that lives is its own answer (owner.bpf.h): OWNER stays. */
+/* A connection to a listener on this host that lives is its own answer (owner.bpf.h): OWNER stays. What should go through
+ * the relay, and does not, is to end. */
 static __always_inline int pst_socket_is_denied(const struct pst_sandbox *sandbox,
 						struct sock_common *sk, const struct pst_flow *flow,
 						const struct pst_query *query)
 {
 	struct pst_decision d = pst_unpack(pst_judge(sandbox, query));
 
-	return d.verdict == PST_VERDICT_DENY && !pst_socket_is_kept(sandbox, sk, flow, query, d);
+	return (d.verdict == PST_VERDICT_DENY || d.verdict == PST_VERDICT_RELAY) &&
+	       !pst_socket_is_kept(sandbox, sk, flow, query, d);
+}
+
+/* The same of a connection to the relay, by the destination that was meant. */
+static __always_inline int pst_redirect_is_denied(const struct pst_sandbox *sandbox,
+						  struct sock_common *sk,
+						  const struct pst_redirect *redirect,
+						  const struct pst_query *query)
+{
+	struct pst_decision d = pst_judge_meant(sandbox, redirect, query);
+
+	return d.verdict == PST_VERDICT_DENY &&
+	       (sk->skc_state == PST_STATE_SYN_SENT ||
+		!pst_redirect_is_kept(sandbox, redirect, query, d));
 }
 
 static __always_inline int pst_walk(struct bpf_iter__tcp *ctx)
@@ -81,8 +97,10 @@ static __always_inline int pst_walk(struct bpf_iter__tcp *ctx)
 	struct pst_socket out __attribute__((aligned(8))) = {};
 	struct sock_common *sk = ctx->sk_common;
 	const struct pst_sandbox *sandbox;
+	struct pst_redirect *redirect;
 	struct pst_flow *flow;
 	__u64 cgroup = 0;
+	int denied;
 	__u32 all;
 
 	sandbox = bpf_map_lookup_elem(&pst_walked, &cgroup);
@@ -96,10 +114,15 @@ static __always_inline int pst_walk(struct bpf_iter__tcp *ctx)
 	pst_socket_describe(&out, sk);
 	__builtin_memcpy(query.addr, out.remote, 16);
 	query.port = out.remote_port;
+	redirect = bpf_sk_storage_get(&pst_redirects, sk, 0, 0);
+	if (redirect && !pst_redirect_meant(redirect, sandbox, &query))
+		redirect = 0;
 	flow = bpf_sk_storage_get(&pst_sockets, sk, 0, 0);
 	if (flow)
 		pst_socket_recall(sandbox, flow, &query);
-	if (!all && !pst_socket_is_denied(sandbox, sk, flow, &query))
+	denied = redirect ? pst_redirect_is_denied(sandbox, sk, redirect, &query)
+			  : pst_socket_is_denied(sandbox, sk, flow, &query);
+	if (!all && !denied)
 		return 0;
 	out.cookie = bpf_get_socket_cookie(sk);
 	bpf_seq_write(ctx->meta->seq, &out, sizeof(out));

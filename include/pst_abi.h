@@ -436,7 +436,8 @@ struct pst_owner {
 	__u64 relay_of; /* the relay listens here for this sandbox: written by the loader; 0: it does not */
 };
 
-/* pst_redirects: socket storage of sockets that were sent to the relay: where they wanted to go. */
+/* pst_redirects: socket storage of sockets that were sent to the relay: where they wanted to go. UDP: `addr` is the IPv6
+ * resolver asked last, which ::1 stands for. */
 struct pst_redirect {
 	__u64 sandbox;
 	__u64 generation; /* under which it was last judged to be the relay's */
@@ -444,7 +445,8 @@ struct pst_redirect {
 	__u16 port;
 	__u8 protocol;	  /* PST_TCP; PST_UDP: port 53 */
 	__u8 n_resolvers; /* UDP: of those below that are used */
-	__u32 pad;
+	__u16 relay_port; /* where it was sent */
+	__u16 pad;
 	__u8 resolvers[PST_REDIRECT_RESOLVERS][16]; /* UDP: 127.0.0.(2 + i) stands for the i-th */
 };
 
@@ -504,12 +506,13 @@ struct pst_rule_hits {
 
 /* pst_quotas: state slot -> the sandbox's event budget. */
 struct pst_quota {
-	__u64 next_ns;	       /* GCRA: when the bucket would be full again */
-	__u64 lost;	       /* events not reported: bucket empty or ring full */
-	__u64 swept_ns;	       /* when its flow table was last swept */
-	__u64 flows_refused;   /* flows that found the table full */
-	__u64 leases_swept_ns; /* when its leases were last swept */
-	__u64 leases_refused;  /* addresses (or names) of answers that found the table full */
+	__u64 next_ns;		/* GCRA: when the bucket would be full again */
+	__u64 lost;		/* events not reported: bucket empty or ring full */
+	__u64 swept_ns;		/* when its flow table was last swept */
+	__u64 flows_refused;	/* flows that found the table full */
+	__u64 leases_swept_ns;	/* when its leases were last swept */
+	__u64 origins_swept_ns; /* when its connections on their way to the relay were last swept */
+	__u64 leases_refused;	/* addresses (or names) of answers that found the table full */
 	__u64 names_displaced; /* live names that a fifth one of the same address took the place of */
 	__u64 questions_refused; /* questions that found too many without an answer */
 	__u64 replies[PST_REPLY_KINDS];
@@ -556,6 +559,12 @@ struct pst_socket {
 	__u16 local_port;
 	__u16 remote_port;
 	__u32 ifindex; /* that it is bound to; 0: none */
+};
+
+/* A constant of the object, set before it is loaded: what will never happen. */
+struct pst_options {
+	__u8 one_policy; /* there is one policy for good: nothing is ever kept */
+	__u8 no_relay;	 /* nothing goes through a relay */
 };
 
 /* pst_types, a constant of the object: keeps in its BTF what only inner maps use (and the skeleton names it). */

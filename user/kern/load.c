@@ -212,11 +212,27 @@ static int relay_program(const struct bpf_program *program)
 	return -1;
 }
 
+/* What tells an application the peer that it asked for, where the relay has taken its place. */
+static bool is_callback(const struct bpf_program *program)
+{
+	switch (bpf_program__expected_attach_type(program)) {
+	case BPF_CGROUP_INET4_GETPEERNAME:
+	case BPF_CGROUP_INET6_GETPEERNAME:
+	case BPF_CGROUP_UDP4_RECVMSG:
+	case BPF_CGROUP_UDP6_RECVMSG:
+		return true;
+	default:
+		return false;
+	}
+}
+
 static bool is_program_wanted(const struct kern_object_options *options,
 			      const struct bpf_program *program)
 {
 	if (relay_program(program) >= 0)
 		return options->with_relay;
+	if (is_callback(program) && !options->with_relay)
+		return false;
 	return bpf_program__type(program) == BPF_PROG_TYPE_SCHED_CLS ? options->with_device
 								     : !options->without_cgroup;
 }
@@ -400,7 +416,7 @@ static int take_programs(struct kern_object *object, const struct kern_object_op
 			r = take_relay(object, options, program);
 		else if (!r && bpf_program__type(program) == BPF_PROG_TYPE_SCHED_CLS)
 			r = take_device(object, options, program);
-		else if (options->without_cgroup)
+		else if (options->without_cgroup || !is_program_wanted(options, program))
 			continue;
 		else if (!r && kern_unix_is(program))
 			r = take_unix(object, options, program);
@@ -430,12 +446,13 @@ static int leave_walk_out(struct bpf_object *bpf)
 	return r;
 }
 
-static int set_one_policy(struct bpf_object *bpf)
+static int set_options(struct bpf_object *bpf, const struct kern_object_options *options)
 {
+	const struct pst_options set = {.one_policy = options->one_policy,
+					.no_relay = !options->with_relay};
 	struct bpf_map *map = bpf_object__find_map_by_name(bpf, ".rodata.options");
-	const __u8 yes = 1;
 
-	return map ? bpf_map__set_initial_value(map, &yes, sizeof(yes)) : -ENOENT;
+	return map ? bpf_map__set_initial_value(map, &set, sizeof(set)) : -ENOENT;
 }
 
 static int load_silently(struct kern_object *object, const struct kern_object_options *options,
@@ -468,8 +485,8 @@ static int load_silently(struct kern_object *object, const struct kern_object_op
 		r = kern_unix_prepare(bpf, options->with_unix && !options->progs);
 	if (!r)
 		r = choose_programs(bpf, options);
-	if (!r && options->one_policy)
-		r = set_one_policy(bpf);
+	if (!r)
+		r = set_options(bpf, options);
 	if (!r && !options->progs)
 		r = bpf_object__load(bpf);
 	if (r < 0)
