@@ -26,7 +26,7 @@ FILES = {
 }
 # What user/daemon/privileges.c keeps: a unit that takes one of them away leaves a daemon that cannot do its work.
 KEPT = {"CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON", "CAP_SYS_ADMIN", "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH",
-        "CAP_DAC_OVERRIDE", "CAP_KILL"}
+        "CAP_DAC_OVERRIDE", "CAP_KILL", "CAP_SETUID", "CAP_SETGID"}
 
 
 def make(target, *variables, umask=0o022):

@@ -24,8 +24,9 @@
 #define BIT(n) (UINT64_C(1) << (n))
 /* Written out once more: a list that was changed is to be looked at twice. */
 #define DAEMON_MASK                                                                                \
-	(BIT(CAP_DAC_OVERRIDE) | BIT(CAP_DAC_READ_SEARCH) | BIT(CAP_KILL) | BIT(CAP_NET_ADMIN) |   \
-	 BIT(CAP_SYS_PTRACE) | BIT(CAP_SYS_ADMIN) | BIT(CAP_PERFMON) | BIT(CAP_BPF))
+	(BIT(CAP_DAC_OVERRIDE) | BIT(CAP_DAC_READ_SEARCH) | BIT(CAP_KILL) | BIT(CAP_SETUID) |      \
+	 BIT(CAP_SETGID) | BIT(CAP_NET_ADMIN) | BIT(CAP_SYS_PTRACE) | BIT(CAP_SYS_ADMIN) |         \
+	 BIT(CAP_PERFMON) | BIT(CAP_BPF))
 
 /* What the child saw of itself. */
 struct seen {
@@ -188,10 +189,11 @@ static void tells_the_log_what_is_kept(void **state)
 	(void)state;
 	need_full_power();
 	drop_in_child(-1, &seen, &status);
-	snprintf(expected, sizeof(expected),
-		 "kept CAP_BPF CAP_NET_ADMIN CAP_PERFMON CAP_SYS_ADMIN CAP_SYS_PTRACE "
-		 "CAP_DAC_READ_SEARCH CAP_DAC_OVERRIDE CAP_KILL, %llu descriptors",
-		 (unsigned long long)seen.descriptors.rlim_cur);
+	snprintf(
+		expected, sizeof(expected),
+		"kept CAP_BPF CAP_NET_ADMIN CAP_PERFMON CAP_SYS_ADMIN CAP_SYS_PTRACE "
+		"CAP_DAC_READ_SEARCH CAP_DAC_OVERRIDE CAP_SETUID CAP_SETGID CAP_KILL, %llu descriptors",
+		(unsigned long long)seen.descriptors.rlim_cur);
 	assert_string_equal(seen.text, expected);
 }
 

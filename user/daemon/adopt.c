@@ -12,6 +12,7 @@
 #include "base/hex.h"
 #include "base/log.h"
 #include "daemon/device.h"
+#include "daemon/relay.h"
 #include "kern/cgroup.h"
 #include "kern/dir.h"
 #include "kern/netns.h"
@@ -26,6 +27,7 @@ struct adopting {
 	struct daemon *daemon;
 	struct error *err;
 	struct ids unfinished; /* their removal was interrupted */
+	struct ids relays;     /* policies of an earlier daemon's */
 	struct ids lost;       /* nothing of them was in the kernel, but their cgroup is there */
 };
 
@@ -54,6 +56,7 @@ static void ids_done(struct ids *ids)
 static void adopting_done(struct adopting *adopting)
 {
 	ids_done(&adopting->unfinished);
+	ids_done(&adopting->relays);
 	ids_done(&adopting->lost);
 }
 
@@ -313,6 +316,8 @@ static int on_name(void *context, const char *id)
 	struct error err = {0};
 	int r;
 
+	if (daemon_relay_is_own(id))
+		return remember(&adopting->relays, id);
 	if (registry_find(&daemon->registry, id))
 		return 0;
 	sandbox = add_damaged(adopting, id);
@@ -406,6 +411,8 @@ int daemon_adopt(struct daemon *daemon, struct error *err)
 		if (r < 0)
 			(void)error_set(err, r, "cannot list what is attached: %s", strerror(-r));
 	}
+	for (size_t i = 0; i < adopting.relays.count; i++)
+		kern_host_forget(daemon->kern, adopting.relays.items[i]);
 	if (!r) {
 		r = kern_host_adopted(daemon->kern);
 		if (r < 0)

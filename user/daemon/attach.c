@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "daemon/attach.h"
 #include "daemon/device.h"
+#include "daemon/relay.h"
 #include "kern/cgroup.h"
 #include "kern/netns.h"
 
@@ -297,6 +298,10 @@ static enum api_status name_it(struct making *making, struct error *err)
 		(void)error_set(err, -EINVAL,
 				"bad id '%.64s', expected 1 to 64 of a-z, 0-9, '_' and '-'",
 				wanted);
+		return API_INVALID;
+	}
+	if (wanted && daemon_relay_is_own(wanted)) {
+		(void)error_set(err, -EINVAL, "ids that begin with '%s' are ours", RELAY_ID);
 		return API_INVALID;
 	}
 	if (wanted)

@@ -10,7 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "daemon/daemon.h"
+#include "daemon/relay.h"
 #include "kern/cgroup.h"
 
 /* ---- what a change for many leaves on disk ---- */
@@ -173,6 +173,23 @@ static int put_in_force(struct daemon *daemon, struct sandbox *sandbox, struct s
 	return 0;
 }
 
+/* The relay first: what the flip sends to it, it is to know. */
+static int enforce(struct daemon *daemon, const struct changing *changing, struct stored *stored,
+		   struct error *err)
+{
+	struct sandbox *sandbox = changing->sandbox;
+	int r = daemon_relay_prepare(daemon, sandbox, changing->compiled->policy,
+				     stored->generation, err);
+
+	if (r >= 0)
+		r = stage(daemon, changing, stored->generation, err);
+	if (r >= 0)
+		r = put_in_force(daemon, sandbox, stored, err);
+	if (r < 0)
+		daemon_relay_undo(daemon, sandbox);
+	return r;
+}
+
 static void count_change(struct daemon *daemon, uint64_t start_ns)
 {
 	daemon->counts.changes++;
@@ -203,15 +220,14 @@ void daemon_change(struct daemon *daemon, const struct changing *changing,
 	if (r < 0)
 		(void)error_set(&err, r, "out of memory");
 	if (!r)
-		r = stage(daemon, changing, generation, &err);
-	if (!r)
-		r = put_in_force(daemon, sandbox, &stored, &err);
+		r = enforce(daemon, changing, &stored, &err);
 	if (r < 0) {
 		daemon->counts.failed++;
 		daemon_fail(result, status_of(r), &err);
 		return;
 	}
 	end_denied(daemon, sandbox);
+	daemon_relay_settle(daemon, sandbox);
 	count_change(daemon, start_ns);
 	result->changed = changed;
 	report(changing->compiled, generation, result);
@@ -248,7 +264,7 @@ struct many {
 	struct daemon *daemon;
 	struct sandbox **sandboxes;
 	size_t count;
-	size_t staged, flipped;
+	size_t prepared, staged, flipped;
 	const struct compiled *compiled;
 	const struct api_change *change;
 	uint64_t generation;
@@ -274,6 +290,34 @@ static enum api_status find_all(const struct many *many, const char *const *ids,
 		return API_NOT_FOUND;
 	}
 	return API_OK;
+}
+
+static int prepare_all(struct many *many, struct error *err)
+{
+	for (; many->prepared < many->count; many->prepared++) {
+		struct sandbox *sandbox = many->sandboxes[many->prepared];
+		int r = daemon_relay_prepare(many->daemon, sandbox, many->compiled->policy,
+					     many->generation, err);
+
+		if (r < 0) {
+			daemon_relay_undo(many->daemon, sandbox);
+			return error_prepend(err, r, "%s: ", sandbox->stored.id);
+		}
+	}
+	return 0;
+}
+
+/* Those that were flipped have the new policy in their relays, the others get the old one back. */
+static void settle_all(struct many *many, int status)
+{
+	for (size_t i = 0; i < many->prepared; i++) {
+		struct sandbox *sandbox = many->sandboxes[i];
+
+		if (status < 0 && sandbox->stored.generation != many->generation)
+			daemon_relay_undo(many->daemon, sandbox);
+		else
+			daemon_relay_settle(many->daemon, sandbox);
+	}
 }
 
 static int stage_all(struct many *many, struct error *err)
@@ -351,8 +395,10 @@ static int change_all(struct many *many, const char *const *ids, struct error *e
 						     .document = many->change->document},
 					  .ids = ids,
 					  .n_ids = many->count};
-	int r = stage_all(many, err);
+	int r = prepare_all(many, err);
 
+	if (!r)
+		r = stage_all(many, err);
 	if (!r)
 		r = store_prepare_many(daemon->store, &stored, err);
 	if (!r)
@@ -362,6 +408,7 @@ static int change_all(struct many *many, const char *const *ids, struct error *e
 		kern_attachment_unstage(many->sandboxes[i]->at);
 	if (!many->flipped)
 		store_abort_many(daemon->store, many->generation);
+	settle_all(many, r);
 	return r;
 }
 
@@ -553,6 +600,7 @@ void daemon_refresh(struct daemon *daemon)
 			all[n++] = s;
 	}
 	end_all_denied(daemon, all, n);
+	daemon_relay_refresh(daemon);
 	/* The old set stays in force. */
 	if (r < 0)
 		log_error("cannot follow this host's addresses: %s", err.text);

@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "daemon/daemon.h"
+#include "daemon/relay.h"
 #include "events/words.h"
 #include "table/digest.h"
 
@@ -61,9 +62,11 @@ static enum api_status status_of(int r)
 	return API_INVALID;
 }
 
-/* What waits for the relay. */
-static const char *unsupported(const struct policy *policy)
+/* What needs a relay. */
+static const char *unsupported(const struct daemon *daemon, const struct policy *policy)
 {
+	if (daemon_relay_is_there(daemon))
+		return NULL;
 	if (policy->proxy)
 		return "egressProxy";
 	if (policy->n_transforms)
@@ -71,6 +74,34 @@ static const char *unsupported(const struct policy *policy)
 	if (policy->host_check != POLICY_HOST_CHECK_OFF)
 		return "hostCheck: strict";
 	return NULL;
+}
+
+/* What a document leaves to this host. On E2B's route names are bound to SNI and Host. */
+static void take_defaults(const struct daemon *daemon, enum api_dialect dialect,
+			  struct policy *policy)
+{
+	if (!policy->has_existing)
+		policy->existing = daemon->config.existing;
+	if (dialect == API_E2B && daemon_relay_is_there(daemon) && policy->default_deny &&
+	    policy->has_names)
+		policy->host_check = POLICY_HOST_CHECK_STRICT;
+}
+
+/* A name is resolved, and what it resolves to judged, by the relay, each time. */
+static int refuse_endpoint(const struct daemon *daemon, enum api_dialect dialect,
+			   const struct policy *policy, struct error *err)
+{
+	const struct explain_input in = {.policy = policy, .always = &daemon->host.always};
+	struct addr addr, denied;
+
+	if (!policy->proxy || addr_parse(policy->proxy->host, &addr, NULL) < 0 ||
+	    !explain_find_always_denied(&in, &addr, &denied))
+		return 0;
+	return error_set(
+		err, -EINVAL,
+		"%segress proxy endpoint resolves to an internal / denied IP range: %s resolves to %s",
+		dialect == API_E2B ? "Invalid egress proxy config: " : "egressProxy: ",
+		policy->proxy->host, policy->proxy->host);
 }
 
 enum api_status daemon_check(const struct daemon *daemon, enum api_dialect dialect,
@@ -85,13 +116,14 @@ enum api_status daemon_check(const struct daemon *daemon, enum api_dialect diale
 		(void)error_set(err, r, "out of memory");
 	if (r < 0)
 		return status_of(r);
-	what = unsupported(policy);
+	what = unsupported(daemon, policy);
 	if (what) {
-		(void)error_set(err, -EOPNOTSUPP, "%s is not supported yet", what);
+		(void)error_set(err, -EOPNOTSUPP, "%s needs a relay, and none can run here", what);
 		return API_UNSUPPORTED;
 	}
-	if (!policy->has_existing)
-		policy->existing = daemon->config.existing;
+	take_defaults(daemon, dialect, policy);
+	if (refuse_endpoint(daemon, dialect, policy, err) < 0)
+		return API_INVALID;
 	*ret_policy = TAKE_PTR(policy);
 	return API_OK;
 }
@@ -177,6 +209,23 @@ enum api_status daemon_compile(const struct daemon *daemon, enum api_dialect who
 	return API_OK;
 }
 
+int daemon_compile_own(const struct daemon *daemon, const struct policy *policy,
+		       struct compiled *ret_compiled, struct error *err)
+{
+	const struct table_env env = {.daemon_port = daemon->host.env.daemon_port};
+	struct compiled compiled = {0};
+	int r = table_compile(policy, &env, &compiled.table, err);
+
+	if (!r)
+		r = hash_table(compiled.table, &compiled);
+	if (r < 0) {
+		compiled_done(&compiled);
+		return r == -ENOMEM ? error_set(err, r, "out of memory") : r;
+	}
+	*ret_compiled = compiled;
+	return 0;
+}
+
 const struct policy *sandbox_policy(struct sandbox *sandbox, struct error *err)
 {
 	const struct stored *stored = &sandbox->stored;
@@ -186,6 +235,10 @@ const struct policy *sandbox_policy(struct sandbox *sandbox, struct error *err)
 	    policy_parse("", stored->document, strlen(stored->document),
 			 source_of(stored->document_dialect), &sandbox->policy, err) < 0)
 		return NULL;
+	/* That was this host's to say, when the document came. */
+	if (sandbox->policy && sandbox->at &&
+	    kern_attachment_record(sandbox->at)->flags & PST_SANDBOX_STRICT)
+		sandbox->policy->host_check = POLICY_HOST_CHECK_STRICT;
 	if (!sandbox->policy)
 		(void)error_set(err, -ENOENT, "its policy is not known: put one again");
 	return sandbox->policy;

@@ -26,6 +26,8 @@ void config_done(struct config *config)
 	free(config->sandbox_dir);
 	free(config->cgroup_parent);
 	free(config->listen_host);
+	free(config->relay_user);
+	free(config->relay_ca_bundle);
 	free(config->keys);
 	free(config->resolvers.items);
 	free(config->always_add.items);
@@ -220,14 +222,6 @@ static int read_existing(const struct json_reader *rd, const struct json_node *n
 	return json_reader_word(rd, node, words, &((struct config *)context)->existing);
 }
 
-static int read_relay(const struct json_reader *rd, const struct json_node *node, void *context)
-{
-	int r = json_reader_want(rd, node, JSON_OBJECT);
-
-	(void)context;
-	return r == 0 && node->count ? json_reader_refuse(rd, node, "not supported yet") : r;
-}
-
 static int read_log(const struct json_reader *rd, const struct json_node *node, void *context)
 {
 	static const struct json_word words[] = {{"json", false}, {"text", true}, {NULL, 0}};
@@ -318,7 +312,7 @@ static int read_document(const struct json_reader *rd, struct config *config)
 		{"resolvers", config_read_resolvers, false},
 		{"alwaysDenied", config_read_always, false},
 		{"existing", read_existing, false},
-		{"relay", read_relay, false},
+		{"relay", config_read_relay, false},
 		{"limits", read_limits, false},
 		{"log", read_log, false},
 		{NULL, NULL, false},

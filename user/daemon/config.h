@@ -10,6 +10,7 @@
 #include "base/addr.h"
 #include "base/error.h"
 #include "policy/policy.h"
+#include "supervise/supervise.h"
 
 #define CONFIG_PATH "/etc/postern/posternd.json"
 
@@ -31,6 +32,8 @@ struct config {
 	uint32_t max_streams;	  /* limits.streams, 64 */
 	uint32_t max_labelled;	  /* limits.metrics: sandboxes with series of their own, 1,000 */
 	uint64_t max_body;	  /* limits.body, 9 MiB */
+	char *relay_user, *relay_ca_bundle; /* NULL: the default */
+	struct supervise_limits relay_limits;
 	bool log_text;
 };
 

@@ -11,5 +11,7 @@ int config_read_keys(const struct json_reader *rd, const struct json_node *node,
 /* config_lists.c: resolvers, alwaysDenied. */
 int config_read_resolvers(const struct json_reader *rd, const struct json_node *node, void *config);
 int config_read_always(const struct json_reader *rd, const struct json_node *node, void *config);
+/* config_relay.c: relay. */
+int config_read_relay(const struct json_reader *rd, const struct json_node *node, void *config);
 
 #endif

@@ -34,7 +34,8 @@ struct sandbox {
 	char *advice;	       /* gone, damaged: why, and what to do; NULL: none */
 	struct pst_quota seen; /* as far as it was told to streams and is in the daemon's totals */
 	struct policy
-		*policy;  /* parsed when it was asked for; NULL: not yet. Dropped at each change */
+		*policy; /* parsed when it was asked for; NULL: not yet. Dropped at each change */
+	bool relay_is_new, relay_ends; /* of the change that is under way */
 	bool policy_used; /* asked for since the last look at it: it stays until the next one */
 };
 
@@ -62,7 +63,9 @@ struct mass_change {
 	size_t users;
 };
 
-struct folder; /* folder.c */
+struct folder;	    /* folder.c */
+struct relays;	    /* relay.c */
+struct relay_place; /* relay_place.c */
 
 struct counts {
 	uint64_t changes, refused, failed; /* of policies */
@@ -89,6 +92,8 @@ struct daemon {
 	struct ending *endings;
 	struct folder *folder;
 	struct device_watch *devices;
+	struct relays *relays; /* NULL: none can run here */
+	struct relay_place *relay_places;
 	struct mass_change *changes;
 	struct counts counts;
 	uint64_t started_ms;
@@ -138,6 +143,10 @@ enum api_status daemon_check(const struct daemon *daemon, enum api_dialect diale
 enum api_status daemon_compile(const struct daemon *daemon, enum api_dialect whose,
 			       const struct api_change *change, struct compiled *ret_compiled,
 			       struct error *err);
+
+/* Of a policy of our own: its tables and their hash. -errno with err. */
+int daemon_compile_own(const struct daemon *daemon, const struct policy *policy,
+		       struct compiled *ret_compiled, struct error *err);
 
 /* change.c */
 struct changing {

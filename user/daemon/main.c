@@ -17,6 +17,7 @@
 #include "daemon/daemon.h"
 #include "daemon/listen.h"
 #include "daemon/privileges.h"
+#include "daemon/relay.h"
 #include "kern/cgroup.h"
 #include "kern/device_watch.h"
 #include "kern/pin.h"
@@ -128,6 +129,8 @@ static int open_kernel(struct daemon *daemon, struct error *err)
 	/* libbpf has read the kernel's BTF once more for the probe. */
 	(void)malloc_trim(0);
 	if (!r)
+		daemon_relay_sweep(daemon);
+	if (!r)
 		r = daemon_adopt(daemon, err);
 	/* The host may have other addresses than when the last daemon looked. */
 	if (!r)
@@ -190,6 +193,7 @@ static int start(struct daemon *daemon, struct sockets *sockets, struct error *e
 		r = daemon_load_environment(daemon, err);
 	if (r < 0)
 		return r;
+	daemon_relay_start(daemon);
 	r = privileges_drop(kept, sizeof(kept), err);
 	if (r == -EPERM)
 		log_warning("%s", err->text);
@@ -202,6 +206,8 @@ static int start(struct daemon *daemon, struct sockets *sockets, struct error *e
 		r = open_kernel(daemon, err);
 	if (!r)
 		r = daemon_stream_start(daemon, err);
+	if (!r)
+		daemon_relay_adopt(daemon);
 	if (!r)
 		r = daemon_folder_start(daemon, err);
 	return r ? r : serve(daemon, sockets, err);
@@ -299,6 +305,8 @@ static int run(struct daemon *daemon, struct sockets *sockets, struct error *err
 static void daemon_done(struct daemon *daemon)
 {
 	api_server_free(daemon->server);
+	daemon->server = NULL;
+	daemon_relay_end(daemon);
 	daemon_folder_end(daemon);
 	daemon_stream_end(daemon);
 	registry_done(&daemon->registry);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "daemon/relay.h"
 #include "daemon/state.h"
 #include "daemon/stream.h"
 #include "events/metrics.h"
@@ -226,6 +227,7 @@ int daemon_metrics(struct daemon *daemon, struct buf *text)
 	r = kern_host_counters(daemon->kern, m->denials);
 	if (r < 0)
 		return r;
+	daemon_relay_add_denials(daemon, m->denials);
 	stream_counts(daemon, &counts);
 	m->events = counts.events;
 	m->events_unknown = counts.unknown;

@@ -17,6 +17,9 @@
 /* For 10,000 sandboxes with a cgroup, its events and their links, and for clients. */
 #define DESCRIPTORS 524288
 
+/* What a relay may lock: its secrets, and all that they may be copied to. */
+#define LOCKED_BYTES (256u * 1024 * 1024)
+
 /* A number that no kernel has reached yet; PR_CAPBSET_READ ends the walk before. */
 #define CAPABILITIES 64
 
@@ -31,6 +34,8 @@ static const struct kept {
 	{CAP_SYS_PTRACE, "CAP_SYS_PTRACE"}, /* /proc/PID/ns and exe of the members of sandboxes */
 	{CAP_DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH"}, /* cgroups and files of other users */
 	{CAP_DAC_OVERRIDE, "CAP_DAC_OVERRIDE"}, /* cgroups that are delegated to other users */
+	{CAP_SETUID, "CAP_SETUID"}, /* relays run as nobody that matters */
+	{CAP_SETGID, "CAP_SETGID"},
 	{CAP_KILL, "CAP_KILL"},			/* what is in a sandbox that is removed */
 };
 
@@ -74,6 +79,17 @@ static rlim_t raise_descriptors(void)
 		return wish.rlim_cur;
 	wish.rlim_cur = wish.rlim_max = limit.rlim_max;
 	return setrlimit(RLIMIT_NOFILE, &wish) == 0 ? wish.rlim_cur : limit.rlim_cur;
+}
+
+/* Of those that are started here. */
+static void raise_locked(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_MEMLOCK, &limit) < 0 || limit.rlim_max >= LOCKED_BYTES)
+		return;
+	limit.rlim_max = LOCKED_BYTES;
+	(void)setrlimit(RLIMIT_MEMLOCK, &limit);
 }
 
 /*
@@ -159,6 +175,7 @@ int privileges_drop(char *text, size_t size, struct error *err)
 	rlim_t descriptors = raise_descriptors();
 	int r = read_capabilities(&had);
 
+	raise_locked();
 	if (r < 0)
 		return error_set(err, r, "capget: %s", strerror(-r));
 	r = drop(&had, err);

@@ -7,7 +7,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "daemon/daemon.h"
+#include "daemon/relay.h"
 #include "daemon/stream.h"
 #include "kern/cgroup.h"
 
@@ -93,6 +93,7 @@ void daemon_remove(struct daemon *daemon, struct sandbox *sandbox, struct api_re
 			      sandbox->stored.id);
 		return;
 	}
+	daemon_relay_forget(daemon, sandbox);
 	if (owned && (!sandbox->gone || is_left))
 		r = kill_all(daemon, sandbox);
 	if (r < 0 && r != -EBUSY) {

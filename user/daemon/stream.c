@@ -246,18 +246,39 @@ static bool has_readers(const struct daemon *daemon)
 	return counts.streams > 0;
 }
 
-/* What is left makes the descriptor ready again, behind the requests that wait. */
-static int on_ring(void *context, int fd)
+static void begin_batch(struct stream *stream)
 {
-	struct stream *stream = context;
 	uint64_t now_ns = loop_boot_ns();
 
-	(void)fd;
 	stream->left = BATCH_EVENTS;
 	stream->rules_left = BATCH_RULES;
 	stream->end_ns = now_ns + BATCH_NS;
 	stream->wall_minus_boot_ns = loop_wall_ns() - now_ns;
 	stream->has_readers = has_readers(stream->daemon);
+}
+
+void stream_tell(struct daemon *daemon, const struct pst_event *event)
+{
+	struct stream *stream = daemon->stream;
+	struct sandbox *sandbox = registry_find_kernel(&daemon->registry, event->sandbox);
+
+	if (!stream || !sandbox)
+		return;
+	stream->counts.events++;
+	begin_batch(stream);
+	if (event->verdict != PST_VERDICT_ALLOW)
+		count_fold(stream, sandbox, event);
+	if (stream->has_readers)
+		publish(stream, sandbox, event);
+}
+
+/* What is left makes the descriptor ready again, behind the requests that wait. */
+static int on_ring(void *context, int fd)
+{
+	struct stream *stream = context;
+
+	(void)fd;
+	begin_batch(stream);
 	(void)kern_ring_consume(stream->ring);
 	return 0;
 }

@@ -14,6 +14,8 @@ struct stream_counts {
 
 /* What a sandbox lost and was refused; what is new of it is told to streams, and added to the totals. -errno. */
 int stream_take_quota(struct daemon *daemon, struct sandbox *sandbox, struct pst_quota *ret_quota);
+/* Of a relay: as if it had been in the ring. Its log has denials alone. */
+void stream_tell(struct daemon *daemon, const struct pst_event *event);
 void stream_counts(const struct daemon *daemon, struct stream_counts *ret_counts);
 
 #endif

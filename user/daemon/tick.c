@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "daemon/device.h"
+#include "daemon/relay.h"
 #include "kern/cgroup.h"
 
 /* Until a removal that failed is tried again. */
@@ -90,6 +91,7 @@ static void look_at_host_pins(struct daemon *daemon)
 
 static void call_gone(struct daemon *daemon, struct sandbox *sandbox)
 {
+	daemon_relay_forget(daemon, sandbox);
 	if (sandbox_is_device(sandbox)) {
 		device_gone(daemon, sandbox);
 		return;

@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "daemon/attach.h"
 #include "daemon/device.h"
+#include "daemon/relay.h"
 #include "daemon/state.h"
 #include "kern/cgroup.h"
 
@@ -169,6 +170,8 @@ static enum api_status tell(struct daemon *daemon, struct sandbox *sandbox, api_
 	if (sandbox_is_device(sandbox) && device_show(sandbox, &device) < 0)
 		return API_FAILED;
 	fill_fixed(sandbox, &view);
+	if (!view.advice[0] && daemon_relay_advice(daemon, sandbox))
+		view.advice = daemon_relay_advice(daemon, sandbox);
 	view.device = sandbox_is_device(sandbox) ? &device.device : NULL;
 	view.cgroup = cgroup ? cgroup : "";
 	if (policy && !policy_print(policy, &text))
