@@ -45,16 +45,31 @@ int cgroup_find_root(int *ret_fd, char **ret_path, struct error *err)
 	return r == -ENOENT ? error_set(err, r, "no cgroup2 file system is mounted") : r;
 }
 
+static int open_below(int fd, const char *path, uint64_t more)
+{
+	struct open_how how = {
+		.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | more,
+	};
+	long r = syscall(SYS_openat2, fd, *path ? path : ".", &how, sizeof(how));
+
+	return r < 0 ? -errno : (int)r;
+}
+
 static int mount_privately(int *ret_fd)
 {
-	cleanup_close int context = fsopen("cgroup2", FSOPEN_CLOEXEC);
+	cleanup_close int context = fsopen("cgroup2", FSOPEN_CLOEXEC), mount = -1;
 	int fd;
 
 	if (context < 0 || fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0))
 		return -errno;
-	fd = fsmount(context, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
-	if (fd < 0)
+	mount = fsmount(context, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+	if (mount < 0)
 		return -errno;
+	/* The mount's own descriptor is O_PATH: the kernel opens nothing by its id there. */
+	fd = open_below(mount, "", 0);
+	if (fd < 0)
+		return fd;
 	*ret_fd = fd;
 	return 0;
 }
@@ -77,17 +92,6 @@ int cgroup_open_root(int *ret_fd, char **ret_path, struct error *err)
 		*ret_path = path;
 	*ret_fd = TAKE_FD(fd);
 	return 0;
-}
-
-static int open_below(int fd, const char *path, uint64_t more)
-{
-	struct open_how how = {
-		.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC,
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | more,
-	};
-	long r = syscall(SYS_openat2, fd, *path ? path : ".", &how, sizeof(how));
-
-	return r < 0 ? -errno : (int)r;
 }
 
 int cgroup_open(int root_fd, const char *path, int *ret_fd, struct error *err)
