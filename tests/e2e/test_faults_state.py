@@ -12,6 +12,7 @@ import shutil
 import pytest
 
 from daemon import DENY_ALL, Box, Daemon
+from faults import Point, Strace
 from internet import ALLOWED4, DENIED4
 from netns import shell
 from reach import is_answered
@@ -93,6 +94,36 @@ def test_a_state_file_with_damage_leaves_what_is_enforced_and_heals_by_put(daemo
     shown = boxes[-1].show()
     assert shown["netdev"] == wire.device and wire.addr6 in shown["device"]["addresses"]
     assert shown["device"]["flows"]["max"] == 64
+
+
+# What of a start fails, and what becomes of a sandbox: its cgroup cannot be opened; or no mount of cgroup2 can be looked
+# at, and a private one is made.
+HINDERED = {"cgroup": (Point("open_by_handle_at", "1..2", "error=ENOMEM", ""), "damaged"),
+            "mounts": (Point("fstatfs", "1", "error=EIO", ""), "running")}
+
+
+@pytest.mark.parametrize("what", HINDERED)
+def test_what_a_start_cannot_adopt_stays_in_force_and_its_place_is_nobody_elses(daemon, what):
+    """Others get policies of their own meanwhile, and some go again."""
+    box = daemon.create(OLD)
+    daemon.stop()
+    point, state = HINDERED[what]
+    with Strace(point) as strace:
+        daemon.wrapper = strace.wrapper()
+        daemon.start()
+        assert strace.hit()
+        assert listed(daemon)[box.id] == state, daemon.log()
+        for number in range(20):
+            other = daemon.create({**DENY_ALL, "allowOut": [DENIED4, f"198.51.100.{number}"]})
+            assert is_old(box), daemon.log()
+            if number % 2:
+                other.delete()
+        daemon.stop()
+    daemon.wrapper = []
+    daemon.start()
+    assert listed(daemon)[box.id] == "running" and is_old(box), daemon.log()
+    box.put(NEW)
+    assert is_new(box)
 
 
 @contextlib.contextmanager

@@ -649,6 +649,13 @@ static bool is_gone(int r)
 	return r == -ENOENT || r == -ESTALE;
 }
 
+/* What it names is not known then, and may be anything. */
+static int cannot_read(struct kern_host *host, int r, struct error *err)
+{
+	host->unsure = true;
+	return error_set(err, r, "cannot read its record: %s", strerror(-r));
+}
+
 /* Its record is read, and what it names is taken, before anything can fail: it is in force whatever fails. cgroup_fd:
  * or the -errno why it could not be opened. */
 static int adopt(struct kern_attachment *found, uint64_t cgroup, int cgroup_fd, const uint8_t *hash,
@@ -660,7 +667,9 @@ static int adopt(struct kern_attachment *found, uint64_t cgroup, int cgroup_fd, 
 	int taken = there ? take_found(found, hash) : 0;
 
 	if (r < 0 && r != -ENOENT)
-		return error_set(err, r, "cannot read its record: %s", strerror(-r));
+		return cannot_read(host, r, err);
+	if (is_gone(cgroup_fd))
+		return error_set(err, -ENOENT, "its cgroup is gone");
 	if (cgroup_fd < 0)
 		return error_set(err, cgroup_fd, "cannot open its cgroup: %s",
 				 strerror(-cgroup_fd));
@@ -695,7 +704,7 @@ static int adopt_from_device(struct kern_attachment *found, uint64_t where, cons
 		return error_set(err, -ENOENT, "its device is gone");
 	}
 	if (r < 0 && r != -ENOENT)
-		return error_set(err, r, "cannot read its record: %s", strerror(-r));
+		return cannot_read(host, r, err);
 	if (!kern_is_on_device(found))
 		return error_set(err, -ENOENT, "nothing of it is on a device");
 	if (found->on.slot)
@@ -734,10 +743,12 @@ int kern_attachment_adopt(struct kern_host *host, const char *name, uint64_t whe
 	r = find_links(host, name, where, found->link_fd, &cgroup);
 	if (!r)
 		r = cgroup_open_id(host->root_fd, cgroup, &cgroup_fd);
-	if (is_gone(r) && has_let_go(host, name))
+	if (is_gone(r) && has_let_go(host, name)) {
 		remove_pins(found);
-	if (is_gone(r))
 		return error_set(err, -ENOENT, "its cgroup is gone");
+	}
+	if (!cgroup)
+		return cannot_read(host, -EIO, err);
 	/* Egress is the first: it alone holds the policy. */
 	found->was_open = found->link_fd[0] < 0;
 	r = adopt(found, cgroup, r < 0 ? r : cgroup_fd, hash, err);

@@ -355,7 +355,8 @@ int kern_host_open(const struct kern_host_options *options, struct kern_host **r
 
 /*
  * What an earlier daemon filled and no record names: given back, so that it is emptied. Not looked up: on Linux 6.1
- * each look into an outer map waits for a grace period.
+ * each look into an outer map waits for a grace period. Where a record could not be read all of it may be in use, and
+ * waits for the next start.
  */
 static void give_stale(struct kern_host *host)
 {
@@ -367,7 +368,7 @@ static void give_stale(struct kern_host *host)
 	for (size_t pool = 0; pool < KERN_POOLS; pool++) {
 		/* Beyond a pool's size nothing can be claimed. */
 		for (__u32 slot = 1; slot < top[pool] && slot < end; slot++) {
-			if (!kern_pool_claim(host->pools, pool, slot))
+			if (!kern_pool_claim(host->pools, pool, slot) && !host->unsure)
 				kern_pool_give(host->pools, pool, slot);
 		}
 	}

@@ -65,6 +65,7 @@ struct kern_host {
 	struct pst_quota tag;	      /* slot 0 of pst_quotas */
 	struct kern_lsm *lsm;	      /* NULL: this kernel runs none */
 	bool fresh;		      /* its maps are new: no slot was ever used */
+	bool unsure;		      /* a record that may be in force could not be read */
 	struct kern_policy *buckets[KERN_POLICY_BUCKETS];
 	struct kern_policy **by_slot;
 	size_t n_idle;
