@@ -232,10 +232,20 @@ static inline int connect_inside(int cgroup, const char *address)
 #define assert_denied(cgroup, address)	assert_int_equal(connect_inside(cgroup, address), EPERM)
 #define assert_allowed(cgroup, address) assert_int_not_equal(connect_inside(cgroup, address), EPERM)
 
+/* The kernel counts from a cgroup upwards, one after the other. */
+static inline void await_populated(int cgroup)
+{
+	bool populated = false;
+
+	for (uint64_t end = loop_boot_ns() + FIXTURE_DEADLINE_NS;
+	     !populated && loop_boot_ns() < end;)
+		assert_int_equal(cgroup_is_populated(cgroup, &populated), 0);
+	assert_true(populated);
+}
+
 /* A process that sits in the cgroup until it is killed. */
 static inline pid_t member_start(int cgroup)
 {
-	bool populated = false;
 	pid_t pid = fork();
 
 	assert_true(pid >= 0);
@@ -245,10 +255,7 @@ static inline pid_t member_start(int cgroup)
 		for (;;)
 			pause();
 	}
-	for (uint64_t end = loop_boot_ns() + FIXTURE_DEADLINE_NS;
-	     !populated && loop_boot_ns() < end;)
-		assert_int_equal(cgroup_is_populated(cgroup, &populated), 0);
-	assert_true(populated);
+	await_populated(cgroup);
 	return pid;
 }
 

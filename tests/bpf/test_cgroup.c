@@ -21,11 +21,13 @@ static void opens_the_root_of_the_mount(void **state)
 	assert_non_null(path);
 }
 
-/* In a copy of the mounts where no cgroup2 is left: does the root show up all the same? */
+/* In a copy of the mounts where no cgroup2 is left: does the root show up all the same, and what is below it by its
+ * name and by its id? */
 static bool finds_it_without_mounts(const char *known_cgroup)
 {
-	cleanup_free char *mounted = NULL, *path = NULL;
-	int root = -1, fd = -1;
+	cleanup_free char *mounted = NULL, *path = NULL, *named = NULL;
+	int root = -1, fd = -1, again = -1;
+	uint64_t id;
 
 	if (unshare(CLONE_NEWNS))
 		return false;
@@ -36,7 +38,9 @@ static bool finds_it_without_mounts(const char *known_cgroup)
 		free(TAKE_PTR(mounted));
 	}
 	return !cgroup_open_root(&root, &path, NULL) && !strcmp(path, "") &&
-	       !cgroup_open(root, known_cgroup, &fd, NULL);
+	       !cgroup_open(root, known_cgroup, &fd, NULL) && !cgroup_id(fd, &id) &&
+	       !cgroup_open_id(root, id, &again) && !cgroup_path_of(root, again, &named, NULL) &&
+	       !strcmp(named, known_cgroup);
 }
 
 static void mounts_privately_where_there_is_none(void **state)
@@ -225,8 +229,7 @@ static void knows_whether_anybody_is_there(void **state)
 	assert_false(populated);
 	assert_true(cgroup_is_empty_at(place->root, "up", id));
 	member = member_start(lower);
-	assert_int_equal(cgroup_is_populated(upper, &populated), 0);
-	assert_true(populated);
+	await_populated(upper);
 	assert_false(cgroup_is_empty_at(place->root, "up", id));
 	child_kill(member, upper);
 	assert_int_equal(cgroup_remove_tree(place->root, "up"), 0);
