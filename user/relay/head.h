@@ -74,6 +74,8 @@ enum head_status head_host(const uint8_t *bytes, size_t size, uint16_t port,
 bool head_text_is(const struct head_text *text, const char *other); /* ASCII case ignored */
 /* Are these the same name to somebody who takes '_' for '-' (CGI)? */
 bool head_name_is_like(const struct head_text *name, const char *other);
+/* Does the relay itself decide about this field: framing, Host, hop by hop? */
+bool head_name_has_meaning(const struct head_text *name);
 bool head_is_token(char c);
 bool head_is_value(char c);
 

@@ -55,6 +55,13 @@ static bool find_meaning(const struct head_text *name, enum meaning *ret_meaning
 	return true;
 }
 
+bool head_name_has_meaning(const struct head_text *name)
+{
+	enum meaning meaning;
+
+	return !find_meaning(name, &meaning) || meaning != MEANS_NOTHING;
+}
+
 static bool read_length(struct reading *r, const struct head_text *value)
 {
 	uint64_t length = 0;

@@ -14,6 +14,8 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
+#include "relay/leaf.h"
 
 #define BUNDLE_MAX (16L * 1024 * 1024)
 
@@ -106,4 +108,26 @@ SSL *tls_connect(SSL_CTX *ctx, const char *name)
 		return ssl;
 	SSL_free(ssl);
 	return NULL;
+}
+
+int relay_tls_init(struct relay *relay, int trust)
+{
+	struct error err = {.text = ""};
+	int r = relay->upstream ? -EALREADY : tls_upstream_new(&relay->upstream, &err);
+
+	if (r == 0 && trust >= 0)
+		r = tls_upstream_trust(relay->upstream, trust, &err);
+	if (r == 0)
+		r = leaves_new(relay, &relay->leaves);
+	if (r < 0)
+		log_error("TLS: %s", err.text[0] ? err.text : strerror(-r));
+	return r;
+}
+
+void relay_tls_done(struct relay *relay)
+{
+	leaves_free(relay->leaves);
+	relay->leaves = NULL;
+	SSL_CTX_free(relay->upstream);
+	relay->upstream = NULL;
 }
