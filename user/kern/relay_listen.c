@@ -171,10 +171,6 @@ static int open_there(struct visit *visit)
 	}
 	while (n_taken)
 		cleanup_close_(&taken[--n_taken]);
-	if (r == -EADDRNOTAVAIL)
-		return error_set(&visit->err, r,
-				 "cannot listen for the relay: the namespace's loopback device is "
-				 "down");
 	if (r < 0)
 		return error_set(&visit->err, r, "cannot listen for the relay: %s", strerror(-r));
 	visit->sockets = all;
