@@ -33,6 +33,7 @@ struct fake {
 	bool dry_run;
 	char asked[API_ID_MAX + 1]; /* of leases, rules, flows, explain */
 	bool warns;
+	bool relays; /* egressProxy and rules are for its teams */
 };
 
 static inline char *fake_copy(const char *text, size_t size)
@@ -432,6 +433,11 @@ static inline bool fake_is_inside(void *context, int32_t pid)
 	return false;
 }
 
+static inline bool fake_has_relays(void *context)
+{
+	return ((struct fake *)context)->relays;
+}
+
 static inline void fake_done(struct fake *fake)
 {
 	for (size_t i = 0; i < fake->count; i++)
@@ -442,10 +448,10 @@ static inline void fake_done(struct fake *fake)
 static inline struct api_backend fake_backend(struct fake *fake)
 {
 	return (struct api_backend){
-		fake,	      fake_check,  fake_create,	     fake_change,   fake_change_many,
-		fake_pause,   fake_resume, fake_set_timeout, fake_remove,   fake_find,
-		fake_list,    fake_leases, fake_rules,	     fake_flows,    fake_explain,
-		fake_metrics, fake_ready,  fake_ca,	     fake_is_inside};
+		fake,	      fake_check,  fake_create,	     fake_change,    fake_change_many,
+		fake_pause,   fake_resume, fake_set_timeout, fake_remove,    fake_find,
+		fake_list,    fake_leases, fake_rules,	     fake_flows,     fake_explain,
+		fake_metrics, fake_ready,  fake_ca,	     fake_is_inside, fake_has_relays};
 }
 
 #endif

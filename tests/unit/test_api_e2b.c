@@ -104,6 +104,41 @@ static void refuses_bodies_with_the_vendors_sentences(void **state)
 	assert_string_equal(w->fake.sandboxes[0].document, "{\"denyOut\":[\"9.9.9.9\"]}");
 }
 
+#define RULES(members) "\"rules\":{\"a.com\":[{\"transform\":{\"headers\":{" members "}}}]}"
+#define PROXY                                                                                      \
+	"\"egressProxy\":{\"address\":\"p.com:1080\",\"username\":\"u\",\"password\":\"s3cret\"}"
+
+/* Step 4 the lists, 5 the proxy, then the sandbox when there are rules, then the rules. */
+static void checks_of_teams_with_the_features_come_in_the_vendors_order(void **state)
+{
+	static const char rules_wrong[] = "{\"rules\":{\"\":[]}}";
+	static const char good[] = "{" PROXY "," RULES("\"x-key\":\"t0ken\"") "}";
+	struct world *w = *state;
+
+	w->fake.relays = true;
+	ask(w, "PUT", NET,
+	    "{\"denyOut\":[\"x\"],\"egressProxy\":{\"address\":\"\"},\"rules\":{\"\":[]}}");
+	assert_reply(w, 400, ERROR(400, "invalid denied CIDR x"));
+	ask(w, "PUT", NET, "{\"egressProxy\":{\"address\":\"\"},\"rules\":{\"\":[]}}");
+	assert_has(w, "Invalid egress proxy config: egress proxy address must not be empty");
+	ask(w, "PUT", NET, rules_wrong);
+	assert_reply(w, 404, NOT_HERE);
+	add(w, "abc", "ann", "{}");
+	w->fake.sandboxes[0].state = API_PAUSED;
+	ask(w, "PUT", NET, rules_wrong);
+	assert_reply(w, 400, ERROR(400, "Rule domain must not be empty."));
+	assert_int_equal(w->fake.calls, 0);
+	w->fake.sandboxes[0].state = API_RUNNING;
+	ask(w, "PUT", NET, good);
+	assert_reply(w, 204, "");
+	assert_string_equal(w->fake.sandboxes[0].document, good);
+	ask(w, "GET", "/sandboxes/abc", "");
+	assert_has(w, "\"egressProxy\":{\"address\":\"p.com:1080\",\"username\":\"u\"}");
+	assert_has(w, "\"x-key\":\"***\"");
+	assert_null(strstr(w->reply.body.data, "s3cret"));
+	assert_null(strstr(w->reply.body.data, "t0ken"));
+}
+
 /* Each is wrong in every way from its own on: the earliest check is the one that answers. */
 static void checks_come_in_the_vendors_order(void **state)
 {
@@ -733,6 +768,7 @@ int main(void)
 		world_test(features_given_as_null_are_not_given),
 		world_test(refuses_bodies_with_the_vendors_sentences),
 		world_test(checks_come_in_the_vendors_order),
+		world_test(checks_of_teams_with_the_features_come_in_the_vendors_order),
 		world_test(a_change_that_fails_has_the_code_in_its_body),
 		world_test(warnings_fit_into_one_header_line),
 		world_test(the_older_form_of_an_id_is_the_same_sandbox),

@@ -246,6 +246,8 @@ struct api_backend {
 	const char *(*ca)(void *context);
 	/* Is this process inside a sandbox of ours? Then it may not speak to us. When in doubt: true. */
 	bool (*is_inside)(void *context, int32_t pid);
+	/* Can it do what needs a relay: egressProxy, rules? NULL: no. */
+	bool (*has_relays)(void *context);
 };
 
 /* A verdict for the live stream. `json`: one line without its newline. */

@@ -75,14 +75,27 @@ void e2b_refuse(struct call *call, const struct api_result *result, const char *
 	reply_error(call, 500, "%s", failed);
 }
 
-void e2b_refuse_rules(struct call *call)
+void e2b_network_done(struct e2b_network *network)
 {
-	reply_error(call, 400, "Network transform rules are not available for your team.");
+	for (size_t i = 0; i < E2B_PARTS; i++)
+		buf_wipe(&network->documents[i]);
 }
 
-bool e2b_check_network(struct call *call, const struct e2b_network *network)
+bool e2b_has_part(enum e2b_part part, const char *key)
 {
-	const struct buf *document = &network->document;
+	if (strcmp(key, "egressProxy") == 0)
+		return part != E2B_PLAIN;
+	return part == E2B_WHOLE || strcmp(key, "rules") != 0;
+}
+
+static bool has_relays(const struct call *call)
+{
+	return call->backend->has_relays && call->backend->has_relays(call->backend->context);
+}
+
+static bool check_part(struct call *call, const struct e2b_network *network, enum e2b_part part)
+{
+	const struct buf *document = &network->documents[part];
 	struct error err = {.text = ""};
 	enum api_status status;
 
@@ -96,19 +109,47 @@ bool e2b_check_network(struct call *call, const struct e2b_network *network)
 		reply_no_memory(call);
 	else if (status != API_OK)
 		reply_error(call, 400, "%s", err.text);
-	if (status != API_OK)
-		return false;
-	if (network->has_proxy) {
-		reply_error(call, 403, "Egress proxy (egressProxy) is not enabled for this team.");
-		return false;
-	}
-	return true;
+	return status == API_OK;
 }
 
-/* The body of PUT without the two features. Keys that nobody knows stay in: the policy's reader refuses them. */
-static bool take_network(struct call *call, const struct json *json, struct e2b_network *network)
+bool e2b_check_network(struct call *call, const struct e2b_network *network)
+{
+	if (!check_part(call, network, E2B_PLAIN))
+		return false;
+	if (!network->has_proxy)
+		return true;
+	if (has_relays(call))
+		return check_part(call, network, E2B_PROXIED);
+	reply_error(call, 403, "Egress proxy (egressProxy) is not enabled for this team.");
+	return false;
+}
+
+bool e2b_check_rules(struct call *call, const struct e2b_network *network)
+{
+	if (!network->has_rules)
+		return true;
+	if (has_relays(call))
+		return check_part(call, network, E2B_WHOLE);
+	reply_error(call, 400, "Network transform rules are not available for your team.");
+	return false;
+}
+
+/* Keys that nobody knows stay in: the policy's reader refuses them. */
+static void put_part(struct buf *out, const struct json *json, enum e2b_part part)
 {
 	const struct json_node *root = json->nodes, *m;
+
+	buf_puts(out, "{");
+	for (m = json_first(json, root); m; m = json_next(json, m)) {
+		if (e2b_has_part(part, m->key))
+			put_member(out, m->key, json, m);
+	}
+	buf_puts(out, "}");
+}
+
+static bool take_network(struct call *call, const struct json *json, struct e2b_network *network)
+{
+	const struct json_node *root = json->nodes;
 	const struct json_node *proxy = given(json, root, "egressProxy");
 	const struct json_node *rules = given(json, root, "rules");
 
@@ -117,12 +158,8 @@ static bool take_network(struct call *call, const struct json *json, struct e2b_
 		return false;
 	network->has_proxy = proxy != NULL;
 	network->has_rules = rules != NULL;
-	buf_puts(&network->document, "{");
-	for (m = json_first(json, root); m; m = json_next(json, m)) {
-		if (m != proxy && m != rules)
-			put_member(&network->document, m->key, json, m);
-	}
-	buf_puts(&network->document, "}");
+	for (size_t part = 0; part < E2B_PARTS; part++)
+		put_part(&network->documents[part], json, (enum e2b_part)part);
 	return true;
 }
 
@@ -150,8 +187,8 @@ static void change(struct call *call, const struct e2b_network *network)
 {
 	cleanup(api_result_done) struct api_result result = {0};
 	struct api_change change = {.dialect = API_E2B,
-				    .document = network->document.data,
-				    .document_size = network->document.size};
+				    .document = network->documents[E2B_WHOLE].data,
+				    .document_size = network->documents[E2B_WHOLE].size};
 
 	call->backend->change(call->backend->context, &call->request->caller, call->id, &change,
 			      &result);
@@ -166,17 +203,14 @@ static void change(struct call *call, const struct e2b_network *network)
 void e2b_network(struct call *call)
 {
 	cleanup(json_done) struct json json = {0};
-	struct e2b_network network = {0};
+	cleanup(e2b_network_done) struct e2b_network network = {0};
 
 	if (!parse_body(call, false, &json) || !take_network(call, &json, &network) ||
-	    !e2b_check_network(call, &network)) {
-		/* answered */
-	} else if (!network.has_rules) {
+	    !e2b_check_network(call, &network))
+		return;
+	/* Only rules are looked at behind the sandbox. */
+	if (!network.has_rules || (is_there(call) && e2b_check_rules(call, &network)))
 		change(call, &network);
-	} else if (is_there(call)) {
-		e2b_refuse_rules(call);
-	}
-	buf_done(&network.document);
 }
 
 /* What pause, resume, timeout and delete have in common. */

@@ -7,19 +7,27 @@
 
 #define E2B_TEMPLATE "base" /* of sandboxes that were given none */
 
-/* A network configuration on its way to the backend. */
+/* A network configuration on its way to the backend: E2B checks it in steps. */
+enum e2b_part {
+	E2B_PLAIN = 0,	 /* without the two features; has no secrets */
+	E2B_PROXIED = 1, /* with egressProxy, without rules */
+	E2B_WHOLE = 2,
+	E2B_PARTS,
+};
 struct e2b_network {
-	struct buf
-		document; /* one JSON object of E2B's keys, without the two below; has no secrets */
+	struct buf documents[E2B_PARTS]; /* one JSON object of E2B's keys each */
 	bool has_proxy, has_rules;
 };
+void e2b_network_done(struct e2b_network *network); /* wipes */
+/* Does `key` belong into that part? */
+bool e2b_has_part(enum e2b_part part, const char *key);
 
 /* Every status but API_OK; `failed` is E2B's sentence for 500. */
 void e2b_refuse(struct call *call, const struct api_result *result, const char *failed);
 /* E2B's checks 4 and 5. False: answered. */
 bool e2b_check_network(struct call *call, const struct e2b_network *network);
-/* 400: what E2B answers to teams without the feature. */
-void e2b_refuse_rules(struct call *call);
+/* Its check of rules: 400 with what is wrong, or for teams without the feature. False: answered. */
+bool e2b_check_rules(struct call *call, const struct e2b_network *network);
 /* Takes `timeout` out of the body, in seconds. *ret_ms is untouched when it is not there. False: answered. */
 bool e2b_take_timeout(struct call *call, const struct json *json, uint64_t *ret_ms);
 

@@ -7,7 +7,6 @@
 /* Members of `network` that are no business of the firewall. What is in neither list goes to the policy's reader,
  * which refuses what it does not know: a misspelt allowOut must not be an open network. */
 static const char *const kept[] = {"allowPublicTraffic", "maskRequestHost", "httpsPorts"};
-static const char *const features[] = {"egressProxy", "rules"};
 
 #define is_one_of(key, list) is_one_of_((key), (list), sizeof(list) / sizeof((list)[0]))
 
@@ -84,14 +83,14 @@ static void keep_network(struct buf *extra, const struct json *json,
 }
 
 static void put_document(struct buf *document, const struct json *json,
-			 const struct json_node *network)
+			 const struct json_node *network, enum e2b_part part)
 {
 	const struct json_node *access = given(json, json->nodes, "allow_internet_access"), *m;
 
 	buf_puts(document, "{");
 	for (m = network ? json_first(json, network) : NULL; m; m = json_next(json, m)) {
 		/* The switch stands beside `network`, not in it; elsewhere it would be given twice. */
-		if (!is_one_of(m->key, kept) && !is_one_of(m->key, features))
+		if (!is_one_of(m->key, kept) && e2b_has_part(part, m->key))
 			put_member(document, m->key, json, m);
 	}
 	if (access)
@@ -131,7 +130,8 @@ static bool take_network(struct call *call, const struct json *json, struct e2b_
 		ret->has_proxy = proxy != NULL;
 		ret->has_rules = rules != NULL;
 	}
-	put_document(&ret->document, json, network);
+	for (size_t part = 0; part < E2B_PARTS; part++)
+		put_document(&ret->documents[part], json, network, (enum e2b_part)part);
 	return true;
 }
 
@@ -141,8 +141,8 @@ static void create(struct call *call, const struct json *json, const struct e2b_
 	cleanup_wipe struct buf extra = {0};
 	cleanup(api_result_done) struct api_result result = {0};
 	struct api_create create = {.dialect = API_E2B,
-				    .document = network->document.data,
-				    .document_size = network->document.size,
+				    .document = network->documents[E2B_WHOLE].data,
+				    .document_size = network->documents[E2B_WHOLE].size,
 				    .timeout_ms = timeout_ms};
 
 	put_extra(&extra, json, given(json, json->nodes, "network"));
@@ -163,16 +163,11 @@ static void create(struct call *call, const struct json *json, const struct e2b_
 void e2b_create(struct call *call)
 {
 	cleanup(json_done) struct json json = {0};
-	struct e2b_network network = {0};
+	cleanup(e2b_network_done) struct e2b_network network = {0};
 	uint64_t timeout_ms = 0;
 
-	if (!parse_body(call, false, &json) || !e2b_take_timeout(call, &json, &timeout_ms) ||
-	    !take_network(call, &json, &network) || !e2b_check_network(call, &network)) {
-		/* answered */
-	} else if (network.has_rules) {
-		e2b_refuse_rules(call);
-	} else {
+	if (parse_body(call, false, &json) && e2b_take_timeout(call, &json, &timeout_ms) &&
+	    take_network(call, &json, &network) && e2b_check_network(call, &network) &&
+	    e2b_check_rules(call, &network))
 		create(call, &json, &network, timeout_ms);
-	}
-	buf_done(&network.document);
 }

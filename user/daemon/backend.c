@@ -6,7 +6,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "daemon/daemon.h"
+#include "daemon/relay.h"
 #include "kern/cgroup.h"
 
 static enum api_status on_check(void *context, enum api_dialect dialect, const char *document,
@@ -267,6 +267,16 @@ static bool on_is_inside(void *context, int32_t pid)
 	return false;
 }
 
+static const char *on_ca(void *context)
+{
+	return daemon_relay_ca(context);
+}
+
+static bool on_has_relays(void *context)
+{
+	return daemon_relay_is_there(context);
+}
+
 void daemon_backend(struct daemon *daemon, struct api_backend *ret_backend)
 {
 	*ret_backend = (struct api_backend){.context = daemon,
@@ -286,5 +296,7 @@ void daemon_backend(struct daemon *daemon, struct api_backend *ret_backend)
 					    .explain = on_explain,
 					    .metrics = on_metrics,
 					    .ready = on_ready,
-					    .is_inside = on_is_inside};
+					    .ca = on_ca,
+					    .is_inside = on_is_inside,
+					    .has_relays = on_has_relays};
 }

@@ -333,6 +333,11 @@ bool daemon_relay_is_there(const struct daemon *daemon)
 	return daemon->relays;
 }
 
+const char *daemon_relay_ca(struct daemon *daemon)
+{
+	return daemon->relays ? supervise_ca(daemon->relays->supervise) : NULL;
+}
+
 static struct supervise_options options_of(struct daemon *daemon, const char *ca_dir)
 {
 	const struct config *config = &daemon->config;

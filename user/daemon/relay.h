@@ -12,6 +12,8 @@
 /* Before rights are given up: what cannot be is logged, and policies that need a relay are refused then. */
 void daemon_relay_start(struct daemon *daemon);
 void daemon_relay_end(struct daemon *daemon);
+/* PEM; NULL: none. */
+const char *daemon_relay_ca(struct daemon *daemon);
 bool daemon_relay_is_there(const struct daemon *daemon);
 
 /*
