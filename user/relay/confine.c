@@ -134,6 +134,7 @@ int confine(const struct confine_options *options, uint64_t *ret_files, struct e
 /* Calls that are allowed whatever their arguments. */
 static const int plain[] = {
 	__NR_read,
+	__NR_pread64,
 	__NR_write,
 	__NR_readv,
 	__NR_writev,
