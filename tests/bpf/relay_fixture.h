@@ -192,25 +192,28 @@ static inline struct run run_start_relayed(const struct world *world, const char
 /* ---- attempts ---- */
 
 #define TRY_NONBLOCK	1U
-#define TRY_BOUND	2U  /* to an address of the uplink */
-#define TRY_FAST_OPEN	4U  /* sendto(MSG_FASTOPEN) */
-#define TRY_FAST_OPEN_C 8U  /* TCP_FASTOPEN_CONNECT */
-#define TRY_DEVICE	16U /* SO_BINDTODEVICE */
-#define TRY_SEND_TO	32U /* UDP without connect() */
-#define TRY_AGAIN	64U /* the socket was connected to something else before, and let go */
+#define TRY_BOUND	2U   /* to an address of the uplink */
+#define TRY_FAST_OPEN	4U   /* sendto(MSG_FASTOPEN) */
+#define TRY_FAST_OPEN_C 8U   /* TCP_FASTOPEN_CONNECT */
+#define TRY_DEVICE	16U  /* SO_BINDTODEVICE */
+#define TRY_SEND_TO	32U  /* UDP without connect() */
+#define TRY_AGAIN	64U  /* the socket was connected to something else before, and let go */
+#define TRY_SHORT	128U /* no answer is expected */
+
+#define ATTEMPT_LIMIT_MS (getenv("TEST_LIGHT") ? 120000 : 30000)
 
 struct attempt {
 	int type;	  /* SOCK_STREAM or SOCK_DGRAM */
 	const char *addr; /* "::ffff:...": by an IPv6 socket */
 	uint16_t port;
-	unsigned how;	  /* TRY_* */
-	const char *then; /* TRY_SEND_TO: another one to be asked by the same socket; NULL: none */
+	unsigned how;		 /* TRY_* */
+	const char *const *then; /* TRY_SEND_TO: others that the same socket asks, up to NULL */
 };
 
 struct outcome {
 	int error;     /* of the attempt; 0: the echo came */
+	int n_then;    /* of attempt.then, that answered under their own address */
 	char peer[80]; /* "address port" that getpeername() or recvfrom() gave; "": none did */
-	char then[80];
 };
 
 static inline void attempt_name(const struct sockaddr_storage *at, char text[80])
@@ -262,7 +265,7 @@ static inline int attempt_connect(int fd, const struct attempt *a)
 	if (connect(fd, (struct sockaddr *)&to, size)) {
 		if (errno != EINPROGRESS || !(a->how & TRY_NONBLOCK))
 			return errno;
-		if (poll(&ready, 1, CLIENT_TIMEOUT_S * 1000) != 1)
+		if (poll(&ready, 1, ATTEMPT_LIMIT_MS) != 1)
 			return ETIMEDOUT;
 		if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &n) || error)
 			return error;
@@ -327,7 +330,7 @@ static inline void attempt_run(const struct attempt *a, struct outcome *out)
 		out->error = errno;
 		return;
 	}
-	client_limit(fd);
+	client_limit_ms(fd, a->how & TRY_SHORT ? 2 * CLIENT_SILENCE_MS : ATTEMPT_LIMIT_MS);
 	if (a->how & TRY_AGAIN)
 		attempt_spend(fd);
 	out->error = attempt_bind(fd, a);
@@ -338,8 +341,13 @@ static inline void attempt_run(const struct attempt *a, struct outcome *out)
 		return;
 	}
 	out->error = attempt_ask(fd, a->addr, a->port, out->peer);
-	if (!out->error && a->then)
-		out->error = attempt_ask(fd, a->then, a->port, out->then);
+	for (size_t i = 0; !out->error && a->then && a->then[i]; i++) {
+		char expected[80], from[80] = "";
+
+		(void)snprintf(expected, sizeof(expected), "%s %u", a->then[i], a->port);
+		out->error = attempt_ask(fd, a->then[i], a->port, from);
+		out->n_then += strcmp(from, expected) == 0;
+	}
 }
 
 /* By a process of its own in that cgroup. */
@@ -365,6 +373,50 @@ static inline struct outcome attempt_in(int cgroup, struct attempt a)
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
 	return out;
+}
+
+static inline void assert_peer(const struct outcome *out, const struct attempt *a)
+{
+	char expected[80];
+
+	(void)snprintf(expected, sizeof(expected), "%s %u", a->addr, a->port);
+	assert_string_equal(out->peer, expected);
+}
+
+static inline const struct pst_origin *last_origin(const struct test_relay *relay)
+{
+	assert_true(relay->accepted > 0);
+	assert_true(relay->seen[relay->accepted - 1].has_origin);
+	return &relay->seen[relay->accepted - 1].origin;
+}
+
+static inline void assert_origin(const struct run *run, const struct test_relay *relay,
+				 const struct attempt *a, int step, int reason)
+{
+	const struct pst_origin *origin = last_origin(relay);
+	struct pst_sandbox record = record_of(run);
+	struct pst_addr key = address_key(a->addr);
+
+	assert_int_equal(origin->sandbox, record.id);
+	assert_int_equal(origin->generation, record.generation);
+	assert_memory_equal(origin->addr, key.addr, 16);
+	assert_int_equal(origin->port, a->port);
+	assert_int_equal(origin->step, step);
+	assert_int_equal(origin->reason, reason);
+	assert_true(origin->time_ns <= loop_boot_ns());
+}
+
+/* Takes a hook away. */
+static inline void detach_hook(const struct run *run, const char *name)
+{
+	char path[256];
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "%s/links/%s", run->pin_dir, name);
+	fd = bpf_obj_get(path);
+	assert_true(fd >= 0);
+	assert_int_equal(bpf_link_detach(fd), 0);
+	close(fd);
 }
 
 /* Everything that the other side has seen: what did not go through the relay. */
