@@ -51,9 +51,23 @@ def test_every_metric_that_is_documented_is_there(daemon):
 def test_every_key_of_the_configuration_is_in_its_manual():
     keys = set(re.findall(r'\{"(\w+)", \w+, (?:true|false)\}', text("user", "daemon", "config.c")))
     keys |= set(re.findall(r'\{"(\w+)", \d+, \w+, ', text("user", "daemon", "config.c")))
+    relay = text("user", "daemon", "config_relay.c")
+    keys |= set(re.findall(r'\{"(\w+)", \w+, (?:true|false)\}', relay))
+    limits = re.findall(r'\{"(\w+)", \d+, [\d *]+, ', relay)
+    assert len(limits) == 6
+    keys |= set(limits)
     assert len(keys) > 15
     manual = text("docs", "man", "posternd.8")
     assert not [key for key in keys if not re.search(rf"\.(It )?Sy {key}\b", manual)]
+
+
+def test_every_denial_of_the_relay_says_what_to_do_next():
+    codes = re.findall(r'X\((\d+), \w+, "([a-z-]+)",', text("include", "pst_reason.h"))
+    relayed = {name for code, name in codes if int(code) in (29, 30, 31) or int(code) >= 48}
+    assert len(relayed) == 18
+    advice = text("docs", "OPERATING.md").split("Those of the relay")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (`[^|]*) \|", advice, re.M)
+    assert set(re.findall(r"`([a-z-]+)`", " ".join(rows))) == relayed
 
 
 def test_the_configuration_of_the_examples_is_right():
@@ -99,7 +113,7 @@ def test_the_script_of_native_calls_runs(daemon):
 
 
 def test_the_tests_that_hold_a_promise_are_there():
-    named = set(re.findall(r"`((?:e2e|unit|bpf|fuzz)/[\w.]+)`", text("docs", "SPECIFICATION.md")))
+    named = set(re.findall(r"`((?:e2e|unit|bpf|fuzz|bypass)/[\w.]+)`", text("docs", "SPECIFICATION.md")))
     assert len(named) > 15
     assert not [name for name in named if not (ROOT / "tests" / name).exists()]
 
