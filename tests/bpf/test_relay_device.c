@@ -58,15 +58,20 @@ static void open_far(struct scene *s)
 	assert_int_equal(unshare(CLONE_NEWNET), 0);
 	s->far = netns_open();
 	net_go(s->wires->here);
-	shell("ip link add pst-far type veth peer name far netns /proc/%d/fd/%d; "
+	shell("ip link add pst-far address 02:00:00:00:03:01 type veth "
+	      "peer name far address 02:00:00:00:03:02 netns /proc/%d/fd/%d; "
 	      "ip addr add 198.51.100.1/24 dev pst-far; "
 	      "ip addr add 2001:db8:f::1/64 dev pst-far nodad; ip link set pst-far up; "
+	      "ip neigh replace " FAR4 " lladdr 02:00:00:00:03:02 nud permanent dev pst-far; "
+	      "ip neigh replace " FAR6 " lladdr 02:00:00:00:03:02 nud permanent dev pst-far; "
 	      "echo 1 >/proc/sys/net/ipv4/ip_forward; "
 	      "echo 1 >/proc/sys/net/ipv6/conf/all/forwarding",
 	      getpid(), s->far);
 	net_go(s->far);
 	shell("ip link set lo up; ip addr add " FAR4 "/24 dev far; "
 	      "ip addr add " FAR6 "/64 dev far nodad; ip link set far up; "
+	      "ip neigh replace 198.51.100.1 lladdr 02:00:00:00:03:01 nud permanent dev far; "
+	      "ip neigh replace 2001:db8:f::1 lladdr 02:00:00:00:03:01 nud permanent dev far; "
 	      "ip route add default via 198.51.100.1; ip -6 route add default via 2001:db8:f::1");
 	s->listener = listen_far();
 	s->sniffer = sniff("far");
@@ -172,10 +177,11 @@ static void scene_end(struct scene *s)
 	cleanup_close_(&s->origins);
 	detach(&s->one);
 	wire_end(&s->wire);
+	/* While its other end is there: else both go when they like. */
+	shell("ip link del pst-far");
 	close(s->listener);
 	close(s->sniffer);
 	close(s->far);
-	shell("ip link del pst-far");
 }
 
 /* ---- what is done and seen ---- */
