@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The DNS service as its files share it. A message of the sandbox is judged (dns_gate.c), answered at once or made a
- * question in flight (dns_ask.c), which a resolver is asked (dns_upstream.c); its reply is released to where it was asked
+ * question in flight (dns_ask.c), which a resolver is asked (dns_upstream.c); its reply is released to where it came
  * from: a datagram (dns.c) or a stream (dns_tcp.c), and never before its addresses are leases.
  */
 #ifndef RELAY_DNS_H
