@@ -112,22 +112,26 @@ static void transparent_listeners_are_tcps_alone(void **state)
 static void shares_its_port_with_nobody(void **state)
 {
 	struct wires *wires = *state;
-	struct kern_relay_sockets s = listen_in(wires->there, false);
-	struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(s.port)};
 	int one = 1;
 
-	net_go(wires->there);
-	for (int any = 0; any < 2; any++) {
-		cleanup_close int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	for (int kind = 0; kind < 4; kind++) {
+		struct kern_relay_sockets s = listen_in(wires->there, kind & 1);
+		struct sockaddr_in at = {.sin_family = AF_INET,
+					 .sin_port = htons(s.port),
+					 .sin_addr.s_addr =
+						 htonl(kind & 2 ? INADDR_ANY : INADDR_LOOPBACK)};
+		int fd;
 
-		at.sin_addr.s_addr = htonl(any ? INADDR_ANY : INADDR_LOOPBACK);
+		net_go(wires->there);
+		fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 		assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)), 0);
 		assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)), 0);
 		assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), -1);
 		assert_int_equal(errno, EADDRINUSE);
+		close(fd);
+		net_go(wires->here);
+		kern_relay_close(&s);
 	}
-	net_go(wires->here);
-	kern_relay_close(&s);
 }
 
 /* A namespace of few ports, where another socket has some of UDP's: tries until one is free for all. */

@@ -32,9 +32,10 @@ struct scene {
 static int listen_far(void)
 {
 	struct sockaddr_in6 at = {.sin6_family = AF_INET6, .sin6_port = htons(FAR_PORT)};
-	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1;
 
 	assert_true(fd >= 0);
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)), 0);
 	assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
 	assert_int_equal(listen(fd, 8), 0);
 	return fd;
@@ -52,7 +53,8 @@ static int sniff(const char *device)
 	return fd;
 }
 
-/* The host forwards between the wires and a namespace behind it. */
+/* The host forwards between the wires and a namespace behind it. It does not look for a packet's socket before it looks
+ * for a route: on others, that hides what was not given to one. */
 static void open_far(struct scene *s)
 {
 	assert_int_equal(unshare(CLONE_NEWNET), 0);
@@ -65,6 +67,7 @@ static void open_far(struct scene *s)
 	      "ip neigh replace " FAR4 " lladdr 02:00:00:00:03:02 nud permanent dev pst-far; "
 	      "ip neigh replace " FAR6 " lladdr 02:00:00:00:03:02 nud permanent dev pst-far; "
 	      "echo 1 >/proc/sys/net/ipv4/ip_forward; "
+	      "echo 0 >/proc/sys/net/ipv4/ip_early_demux; "
 	      "echo 1 >/proc/sys/net/ipv6/conf/all/forwarding",
 	      getpid(), s->far);
 	net_go(s->far);
@@ -544,6 +547,25 @@ static void goes_on_over_a_change_that_leaves_it_to_the_relay(void **state)
 	scene_end(&s);
 }
 
+/* Its socket on the host has the port that was called, which a service of the host's may have as well. */
+static void leaves_its_port_to_the_host(void **state)
+{
+	struct scene s = scene_begin(*state, KERN_TC_AUTO);
+	struct pair p = relayed(&s, FAR6), q = relayed(&s, FAR4);
+	int service = listen_far(); /* in our own namespace */
+
+	assert_carries(p.inside, p.relay);
+	assert_carries(q.inside, q.relay);
+	pair_end(&p);
+	p = relayed(&s, FAR6);
+	assert_carries(p.inside, p.relay);
+	assert_false(waits_for(service, POLLIN, 0));
+	close(service);
+	pair_end(&p);
+	pair_end(&q);
+	scene_end(&s);
+}
+
 /* In the middle of a stream nobody else understands it, or may have it. */
 static void is_reset_when_it_would_go_directly(void **state)
 {
@@ -824,6 +846,7 @@ int main(void)
 		cmocka_unit_test(is_refused_when_the_listener_is_gone_by_clsact),
 		cmocka_unit_test(goes_nowhere_without_the_rule),
 		cmocka_unit_test(goes_on_over_a_change_that_leaves_it_to_the_relay),
+		cmocka_unit_test(leaves_its_port_to_the_host),
 		cmocka_unit_test(is_reset_when_it_would_go_directly),
 		cmocka_unit_test(is_reset_when_it_is_denied),
 		cmocka_unit_test(a_direct_one_is_reset_when_the_relay_takes_over),

@@ -97,6 +97,10 @@ static int open_tcp(bool ipv6, bool transparent, uint16_t port, int *ret_fd)
 		(void)set(fd, SOL_TCP, TCP_FASTOPEN, FAST_OPEN);
 	if (!r && listen(fd, BACKLOG))
 		r = -errno;
+	/* Not before: our port is ours alone. What is accepted has the port that was called, and whoever serves it on
+	 * this host is to be able to begin meanwhile. */
+	if (!r && transparent)
+		r = set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
 	if (!r)
 		*ret_fd = TAKE_FD(fd);
 	return r;
