@@ -28,7 +28,7 @@
 #define DEADLINE_NS  30000000000ULL
 #define RESOLVERS    3
 #define MAX_EVENTS   2048
-#define MAX_REQUESTS 32
+#define MAX_REQUESTS 128
 #define QUERY_FLAGS  0x0100
 #define REPLY_FLAGS  0x8180
 #define RCODE(reply) ((reply)->bytes[3] & 15)
@@ -60,6 +60,7 @@ struct dns {
 	/* The starter: */
 	struct request requests[MAX_REQUESTS];
 	unsigned n_requests, n_forgotten;
+	bool takes_none;
 	struct pst_relay_event events[MAX_EVENTS];
 	unsigned n_events;
 	/* The session, of a stream: */
@@ -85,7 +86,7 @@ struct relay_request *__wrap_control_ask(struct relay *relay, struct pst_relay_h
 	assert_ptr_equal(relay, &the_dns->relay);
 	assert_int_equal(message->type, PST_RELAY_LEASE);
 	assert_int_equal(message->size, sizeof(r->lease));
-	if (the_dns->n_requests == MAX_REQUESTS)
+	if (the_dns->n_requests == MAX_REQUESTS || the_dns->takes_none)
 		return NULL;
 	the_dns->n_requests++;
 	memcpy(&r->lease, message, sizeof(r->lease));

@@ -130,11 +130,10 @@ static void a_starter_that_is_gone_is_a_failure(void **state)
 {
 	struct dns *d = *state;
 
-	d->n_requests = MAX_REQUESTS;
+	d->takes_none = true;
 	ask(d, "example.com");
 	dns_resolver_says(d, 0, &asked, REPLY_FLAGS, "192.0.2.1");
 	expect_rcode(d, DNS_SERVFAIL);
-	d->n_requests = 0;
 }
 
 static void replies_without_addresses_need_no_lease(void **state)
@@ -325,6 +324,58 @@ static void where_the_relay_is_full_who_has_few_is_served(void **state)
 	d->relay.questions -= DNS_TOTAL;
 }
 
+static void leases_asked_for_at_once_are_bounded(void **state)
+{
+	struct dns *d = *state;
+	unsigned answered = 0;
+
+	for (unsigned i = 0; i < 2 * DNS_LEASES; i++) {
+		ask(d, "example.com");
+		dns_resolver_says(d, 0, &asked, REPLY_FLAGS, "192.0.2.1");
+	}
+	UNTIL(d, d->n_requests == DNS_LEASES);
+	dns_rest(d);
+	assert_int_equal(d->n_requests, DNS_LEASES);
+	assert_false(dns_hears(d->client_fd, &heard));
+	for (unsigned i = 0; i < 2 * DNS_LEASES; i++) {
+		UNTIL(d, d->n_requests > i);
+		dns_starter_says(d, i, i % 3 ? 0 : -EPERM);
+		expect_rcode(d, i % 3 ? DNS_NOERROR : DNS_SERVFAIL);
+		answered++;
+	}
+	assert_int_equal(d->n_requests, answered);
+	assert_int_equal(d->sandbox.dns->n_leases, 0);
+	assert_int_equal(d->sandbox.dns->n_asks, 0);
+}
+
+static void who_waits_to_be_leased_waits_no_longer_than_others(void **state)
+{
+	struct dns *d = *state;
+
+	for (unsigned i = 0; i <= DNS_LEASES; i++) {
+		ask(d, "example.com");
+		dns_resolver_says(d, 0, &asked, REPLY_FLAGS, "192.0.2.1");
+	}
+	UNTIL(d, d->n_requests == DNS_LEASES && d->sandbox.dns->asks->waits_for_lease);
+	event_active(d->sandbox.dns->asks->timer, EV_TIMEOUT, 1);
+	expect_rcode(d, DNS_SERVFAIL);
+	assert_int_equal(d->n_requests, DNS_LEASES);
+	/* A starter that takes no more: all that wait fail, one after the other. */
+	for (unsigned i = 0; i < 20; i++) {
+		ask(d, "example.com");
+		dns_resolver_says(d, 0, &asked, REPLY_FLAGS, "192.0.2.1");
+	}
+	UNTIL(d,
+	      d->sandbox.dns->n_asks == DNS_LEASES + 20 && d->sandbox.dns->asks->waits_for_lease);
+	dns_rest(d);
+	d->takes_none = true;
+	dns_starter_says(d, 0, 0);
+	expect_rcode(d, DNS_NOERROR);
+	for (unsigned i = 0; i < 20; i++)
+		expect_rcode(d, DNS_SERVFAIL);
+	assert_int_equal(d->sandbox.dns->n_asks, DNS_LEASES - 1);
+}
+
 static void replies_held_for_leases_are_bounded(void **state)
 {
 	struct dns *d = *state;
@@ -465,6 +516,8 @@ int main(void)
 		TEST(where_no_resolver_is_there_the_question_fails),
 		TEST(questions_in_flight_are_bounded),
 		TEST(where_the_relay_is_full_who_has_few_is_served),
+		TEST(leases_asked_for_at_once_are_bounded),
+		TEST(who_waits_to_be_leased_waits_no_longer_than_others),
 		TEST(replies_held_for_leases_are_bounded),
 		TEST(an_audit_lets_off_list_questions_pass_and_tells),
 		TEST(without_a_gate_what_is_no_plain_question_passes_too),

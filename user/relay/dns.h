@@ -25,6 +25,8 @@
 #define DNS_STREAM_IDLE_MS 30000
 /* Replies that a sandbox's questions hold until they are leased. */
 #define DNS_HELD_BYTES (4u * 1024 * 1024)
+/* Leases that the starter is asked for at once: the others of a sandbox wait here, and not before another's. */
+#define DNS_LEASES 32
 /* Questions in flight of all sandboxes of the relay; one that has fewer than the second may have them all the same. */
 #define DNS_TOTAL 4096
 #define DNS_SHARE 16
@@ -104,6 +106,7 @@ struct dns_ask {
 	size_t reply_size;  /* held: counted in service->held */
 	bool is_connecting; /* TCP */
 	struct relay_request *lease;
+	bool waits_for_lease; /* until fewer are asked for */
 };
 
 /* Judges a message and sees to it that it is answered, now or later, or dropped. */
@@ -116,6 +119,8 @@ void dns_ask_free(struct dns_ask *ask);
 int dns_ask_reply(struct dns_ask *ask, const uint8_t *reply, size_t size);
 /* Room for a reply; -ENOBUFS: the sandbox holds too much already. */
 int dns_ask_hold(struct dns_ask *ask, size_t size);
+/* After questions have gone: those that wait to be leased may have their turn. */
+void dns_ask_settled(struct dns_service *service);
 /* SERVFAIL, and its end. */
 void dns_ask_fail(struct dns_ask *ask);
 
@@ -135,7 +140,7 @@ struct dns_service {
 	int udp[2];    /* IPv4, IPv6; -1 */
 	struct event *reading[2];
 	struct dns_ask *asks;
-	unsigned n_asks;
+	unsigned n_asks, n_leases;
 	size_t held; /* bytes of replies */
 };
 

@@ -80,8 +80,10 @@ void dns_ask_free(struct dns_ask *ask)
 	if (!ask)
 		return;
 	unlink_ask(ask);
-	if (ask->lease)
+	if (ask->lease) {
 		control_forget(ask->lease);
+		ask->service->n_leases--;
+	}
 	dns_upstream_close(ask);
 	drop_reply(ask);
 	if (ask->timer)
@@ -114,17 +116,28 @@ static void end(struct dns_ask *ask)
 
 static void release(struct dns_ask *ask)
 {
+	struct dns_service *service = ask->service;
+
 	put_txid(ask->reply, ask->txid);
 	dns_send(&ask->asker, ask->reply, ask->reply_size);
 	end(ask);
+	dns_ask_settled(service);
 }
 
-void dns_ask_fail(struct dns_ask *ask)
+static void fail(struct dns_ask *ask)
 {
 	put_txid(ask->message, ask->txid);
 	answer_ourselves(&ask->asker, ask->message, ask->size,
 			 (struct dns_own){.rcode = DNS_SERVFAIL});
 	end(ask);
+}
+
+void dns_ask_fail(struct dns_ask *ask)
+{
+	struct dns_service *service = ask->service;
+
+	fail(ask);
+	dns_ask_settled(service);
 }
 
 /* An audit refuses nothing, this neither. */
@@ -141,6 +154,7 @@ static void on_leased(void *context, int status, const struct pst_relay_answer *
 	(void)rest;
 	(void)size;
 	ask->lease = NULL;
+	ask->service->n_leases--;
 	if ((status || !answer || answer->status) && !is_audit(ask))
 		dns_ask_fail(ask);
 	else
@@ -161,7 +175,7 @@ static void arm(struct dns_ask *ask, uint64_t most_ms)
 }
 
 /* Asks the starter; what is in `answers` are at most as many as the message holds. */
-static int ask_for_leases(struct dns_ask *ask, const struct dns_answers *answers)
+static int ask_starter(struct dns_ask *ask, const struct dns_answers *answers)
 {
 	struct relay_sandbox *sandbox = ask->service->sandbox;
 	struct pst_relay_lease lease = {
@@ -177,7 +191,7 @@ static int ask_for_leases(struct dns_ask *ask, const struct dns_answers *answers
 	ask->lease = control_ask(sandbox->relay, &lease.header, on_leased, ask);
 	if (!ask->lease)
 		return -EIO;
-	arm(ask, UINT64_MAX);
+	ask->service->n_leases++;
 	return 0;
 }
 PST_ASSERT("a name fits into a lease", DOMAIN_MAX + 1 <= PST_NAME_SIZE);
@@ -228,11 +242,38 @@ int dns_ask_reply(struct dns_ask *ask, const uint8_t *reply, size_t size)
 		memcpy(ask->reply, reply, size);
 	}
 	dns_upstream_close(ask);
-	if (kind != PST_REPLY_LEARNED || !ask->is_covered)
+	if (kind != PST_REPLY_LEARNED || !ask->is_covered) {
 		release(ask);
-	else if (ask_for_leases(ask, &answers))
-		dns_ask_fail(ask);
+		return 0;
+	}
+	ask->waits_for_lease = true;
+	arm(ask, UINT64_MAX);
+	dns_ask_settled(ask->service);
 	return 0;
+}
+
+/* The one that has waited longest: the newest stands first. */
+static struct dns_ask *find_waiting(const struct dns_service *service)
+{
+	struct dns_ask *found = NULL;
+
+	for (struct dns_ask *ask = service->asks; ask; ask = ask->next)
+		if (ask->waits_for_lease)
+			found = ask;
+	return found;
+}
+
+void dns_ask_settled(struct dns_service *service)
+{
+	struct dns_answers answers;
+	struct dns_ask *ask;
+
+	while (service->n_leases < DNS_LEASES && (ask = find_waiting(service))) {
+		ask->waits_for_lease = false;
+		if (parse(ask, ask->reply, ask->reply_size, &answers) != PST_REPLY_LEARNED ||
+		    ask_starter(ask, &answers))
+			fail(ask);
+	}
 }
 
 /* A resolver that says nothing, or a starter that does. */
@@ -242,7 +283,7 @@ static void on_timer(evutil_socket_t fd, short what, void *context)
 
 	(void)fd;
 	(void)what;
-	if (ask->lease || loop_monotonic_ns() >= ask->deadline_ns) {
+	if (ask->lease || ask->waits_for_lease || loop_monotonic_ns() >= ask->deadline_ns) {
 		dns_ask_fail(ask);
 		return;
 	}

@@ -260,6 +260,8 @@ void dns_stream_end(struct dns_stream *stream)
 		if (ask->asker.stream == stream)
 			dns_ask_free(ask);
 	}
+	if (service)
+		dns_ask_settled(service);
 	if (stream->reading)
 		event_free(stream->reading);
 	if (stream->writing)
