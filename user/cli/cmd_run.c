@@ -16,6 +16,7 @@
 #include "cli/run_child.h"
 #include "cli/run_net_dns.h"
 #include "cli/run_policy.h"
+#include "cli/run_relay.h"
 #include "cli/run_report.h"
 #include "cli/run_sandbox.h"
 #include "cli/run_streams.h"
@@ -150,8 +151,19 @@ static void read_hits(const struct plan *plan, const struct run_sandbox *sandbox
 		report->n_hits = count;
 }
 
+/* Its denials are no packets' of CMD: the kernel has not counted them. */
+static void add_relayed(const struct run_relay *relay, struct run_report *report)
+{
+	for (size_t i = 0; i < PST_REASON_MAX; i++)
+		report->counters[i] += relay->denials[i];
+	report->has_relay = relay->supervise;
+	report->relayed_connections = relay->connections;
+	report->relayed_out = relay->bytes_out;
+	report->relayed_in = relay->bytes_in;
+}
+
 static void report_run(const struct plan *plan, struct run_report *report,
-		       const struct run_sandbox *sandbox)
+		       const struct run_sandbox *sandbox, const struct run_relay *relay)
 {
 	const struct run_options *options = plan->options;
 	struct error err = {0};
@@ -162,6 +174,7 @@ static void report_run(const struct plan *plan, struct run_report *report,
 	r = kern_sandbox_counters(sandbox->kern, report->counters);
 	if (r < 0)
 		log_warning("run: cannot read the counters: %s", strerror(-r));
+	add_relayed(relay, report);
 	r = kern_sandbox_quota(sandbox->kern, &report->quota);
 	if (r < 0)
 		log_warning("run: cannot read what became of DNS: %s", strerror(-r));
@@ -171,6 +184,29 @@ static void report_run(const struct plan *plan, struct run_report *report,
 		return;
 	if (run_report_write(options->report, report, &plan->identity, &err) < 0)
 		log_error("run: cannot write the report: %s", err.text);
+}
+
+static int watch_in(struct run_watch *watch, struct run_report *report, struct plan *plan)
+{
+	const struct run_relay_options relayed = {.sandbox = watch->sandbox,
+						  .host = &plan->host,
+						  .policy = plan->policy,
+						  .loop = watch->loop,
+						  .summary = watch->summary};
+	struct run_relay relay;
+	struct error err = {0};
+	int code;
+
+	if (run_relay_open(&relay, &relayed, &err) < 0)
+		return fail(&err, CLI_NOT_RUN);
+	watch->relay = &relay;
+	code = run_watch(watch, &err);
+	run_relay_finish(&relay);
+	report->exit_code = code;
+	if (code >= 0)
+		report_run(plan, report, watch->sandbox, &relay);
+	run_relay_close(&relay);
+	return code < 0 ? fail(&err, CLI_NOT_RUN) : code;
 }
 
 static int run_in(struct run_sandbox *sandbox, struct plan *plan)
@@ -194,12 +230,12 @@ static int run_in(struct run_sandbox *sandbox, struct plan *plan)
 		.weak = plan->options->keep_privs,
 		.netdev = plan->options->netns,
 	};
-	int code;
+	int code, r = loop_new(&watch.loop);
 
-	report.exit_code = run_watch(&watch, &err);
-	if (report.exit_code >= 0)
-		report_run(plan, &report, sandbox);
-	code = report.exit_code < 0 ? fail(&err, CLI_NOT_RUN) : report.exit_code;
+	if (r < 0)
+		(void)error_set(&err, r, "cannot watch CMD: %s", strerror(-r));
+	code = r < 0 ? fail(&err, CLI_NOT_RUN) : watch_in(&watch, &report, plan);
+	loop_free(watch.loop);
 	free(report.hits);
 	summary_done(&summary);
 	return code;
@@ -226,6 +262,7 @@ static int run(const struct run_options *options)
 		return fail(&err, CLI_NOT_RUN);
 	net.is_root = plan.identity.is_root;
 	sandboxed.table = plan.table;
+	sandboxed.relay = supervise_is_needed(plan.policy);
 	if (run_sandbox_open(&sandbox, &sandboxed, &err) < 0)
 		return fail(&err, CLI_UNSUPPORTED);
 	code = run_in(&sandbox, &plan);

@@ -21,6 +21,7 @@
 
 #include "base/log.h"
 #include "cli/cli.h"
+#include "cli/run_ca.h"
 #include "cli/run_child.h"
 #include "cli/run_init.h"
 #include "cli/run_mounts.h"
@@ -141,6 +142,11 @@ static __attribute__((noreturn)) void child_main(const struct run_child_options 
 		r = keep_descriptors(stops_fd, has_user(options) ? options->net->user_fd : -1);
 		if (r < 0)
 			(void)error_set(&err, r, "cannot close descriptors: %s", strerror(-r));
+	}
+	if (r == 0) {
+		r = run_ca_environment(options->ca_file);
+		if (r < 0)
+			(void)error_set(&err, r, "%s", strerror(-r));
 	}
 	if (r == 0 && options->keep_privs)
 		execute(options->command, options->mask);

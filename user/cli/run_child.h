@@ -23,6 +23,7 @@ struct run_child_options {
 	bool keep_privs;
 	const struct run_child_net *net; /* NULL: the caller's network */
 	const sigset_t *mask;		 /* CMD's signal mask */
+	const char *ca_file;		 /* that it is to trust; NULL: none */
 };
 
 struct run_child {

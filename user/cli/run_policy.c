@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "cli/host.h"
 #include "cli/run_policy.h"
+#include "cli/run_relay.h"
 #include "kern/unix.h"
 
 typedef int (*add_fn)(struct policy *policy, const char *text, struct error *err);
@@ -142,6 +143,22 @@ static size_t refuse(bool present, const char *place, const char *key)
 	return present;
 }
 
+static size_t refuse_relayed(const struct policy *policy, const char *place)
+{
+	const char *key = policy->proxy		 ? "egressProxy"
+			  : policy->n_transforms ? "rules"
+						 : "hostCheck: strict";
+	bool asked = policy->proxy || policy->n_transforms ||
+		     policy->host_check != POLICY_HOST_CHECK_OFF;
+	struct error err = {0};
+
+	if (!asked || run_relay_check(&err) == 0)
+		return 0;
+	log_error("%s%s%s needs a relay: %s, so nothing was run", place ? place : "",
+		  place ? ": " : "", key, err.text);
+	return 1;
+}
+
 static size_t refuse_unix(const struct policy *policy, const char *place)
 {
 	int r = policy->unix_sockets == POLICY_UNIX_ALLOW ? 0 : kern_unix_try();
@@ -158,9 +175,7 @@ size_t run_policy_unsupported(const struct policy *policy, const struct run_opti
 	const char *place = options->policy;
 	size_t n = 0;
 
-	n += refuse(policy->proxy != NULL, place, "egressProxy");
-	n += refuse(policy->n_transforms != 0, place, "rules");
-	n += refuse(policy->host_check != POLICY_HOST_CHECK_OFF, place, "hostCheck: strict");
+	n += refuse_relayed(policy, place);
 	n += refuse_unix(policy, place);
 	n += refuse(options->netns && policy->unix_sockets != POLICY_UNIX_ALLOW, place,
 		    "unix other than allow, with --netns,");

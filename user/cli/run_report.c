@@ -253,6 +253,11 @@ void run_report_json(const struct run_report *report, struct buf *out)
 	add_dns_counts(out, &report->quota);
 	add_rules(out, report);
 	add_events(out, report);
+	if (report->has_relay)
+		buf_printf(out,
+			   ",\"relayed\":{\"connections\":%" PRIu64 ",\"bytesOut\":%" PRIu64
+			   ",\"bytesIn\":%" PRIu64 "}",
+			   report->relayed_connections, report->relayed_out, report->relayed_in);
 	buf_puts(out, ",\"policy\":");
 	if (policy_print(report->policy, out) < 0)
 		out->failed = true;

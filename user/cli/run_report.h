@@ -24,6 +24,8 @@ struct run_report {
 	uint64_t started_ns, ended_ns; /* wall clock */
 	uint64_t wall_minus_boot_ns;
 	int exit_code;
+	bool has_relay; /* and it has moved: */
+	uint64_t relayed_connections, relayed_out, relayed_in;
 	bool weak;   /* --keep-privs */
 	bool netdev; /* --netns */
 };

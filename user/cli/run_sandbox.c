@@ -117,12 +117,14 @@ static int describe_device(const struct run_net *net, struct kern_attach_device 
 	return r;
 }
 
-static int load(struct run_sandbox *sandbox, const struct table *table, struct error *err)
+static int load(struct run_sandbox *sandbox, const struct run_sandbox_options *asked,
+		struct error *err)
 {
 	struct kern_attach_device device;
 	struct kern_sandbox_options options = {
 		.one_policy = true,
-		.unix_sockets = table->unix_sockets != PST_UNIX_ALLOW,
+		.unix_sockets = asked->table->unix_sockets != PST_UNIX_ALLOW,
+		.relay = asked->relay,
 		.id = sandbox->id,
 		.cgroup_fd = sandbox->cgroup_fd,
 		.cgroup_level = (uint32_t)cgroup_level(sandbox->cgroup_path),
@@ -141,7 +143,7 @@ static int enforce(struct run_sandbox *sandbox, const struct run_sandbox_options
 {
 	int r;
 
-	r = load(sandbox, options->table, err);
+	r = load(sandbox, options, err);
 	if (r == 0)
 		r = run_sandbox_follow_host(sandbox, options->host, err);
 	if (r == 0)

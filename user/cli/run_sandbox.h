@@ -23,6 +23,7 @@ struct run_sandbox {
 struct run_sandbox_options {
 	const struct table *table;
 	const struct host *host;
+	bool relay; /* it will have one */
 	/* A network of its own is asked for; `run` is filled in. NULL: CMD shares the caller's. */
 	const struct run_net_options *net;
 };

@@ -30,7 +30,6 @@ struct state {
 static void state_done(struct state *state)
 {
 	kern_ring_free(state->ring);
-	loop_free(state->loop);
 	run_child_done(&state->child);
 	if (state->signal_fd >= 0)
 		close(state->signal_fd);
@@ -71,6 +70,7 @@ static int on_host_change(void *context, int fd)
 	/* A new generation: flows judged under the old set are judged again. */
 	if (r == 0)
 		r = kern_sandbox_flip(state->watch->sandbox->kern, &err);
+	run_relay_follow_host(state->watch->relay);
 	if (r < 0)
 		log_warning("run: cannot follow this host's addresses: %s", err.text);
 	return 0;
@@ -141,10 +141,9 @@ static int watch_all(struct state *state)
 	const struct run_watch *watch = state->watch;
 	int r;
 
-	r = loop_new(&state->loop);
-	if (r == 0)
-		r = kern_ring_new(kern_sandbox_event_ring(watch->sandbox->kern), on_event,
-				  watch->summary, &state->ring);
+	state->loop = watch->loop;
+	r = kern_ring_new(kern_sandbox_event_ring(watch->sandbox->kern), on_event, watch->summary,
+			  &state->ring);
 	if (r == 0)
 		r = loop_watch(state->loop, kern_ring_fd(state->ring), on_ring, state);
 	if (r == 0)
@@ -171,6 +170,7 @@ static int start(struct state *state, const sigset_t *mask, struct error *err)
 		.keep_privs = watch->options->keep_privs,
 		.net = watch->sandbox->has_net ? &net : NULL,
 		.mask = mask,
+		.ca_file = watch->relay->ca_file,
 	};
 	int r;
 

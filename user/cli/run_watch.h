@@ -5,6 +5,7 @@
 
 #include "cli/run_identity.h"
 #include "cli/run_options.h"
+#include "cli/run_relay.h"
 #include "cli/run_sandbox.h"
 #include "events/record.h"
 
@@ -14,6 +15,8 @@ struct run_watch {
 	struct summary *summary; /* gets every event */
 	const struct run_options *options;
 	const struct run_identity *identity;
+	struct loop *loop;
+	struct run_relay *relay;
 	const char *resolv_conf; /* of a sandbox with a network of its own */
 };
 

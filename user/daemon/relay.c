@@ -15,11 +15,6 @@
 #include "kern/relay.h"
 #include "net/relay_route.h"
 
-/* Until redirection, listeners and relay hold from end to end, policies that need them are refused. */
-#ifndef RELAYS_SERVE
-#define RELAYS_SERVE 0
-#endif
-
 /* For a relay to judge its sessions again. */
 #define SETTLE_MS 5000
 
@@ -164,6 +159,7 @@ static int find_netns(const struct daemon *daemon, const struct sandbox *sandbox
 
 /* ---- changes ---- */
 
+/* 1: with the next flip, to sockets that are new. */
 static int hand_over(struct daemon *daemon, struct sandbox *sandbox, const struct policy *policy,
 		     uint64_t generation, struct error *err)
 {
@@ -190,7 +186,9 @@ static int hand_over(struct daemon *daemon, struct sandbox *sandbox, const struc
 	told.netns_fd = netns;
 	told.always = rows;
 	r = supervise_add(daemon->relays->supervise, &told, &sockets, err);
-	return r == 1 ? point_at(daemon, sandbox, &sockets, err) : r;
+	if (r == 1)
+		r = point_at(daemon, sandbox, &sockets, err) < 0 ? -EPIPE : 1;
+	return r;
 }
 
 int daemon_relay_prepare(struct daemon *daemon, struct sandbox *sandbox,
@@ -198,6 +196,7 @@ int daemon_relay_prepare(struct daemon *daemon, struct sandbox *sandbox,
 {
 	uint64_t id = sandbox->stored.kernel_id;
 	bool had, needs = supervise_is_needed(policy);
+	int r;
 
 	if (!daemon->relays)
 		return needs ? error_set(err, -EOPNOTSUPP, "relays cannot run on this host") : 0;
@@ -206,16 +205,28 @@ int daemon_relay_prepare(struct daemon *daemon, struct sandbox *sandbox,
 	sandbox->relay_ends = !needs && had;
 	if (!needs)
 		return had ? kern_attachment_set_relay(sandbox->at, NULL, NULL, err) : 0;
-	return hand_over(daemon, sandbox, policy, generation, err);
+	r = hand_over(daemon, sandbox, policy, generation, err);
+	return r < 0 ? r : 0;
+}
+
+/* The policy that is in force already, with sockets that may be new. */
+static int hand_over_now(struct daemon *daemon, struct sandbox *sandbox,
+			 const struct policy *policy, struct error *err)
+{
+	int r = hand_over(daemon, sandbox, policy, kern_attachment_record(sandbox->at)->change,
+			  err);
+
+	if (r == 1)
+		r = kern_attachment_refresh(sandbox->at, kern_host_next_generation(daemon->kern),
+					    err);
+	return r;
 }
 
 void daemon_relay_undo(struct daemon *daemon, struct sandbox *sandbox)
 {
-	const struct pst_sandbox *record = kern_attachment_record(sandbox->at);
-	struct kern_relay_sockets sockets = KERN_RELAY_NO_SOCKETS;
 	const struct policy *policy;
 	struct error err = {0};
-	int r = 0;
+	int r;
 
 	if (!daemon->relays)
 		return;
@@ -227,10 +238,11 @@ void daemon_relay_undo(struct daemon *daemon, struct sandbox *sandbox)
 	policy = sandbox_policy(sandbox, &err);
 	if (!supervise_has(daemon->relays->supervise, sandbox->stored.kernel_id) || !policy)
 		return;
-	if (supervise_sockets(daemon->relays->supervise, sandbox->stored.kernel_id, &sockets) == 0)
-		r = point_at(daemon, sandbox, &sockets, &err);
-	if (!r)
-		r = hand_over(daemon, sandbox, policy, record->change, &err);
+	/* Its listeners are forgotten in the kernel: it gets others. */
+	if (sandbox->relay_ends)
+		daemon_relay_forget(daemon, sandbox);
+	sandbox->relay_ends = false;
+	r = hand_over_now(daemon, sandbox, policy, &err);
 	daemon_relay_settle(daemon, sandbox);
 	if (r < 0)
 		log_error("%s: its relay does not have the policy in force: %s", sandbox->stored.id,
@@ -273,9 +285,7 @@ static void hand_over_again(struct daemon *daemon, struct sandbox *sandbox)
 	bool was_parsed = sandbox->policy;
 	struct error err = {0};
 	const struct policy *policy = sandbox_policy(sandbox, &err);
-	int r = policy ? hand_over(daemon, sandbox, policy,
-				   kern_attachment_record(sandbox->at)->change, &err)
-		       : -EINVAL;
+	int r = policy ? hand_over_now(daemon, sandbox, policy, &err) : -EINVAL;
 
 	if (r < 0)
 		log_error("%s: what needs its relay is refused: %s", sandbox->stored.id, err.text);
@@ -286,14 +296,8 @@ static void hand_over_again(struct daemon *daemon, struct sandbox *sandbox)
 void daemon_relay_adopt(struct daemon *daemon)
 {
 	for (struct sandbox *s = daemon->registry.first; s && daemon->relays; s = s->next) {
-		struct error err = {0};
-
-		if (!is_relayed(s))
-			continue;
-		hand_over_again(daemon, s);
-		if (kern_attachment_refresh(s->at, kern_host_next_generation(daemon->kern), &err) <
-		    0)
-			log_warning("%s: %s", s->stored.id, err.text);
+		if (is_relayed(s))
+			hand_over_again(daemon, s);
 	}
 }
 
@@ -363,10 +367,10 @@ void daemon_relay_start(struct daemon *daemon)
 	struct error err = {0};
 	int r = asprintf(&ca_dir, "%s/ca", daemon->config.state_dir) < 0 ? -ENOMEM : 0;
 
-	if (r < 0)
+	if (r < 0) {
 		ca_dir = NULL;
-	if (r < 0 || !RELAYS_SERVE)
 		return;
+	}
 	daemon->relays = calloc(1, sizeof(*daemon->relays));
 	if (!daemon->relays)
 		return;

@@ -10,6 +10,11 @@
 #include "supervise/blob.h"
 #include "supervise/parts.h"
 
+/* Until redirection, listeners and relay hold from end to end, policies that need them are refused. */
+#ifndef RELAYS_SERVE
+#define RELAYS_SERVE 0
+#endif
+
 /* Both ends of a connection, of all that one relay may have, and what it needs besides. */
 #define FILES_SPARE 4096U
 
@@ -26,6 +31,8 @@ int supervise_probe(const struct supervise_options *options, struct error *err)
 	int r = program_find(options->user, &program, err);
 
 	program_done(&program);
+	if (!r && !RELAYS_SERVE)
+		r = error_set(err, -EOPNOTSUPP, "not supported yet");
 	return r;
 }
 
@@ -46,7 +53,9 @@ int supervise_new(const struct supervise_options *options, struct supervise **re
 	supervise->signer.dir_fd = supervise->signer.keeper.again_fd = -1;
 	supervise->signer.keeper.supervise = supervise;
 	supervise->signer.keeper.process = (struct process)PROCESS_NONE;
-	r = program_find(options->user, &supervise->program, err);
+	r = supervise_probe(options, err);
+	if (!r)
+		r = program_find(options->user, &supervise->program, err);
 	supervise->program.files = 2ULL * total + FILES_SPARE;
 	if (!r)
 		r = trust_new(options->ca_bundle, &supervise->trust_fd, err);
@@ -289,6 +298,9 @@ int supervise_origins(struct supervise *supervise, uint64_t id, int fd)
 	int r = placed ? relay_send_origins(placed, fd) : -ENOENT;
 
 	close(fd);
+	/* They are to end with the relay, whatever state we are in then. */
+	if (!r)
+		kern_relay_close(&placed->sockets);
 	return r;
 }
 

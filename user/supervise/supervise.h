@@ -80,16 +80,17 @@ struct supervise_sandbox {
 };
 
 /*
- * Starts (or finds) the owner's relay, opens listeners, hands over sockets and policy: *ret_sockets, which stay ours,
- * are to be put in force with the flip, which comes next. 1: they are new ones, whose origins (of kern_*_set_relay())
- * follow with supervise_origins(); 0: the ones that it had. -errno: what it had before stays.
+ * Starts (or finds) the owner's relay, opens listeners, hands over sockets and policy. 1: *ret_sockets, which stay ours,
+ * are to be put in force with the flip, which comes next, and their origins (of kern_*_set_relay()) follow with
+ * supervise_origins(); 0: the ones that are in force serve on. -errno: what it had before stays.
  */
 int supervise_add(struct supervise *supervise, const struct supervise_sandbox *sandbox,
 		  struct kern_relay_sockets *ret_sockets, struct error *err);
-/* Those of a sandbox whose relay is up; -ENOENT. */
+/* Those of a sandbox whose relay is up, until supervise_origins(), which leaves them to the relay; -ENOENT. */
 int supervise_sockets(const struct supervise *supervise, uint64_t id,
 		      struct kern_relay_sockets *ret_sockets);
-/* After kern_*_set_relay(): what the relay looks connections up in. Takes over `fd`. */
+/* After kern_*_set_relay(): what the relay looks connections up in. Takes over `fd`, and closes our ends of the sockets:
+ * they are to end with the relay, whatever state we are in then. */
 int supervise_origins(struct supervise *supervise, uint64_t id, int fd);
 /* Waits until the relay has applied the last policy and closed what it denies (`timeout_ms`; a relay that does not
  * answer in time is killed, which ends its flows). Sessions closed, or -errno. */
