@@ -221,14 +221,18 @@ __noinline int pst_relay_frame(struct __sk_buff *skb, const struct pst_sandbox *
 			      PST_FLOW_OUT | PST_FLOW_OUT << 8 | PST_TRACK_RELAYED) ==
 		    PST_TRACKED_NOT)
 			reason = PST_REASON_FLOWS_FULL;
+		if (reason)
+			d.rule = 0;
 	}
 	if (!reason && ((!first && pst_assign_relayed(skb, sandbox, p)) ||
 			pst_assign_listener(skb, sandbox, p)))
 		return PST_TC_NEXT;
 	d.verdict = PST_VERDICT_DENY;
 	d.reason = (__u8)(reason ? reason : PST_REASON_RELAY_DOWN);
+	pst_count_rule(sandbox, d.rule, 0, 1, p->length);
 	pst_report(sandbox, &p->query, pst_pack(d), pst_hook_of(PST_HOOK_EGRESS, IPPROTO_TCP), 0);
-	pst_track_deny(sandbox, p);
+	if (known || first)
+		pst_track_deny(sandbox, p);
 	if (known & PST_KNOWN_RELAYED)
 		return pst_tell_relayed(skb, sandbox, p, known);
 	return pst_tell(skb, sandbox, p, d, known);
@@ -271,7 +275,7 @@ __noinline int pst_judge_frame(struct __sk_buff *skb, const struct pst_sandbox *
 	if (!known && pst_is_pong(p))
 		p->query.broken = PST_REASON_ICMP_TYPE;
 	d = pst_judge_flow(sandbox, p, known);
-	if (d.verdict == PST_VERDICT_RELAY || known & PST_KNOWN_RELAYED)
+	if (!pst_options.no_relay && (d.verdict == PST_VERDICT_RELAY || known & PST_KNOWN_RELAYED))
 		return pst_relay_frame(skb, sandbox, p, pst_pack(d), known);
 	asks = pst_is_question(p, d) && sandbox->learn;
 	if (asks)
@@ -364,7 +368,7 @@ static __always_inline int pst_frame_out(struct __sk_buff *skb)
 		return pst_refuse_frame(&device->sandbox, &p, PST_REASON_MALFORMED,
 					PST_HOOK_EGRESS);
 	hit = pst_track_hit(&device->sandbox, &p, PST_FLOW_OUT);
-	if (hit == PST_HIT_RELAYED)
+	if (!pst_options.no_relay && hit == PST_HIT_RELAYED)
 		return pst_relay_hit(skb, &device->sandbox, &p);
 	if (hit || pst_is_dhcp(device, &p))
 		return PST_TC_NEXT;

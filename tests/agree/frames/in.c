@@ -43,7 +43,7 @@ static void judge_back(struct world *w, const struct reading *r, struct flow *fl
 	struct pst_decision d;
 
 	memcpy(q.addr, r->from.bytes, sizeof(q.addr));
-	d = model_decide_flow(w, &q, flow, v);
+	d = model_unrelayed(model_decide_flow(w, &q, flow, v), false);
 	if (d.verdict == PST_VERDICT_ALLOW || d.verdict == PST_VERDICT_WOULD_DENY) {
 		model_pass(v, (enum pst_reason)d.reason);
 		if (!flow)

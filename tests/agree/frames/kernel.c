@@ -35,6 +35,7 @@ enum slot {
 	SLOT_NAMES,
 	SLOT_FLOWS, /* FRAME_FLOWS */
 	SLOT_FEW,   /* FRAME_FEW */
+	SLOT_RELAY,
 	SLOT_COUNT
 };
 
@@ -71,6 +72,8 @@ static int slot_of(int map)
 		return SLOT_NAMES;
 	case KERN_MAP_TRACKED:
 		return SLOT_FLOWS;
+	case KERN_MAP_ORIGINS:
+		return SLOT_RELAY;
 	}
 	return SLOT_POLICY;
 }
@@ -133,8 +136,11 @@ static int open_net(struct leg *leg)
 
 static int open_leg(struct leg *leg, struct error *err)
 {
-	const struct kern_object_options options = {
-		.without_cgroup = true, .with_device = true, .devices = 4, .slots = SLOT_COUNT};
+	const struct kern_object_options options = {.without_cgroup = true,
+						    .with_device = true,
+						    .with_relay = true,
+						    .devices = 4,
+						    .slots = SLOT_COUNT};
 	int r = open_net(leg);
 
 	if (r < 0)
@@ -256,6 +262,9 @@ int leg_policy(struct leg *leg, struct world *w)
 	record->track_slot = w->max_flows == FRAME_FEW ? SLOT_FEW : SLOT_FLOWS;
 	record->ifindex = LEG_IFINDEX;
 	record->netns_cookie = leg->netns;
+	/* Where nobody listens: BPF_PROG_TEST_RUN gives no frame to a socket. */
+	record->relay_port = w->c.relay_port;
+	record->relay_slot = SLOT_RELAY;
 	return 0;
 }
 

@@ -66,6 +66,7 @@ static struct explain_input input_of(const struct world *w)
 				      .always = &w->c.always,
 				      .leases = w->leases,
 				      .n_leases = w->n_leases,
+				      .relay_down = !w->c.relay_port,
 				      .device = true};
 }
 
@@ -121,8 +122,9 @@ static bool is_kept(const struct world *w, const struct flow *flow, const struct
 		return false;
 	if (d.step == PST_STEP_LOOPBACK)
 		return q->protocol == PST_TCP;
+	/* What a prefix allows is not let through by the relay alone, and is spared that. */
 	return d.step == PST_STEP_CIDR_DENY || d.step == PST_STEP_NAME ||
-	       d.step == PST_STEP_DEFAULT;
+	       d.step == PST_STEP_DEFAULT || d.step == PST_STEP_CIDR_ALLOW;
 }
 
 static bool answers_inbound(const struct world *w, const struct flow *flow, const struct addr *peer,
@@ -160,6 +162,16 @@ struct pst_decision model_decide_flow(const struct world *w, struct pst_query *q
 enum pst_reason model_denial(struct pst_decision d)
 {
 	return d.verdict == PST_VERDICT_OWNER ? PST_REASON_LOOPBACK : (enum pst_reason)d.reason;
+}
+
+/* Nobody listens for the relay; and what is not a first SYN is of no flow of its. */
+struct pst_decision model_unrelayed(struct pst_decision d, bool first_syn)
+{
+	if (d.verdict != PST_VERDICT_RELAY)
+		return d;
+	d.verdict = PST_VERDICT_DENY;
+	d.reason = first_syn ? PST_REASON_RELAY_DOWN : PST_REASON_NO_ORIGIN;
+	return d;
 }
 
 /* A frame of a flow from its `opener` or from the other side. */

@@ -19,6 +19,7 @@ bool model_admits(const struct world *w, const struct addr *peer);
 struct pst_decision model_decide_flow(const struct world *w, struct pst_query *q,
 				      const struct flow *flow, struct verdict *v);
 enum pst_reason model_denial(struct pst_decision d);
+struct pst_decision model_unrelayed(struct pst_decision d, bool first_syn);
 void model_seen(struct world *w, struct flow *flow, const struct reading *r, bool opener);
 const char *model_name_of(const struct world *w, const struct addr *to, struct pst_decision d,
 			  const struct flow *flow);

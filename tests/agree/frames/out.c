@@ -116,7 +116,7 @@ static void judge_flow(struct world *w, const struct frame *f, const struct read
 		model_deny(v, PST_REASON_NO_POLICY);
 		return;
 	}
-	d = model_decide_flow(w, &q, flow, v);
+	d = model_unrelayed(model_decide_flow(w, &q, flow, v), reading_is_first_syn(r));
 	if (!flow && is_echo_reply(r))
 		d = (struct pst_decision){.verdict = PST_VERDICT_DENY,
 					  .reason = PST_REASON_ICMP_TYPE};

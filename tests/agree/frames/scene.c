@@ -144,7 +144,8 @@ void scene_new(struct scene *s, uint64_t seed)
 	s->seed = seed;
 	s->dice.state = seed;
 	agree_generate(&w->c, dice_roll(&s->dice));
-	agree_leave_relay_out(&w->c);
+	if (!dice_chance(&s->dice, 40))
+		agree_leave_relay_out(&w->c);
 	w->c.policy.dns_min_ttl_s = 300;
 	w->c.policy.dns_max_ttl_s = 3600;
 	/* The record's, and what the leases of before were judged under: never one to come. */
@@ -169,7 +170,8 @@ void scene_change(struct scene *s, bool policy)
 
 	if (policy) {
 		agree_change_policy(&s->world.c, dice_roll(&s->dice));
-		agree_leave_relay_out(&s->world.c);
+		if (!dice_chance(&s->dice, 40))
+			agree_leave_relay_out(&s->world.c);
 		s->world.c.policy.dns_min_ttl_s = 300;
 		s->world.c.policy.dns_max_ttl_s = 3600;
 		s->keeps = dice_chance(&s->dice, 40);
