@@ -6,6 +6,8 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
@@ -455,6 +457,18 @@ static int set_options(struct bpf_object *bpf, const struct kern_object_options 
 	return map ? bpf_map__set_initial_value(map, &set, sizeof(set)) : -ENOENT;
 }
 
+/* libbpf has copied what it needs of the object: those pages are not to count beside the kernel's BTF, which it reads
+ * next, twice. */
+static void forget_pages(const void *bytes, size_t size)
+{
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+	uintptr_t from = ((uintptr_t)bytes + page - 1) / page * page;
+	uintptr_t to = ((uintptr_t)bytes + size) / page * page;
+
+	if (from < to)
+		(void)madvise((void *)from, to - from, MADV_DONTNEED);
+}
+
 static int load_silently(struct kern_object *object, const struct kern_object_options *options,
 			 bool with_walk, struct error *err)
 {
@@ -477,6 +491,7 @@ static int load_silently(struct kern_object *object, const struct kern_object_op
 	bpf = bpf_object__open_mem(elf, size, &how);
 	if (!bpf)
 		return load_failed(-errno, log, err);
+	forget_pages(elf, size);
 	r = prepare(object, options, bpf, &templates, err);
 	if (r < 0)
 		return r;
