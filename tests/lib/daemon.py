@@ -112,6 +112,8 @@ class Daemon:
                 return self.get("/readyz").status == 200
             return False
         until(ready, "posternd is ready", deadline_s)
+        # What it said before that comes by a pipe, and may be read after its answer.
+        until(lambda: any("ready: " in line for line in list(self.process.errors)), "its log is read", deadline_s)
 
     def kill(self):
         """As a crash: at once, and nothing is tidied up."""
