@@ -4,6 +4,7 @@ test's own (no program of ours runs in the kernel). include/pst_relay.h says wha
 import array
 import contextlib
 import ctypes
+import errno
 import fcntl
 import ipaddress
 import os
@@ -176,8 +177,11 @@ class Starter:
         return Sandbox(self, number, listeners, **said)
 
     def close(self):
+        """Once is enough; what it said is in .stderr then."""
         self.end.close()
         self.process.wait(DEADLINE_S)
+        if self.process.stderr.closed:
+            return
         self.stderr = self.process.stderr.read().decode()
         self.process.stderr.close()
 
@@ -188,7 +192,16 @@ def event(body):
             "lost": lost, "name": name.split(b"\0")[0].decode()}
 
 
+class Refused:
+    """A connection that was reset at once."""
+
+    def __getattr__(self, name):
+        raise ConnectionResetError(errno.ECONNRESET, name)
+
+
 class Sandbox:
+    """A sandbox of that relay's, with a listener and origins."""
+
     def __init__(self, starter, number, listeners=None, device=0, **said):
         self.starter, self.number, self.device = starter, number, device
         self.origins = Origins()
@@ -213,7 +226,11 @@ class Sandbox:
         sock.settimeout(DEADLINE_S)
         sock.bind((source, 0))
         self.origins.put(sock.getsockname(), target, origin.pop("sandbox", self.number), **origin)
-        sock.connect(self.at)
+        try:
+            sock.connect(self.at)
+        except ConnectionResetError:  # before connect() had returned
+            sock.close()
+            return Refused()
         return sock
 
 

@@ -49,6 +49,7 @@ struct control {
 
 static void end_loop(struct control *control, const char *why)
 {
+	control->relay->failed |= why != NULL;
 	if (why)
 		log_error("%s", why);
 	event_base_loopbreak(control->relay->base);
@@ -396,7 +397,8 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
 	(void)fd, (void)what;
 	if (r == -EAGAIN || r == -EINTR)
 		return;
-	if (r == 0) {
+	/* Reset: it was gone before it had heard all. */
+	if (r == 0 || r == -ECONNRESET) {
 		end_loop(control, NULL);
 		return;
 	}

@@ -141,7 +141,7 @@ static int run_relay(uint64_t files)
 	else
 		r = start(&relay);
 	if (r == 0)
-		r = event_base_dispatch(relay.base) < 0 ? -EIO : 0;
+		r = event_base_dispatch(relay.base) < 0 || relay.failed ? -EIO : 0;
 	stop(&relay);
 	return r == 0 ? EXIT_OK : EXIT_FAILED;
 }

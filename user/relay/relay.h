@@ -103,6 +103,7 @@ struct relay {
 	struct event *tick;	   /* tally.c: once a second, for COUNT */
 	void *shared;		   /* pump.c: the buffer of all pumps */
 	uint64_t kept;		   /* pump.c: bytes that nobody takes */
+	bool failed;		   /* control.c: the starter said what makes no sense */
 };
 
 struct relay_sandbox {

@@ -368,10 +368,9 @@ static bool on_reply(struct ask *ask, const uint8_t *message, size_t size)
 		if (ask->stream || ask_tcp(ask, resolver_of(ask)) < 0)
 			try_next(ask);
 		return true;
+	/* By UDP, from whoever guessed the port: the true one may come yet. */
 	case PST_REPLY_MALFORMED:
 	case PST_REPLY_OVERSIZE:
-		try_next(ask);
-		return true;
 	case PST_REPLY_UNASKED:
 	case PST_REPLY_UNTRUSTED:
 	case PST_REPLY_KINDS:
