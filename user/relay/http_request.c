@@ -178,7 +178,7 @@ static enum step check_method(struct http *http, const struct head *head, bool h
 {
 	static const char trace[] = "TRACE and TRACK would send back what the rules put in";
 
-	if (is_method(head, "CONNECT"))
+	if (head_text_is(&head->method, "CONNECT"))
 		return deny(http, PST_REASON_UPGRADE);
 	if (has_transform && head->has_upgrade)
 		return deny(http, PST_REASON_UPGRADE);
@@ -257,6 +257,8 @@ enum step http_read_head(struct http *http)
 		return client->ended ? http_gone(http, true) : STEP_WAIT;
 	if (status == HEAD_MORE)
 		status = HEAD_TOO_LONG;
+	/* What became of the last one says nothing of this one, which may be refused before it begins. */
+	memset(&http->request, 0, sizeof(http->request));
 	if (status == HEAD_DONE)
 		status = head_request(bytes, http->scanned, http_port(http), &head);
 	if (status != HEAD_DONE)

@@ -287,7 +287,7 @@ static int looks_like_http(const uint8_t *head, size_t size)
 	return at > 0 && at < size && head[at] == ' ';
 }
 
-/* A port 80 whose addresses are allowed may speak anything; only what is HTTP is read as such. */
+/* Only what is HTTP is read as such: a port 80 whose addresses are allowed may speak anything, any other nothing else. */
 static void look_at_http(struct session *session)
 {
 	int is_http = looks_like_http(session->head, session->head_size);
@@ -415,7 +415,6 @@ static int serve(struct session *session)
 {
 	const struct relay_policy *policy = session->sandbox->policy;
 	bool is_strict = policy->flags & PST_RELAY_STRICT;
-	uint32_t rule;
 
 	if (session->origin.port == DNS_PORT)
 		return dns_stream_start(session);
@@ -423,10 +422,6 @@ static int serve(struct session *session)
 		decide(session, PST_REASON_UNSET);
 		return 0;
 	}
-	/* Whatever asks for a name by HTTP is read by who reads HTTP, from its first byte on. */
-	if (session->origin.port == HTTP_PORT &&
-	    session_judge(session, "", &rule) != PST_REASON_UNSET)
-		return http_start(session, false);
 	return read_first_bytes(session);
 }
 
