@@ -406,6 +406,52 @@ static inline void assert_origin(const struct run *run, const struct test_relay 
 	assert_true(origin->time_ns <= loop_boot_ns());
 }
 
+/* A process that connects (TCP: without a packet yet), says so, and sends when it is told to: how that went is its exit
+ * code. */
+static inline pid_t send_later(const struct run *run, const struct test_relay *relay,
+			       const struct attempt *a, int *ret_end)
+{
+	struct sockaddr_storage to;
+	socklen_t size = client_address(a->addr, a->port, &to);
+	int pair[2], fd, on = 1;
+	pid_t pid;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (!pid) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		/* Not to be alive here. */
+		for (int i = 1; i < relay->n_fds; i++)
+			close(relay->fds[i].fd);
+		enter(run->cgroup);
+		fd = socket(AF_INET, a->type | SOCK_CLOEXEC, 0);
+		client_limit_ms(fd, 2 * CLIENT_SILENCE_MS);
+		if (a->type == SOCK_STREAM &&
+		    setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, &on, sizeof(on)))
+			_exit(1);
+		if (connect(fd, (struct sockaddr *)&to, size) || write(pair[1], "", 1) != 1 ||
+		    read(pair[1], &on, 1) != 1)
+			_exit(1);
+		_exit(send(fd, "ping", 4, MSG_NOSIGNAL) == 4 && recv(fd, &on, 4, 0) == 4 ? 0
+											 : errno);
+	}
+	close(pair[1]);
+	*ret_end = pair[0];
+	return pid;
+}
+
+static inline int send_now(pid_t pid, int end)
+{
+	int status;
+
+	assert_int_equal(write(end, "", 1), 1);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	close(end);
+	assert_true(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
 /* Takes a hook away. */
 static inline void detach_hook(const struct run *run, const char *name)
 {

@@ -330,6 +330,38 @@ static void the_packet_hook_alone_lets_nothing_go_around_it(void **state)
 	relay_close(relay);
 }
 
+/* Between connect() and the first packet the relay goes, and another takes its port. */
+static void the_first_packet_must_find_this_relay(void **state)
+{
+	const struct world *world = *state;
+	struct test_relay *relay;
+	struct run run = run_start_relayed(world, HOST, &relay);
+	cleanup_close int foreign = -1;
+	uint16_t port = relay->sockets.port;
+	unsigned direct = went_direct(world);
+	int there, gone;
+	pid_t first, second;
+	char c;
+
+	/* Data in a SYN needs no cookie here: nothing leaves before the data. */
+	shell("echo 0x7 >/proc/sys/net/ipv4/tcp_fastopen");
+	first = send_later(&run, relay, &ways[0], &there);
+	second = send_later(&run, relay, &ways[0], &gone);
+	assert_int_equal(read(there, &c, 1), 1);
+	assert_int_equal(read(gone, &c, 1), 1);
+	assert_int_equal(relay->accepted, 0);
+	/* The control: it is still there. */
+	assert_int_equal(send_now(first, there), 0);
+	assert_int_equal(relay->accepted, 1);
+	relay_close(relay);
+	foreign = listen_at("127.0.0.1", port);
+	assert_int_not_equal(send_now(second, gone), 0);
+	assert_true(denials(&run, PST_REASON_RELAY_DOWN) >= 1);
+	assert_false(was_called(foreign));
+	assert_int_equal(went_direct(world), direct);
+	run_end(world->place, &run);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -344,6 +376,7 @@ int main(void)
 		cmocka_unit_test(nobody_connects_to_the_relay_itself),
 		cmocka_unit_test(nobody_connects_to_the_relay_of_another),
 		cmocka_unit_test(a_socket_that_is_bound_to_a_device_is_refused),
+		cmocka_unit_test(the_first_packet_must_find_this_relay),
 		cmocka_unit_test(the_packet_hook_alone_lets_nothing_go_around_it),
 	};
 

@@ -199,6 +199,37 @@ static void without_a_relay_no_question_leaves(void **state)
 	run_end(world->place, &run);
 }
 
+/* A socket that was connected to the relay's goes on asking when the relay is gone, and another has its port. */
+static void a_question_must_find_this_relay(void **state)
+{
+	const struct world *world = *state;
+	struct test_relay *relay;
+	struct run run = run_start_relayed(world, STRICT, &relay);
+	unsigned direct = went_direct(world);
+	cleanup_close int foreign = -1;
+	uint16_t port = relay->sockets.port;
+	struct sockaddr_storage at;
+	socklen_t size = client_address("0.0.0.0", port, &at);
+	pid_t first, second;
+	int there, gone;
+	char c;
+
+	first = send_later(&run, relay, &ways[0], &there);
+	second = send_later(&run, relay, &ways[0], &gone);
+	assert_int_equal(read(there, &c, 1), 1);
+	assert_int_equal(read(gone, &c, 1), 1);
+	/* The control: it is still there. */
+	assert_int_equal(send_now(first, there), 0);
+	relay_close(relay);
+	foreign = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	assert_int_equal(bind(foreign, (struct sockaddr *)&at, size), 0);
+	assert_int_equal(send_now(second, gone), EPERM);
+	assert_int_equal(denials(&run, PST_REASON_RELAY_DOWN), 1);
+	assert_int_equal(recv(foreign, &c, 1, 0), -1);
+	assert_int_equal(went_direct(world), direct);
+	run_end(world->place, &run);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -208,6 +239,7 @@ int main(void)
 		cmocka_unit_test(who_is_no_resolver_is_not_asked),
 		cmocka_unit_test(nobody_asks_the_relay_itself),
 		cmocka_unit_test(the_packet_hook_alone_lets_no_question_out),
+		cmocka_unit_test(a_question_must_find_this_relay),
 		cmocka_unit_test(without_a_relay_no_question_leaves),
 	};
 

@@ -121,6 +121,22 @@ static void a_relayed_connection_ends_with_the_relay(void **state)
 	scene_end(world, &s);
 }
 
+/* Though the one before still lives: it is not the one that the policy in force knows. */
+static void a_relayed_connection_ends_with_another_relay(void **state)
+{
+	const struct world *world = *state;
+	struct scene s = scene_begin(world, PLAIN(ALL));
+	struct test_relay *first = s.relay;
+
+	s.relay = relay_open(&s.run);
+	goes_on(&s);
+	run_flip(&s.run);
+	has_ended(world, &s);
+	assert_int_equal(first->accepted, 1);
+	relay_close(first);
+	scene_end(world, &s);
+}
+
 static void a_direct_connection_ends_when_it_is_the_relays(void **state)
 {
 	const struct world *world = *state;
@@ -310,6 +326,7 @@ int main(void)
 		cmocka_unit_test(a_relayed_connection_lives_while_it_is_allowed),
 		cmocka_unit_test(a_relayed_connection_ends_with_its_permission),
 		cmocka_unit_test(a_relayed_connection_ends_with_the_relay),
+		cmocka_unit_test(a_relayed_connection_ends_with_another_relay),
 		cmocka_unit_test(a_direct_connection_ends_when_it_is_the_relays),
 		cmocka_unit_test(kept_connections_go_on_the_way_they_went),
 		cmocka_unit_test(a_kept_connection_lends_its_socket_to_no_other),
