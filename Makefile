@@ -42,6 +42,7 @@ HTTP_LIBS = $(shell $(PKG_CONFIG) --libs libmicrohttpd libcrypto)
 # Rooms, in the order of their dependencies (tools/layers.sh holds them to it).
 PURE = base policy table dns events
 ROOMS ?= $(PURE)
+comma = ,
 room = $(foreach r,$(1),$(wildcard user/$(r)/*.c))
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 asan = $(patsubst %.c,$(B)/asan/obj/%.o,$(1))
@@ -174,6 +175,11 @@ $(addprefix $(B)/asan/,$(UNIT_HTTP)): $(call asan,$(API_CLIENT) $(API_SERVER))
 $(addprefix $(B)/,$(UNIT_RELAY)): $(call obj,$(filter user/relay/%,$(RELAY)))
 $(addprefix $(B)/asan/,$(UNIT_RELAY)): $(call asan,$(filter user/relay/%,$(RELAY)))
 $(foreach v,$(B) $(B)/asan,$(addprefix $(v)/,$(UNIT_RELAY))): TEST_LIBS += $(RELAY_LIBS)
+# Tests of HTTP play session, policy, dialling and starter themselves.
+RELAY_WRAPS = session_end session_judge session_deny session_report relay_policy_name relay_policy_transform \
+	relay_dial relay_dial_cancel relay_resolve relay_resolve_cancel control_ask control_forget
+$(foreach v,$(B) $(B)/asan,$(addprefix $(v)/tests/unit/test_relay_,http http_tls smuggling leaf)): \
+	TEST_LIBS += $(addprefix -Wl$(comma)--wrap=,$(RELAY_WRAPS))
 $(addprefix $(B)/,$(UNIT_DAEMON)): $(call obj,$(call room,kern net supervise) $(API) $(DAEMON))
 $(addprefix $(B)/asan/,$(filter-out %_oom,$(UNIT_API))): $(call asan,$(API_CLIENT) $(API))
 $(addprefix $(B)/asan/,$(filter-out %_oom,$(UNIT_DAEMON))): $(call asan,$(call room,kern net supervise) $(API) $(DAEMON))
@@ -286,6 +292,7 @@ COMPLETIONS = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 ETC = $(DESTDIR)$(SYSCONFDIR)/postern
 install: all $(if $(wildcard user/daemon/main.c),install-daemon)
 	install -D -m 0755 $(B)/postern $(DESTDIR)$(PREFIX)/bin/postern
+	install -D -m 0755 $(B)/postern-relay $(DESTDIR)$(PREFIX)/sbin/postern-relay
 	install -D -m 0644 -t $(MAN1) docs/man/*.1
 	install -D -m 0644 tools/completion.bash $(COMPLETIONS)/postern
 
@@ -303,7 +310,8 @@ install-daemon: $(B)/posternd
 
 # The configuration, the state and what is in force stay.
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/postern $(DESTDIR)$(PREFIX)/sbin/posternd $(COMPLETIONS)/postern \
+	rm -f $(DESTDIR)$(PREFIX)/bin/postern $(addprefix $(DESTDIR)$(PREFIX)/sbin/,posternd postern-relay) \
+		$(COMPLETIONS)/postern \
 		$(addprefix $(MAN1)/,$(notdir $(wildcard docs/man/*.1))) \
 		$(addprefix $(MAN8)/,$(notdir $(wildcard docs/man/*.8))) \
 		$(DESTDIR)$(PREFIX)/lib/sysusers.d/postern.conf \
@@ -313,7 +321,7 @@ clean:
 	rm -rf $(B)
 
 help:
-	@echo 'all      build/postern and build/posternd and nothing else (the default)'
+	@echo 'all      build/postern, build/posternd and build/postern-relay and nothing else (the default)'
 	@echo 'run      install what is missing, build, show a command allowed here and denied there'
 	@echo 'test     everything CI runs; its parts: lint layers unit bpf agree replay e2e'
 	@echo 'boot     one boot of Linux 6.1: programs load, a device is held'

@@ -18,6 +18,7 @@ INSTALL_S = 120
 FILES = {
     "usr/bin/postern": 0o755,
     "usr/sbin/posternd": 0o755,
+    "usr/sbin/postern-relay": 0o755,
     "usr/lib/sysusers.d/postern.conf": 0o644,
     "usr/lib/tmpfiles.d/postern.conf": 0o644,
     "usr/share/bash-completion/completions/postern": 0o644,

@@ -25,10 +25,6 @@
 #include "base/cleanup.h"
 #include "supervise/process.h"
 
-#ifndef POSTERN_LIBEXEC
-#define POSTERN_LIBEXEC "/usr/local/bin"
-#endif
-
 #define PROGRAM_NAME   "postern-relay"
 #define NOBODY	       65534
 #define SEND_WAIT_MS   1000
@@ -39,10 +35,11 @@
 
 /* ---- the program ---- */
 
-static int open_beside(const char *directory, size_t length)
+/* `where`: "" is the directory itself. */
+static int open_beside(const char *directory, size_t length, const char *where)
 {
 	char path[PATH_MAX];
-	int n = snprintf(path, sizeof(path), "%.*s/" PROGRAM_NAME, (int)length, directory);
+	int n = snprintf(path, sizeof(path), "%.*s/%s" PROGRAM_NAME, (int)length, directory, where);
 	int fd;
 
 	if (n < 0 || (size_t)n >= sizeof(path))
@@ -77,13 +74,12 @@ int program_find(const char *user, struct program *ret_program, struct error *er
 		return r;
 	while (length > 0 && path[length - 1] != '/')
 		length--;
-	program.fd = length > 1 ? open_beside(path, (size_t)length - 1) : -ENOENT;
-	if (program.fd < 0)
-		program.fd = open_beside(POSTERN_LIBEXEC, strlen(POSTERN_LIBEXEC));
+	program.fd = length > 1 ? open_beside(path, (size_t)length - 1, "") : -ENOENT;
+	if (program.fd < 0 && length > 1) /* of postern, in PREFIX/bin */
+		program.fd = open_beside(path, (size_t)length - 1, "../sbin/");
 	if (program.fd < 0)
 		return error_set(err, program.fd,
-				 "there is no " PROGRAM_NAME " beside this program nor in %s",
-				 POSTERN_LIBEXEC);
+				 "there is no " PROGRAM_NAME " beside this program nor in ../sbin");
 	*ret_program = program;
 	return 0;
 }

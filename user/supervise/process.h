@@ -22,7 +22,8 @@ struct program {
 		-1, 0, 0, 0                                                                        \
 	}
 
-/* Beside this program's own binary, else at PREFIX; `user`: NULL: "postern-relay", else nobody. -ENOENT with err. */
+/* Beside this program's own binary, else in ../sbin of it; `user`: NULL: "postern-relay", else nobody. -ENOENT with
+ * err. */
 int program_find(const char *user, struct program *ret_program, struct error *err);
 void program_done(struct program *program);
 
