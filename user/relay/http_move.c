@@ -81,6 +81,7 @@ static enum step end_exchange(struct http *http)
 		http->was_used = true;
 	else
 		http_disconnect(http);
+	*r = (struct http_request){.by_name = false}; /* what comes next has not been replied to */
 	http->state = HTTP_HEAD;
 	return STEP_AGAIN;
 }
