@@ -123,6 +123,13 @@ def daemon(net):
         yield running
 
 
+@pytest.fixture
+def relayless(net):
+    """The same where no relay can run: there is no such user."""
+    with Daemon(net, relay={"user": "pst-no-such-user"}) as running:
+        yield running
+
+
 @pytest.fixture(autouse=True)
 def _nothing_goes_on(request):
     """What a failed test leaves running must not disturb the next one."""

@@ -20,7 +20,8 @@ NEEDS_DENY = ("When specifying allowed domains in allow out, you must include 'A
 NO_PROXY = "Egress proxy (egressProxy) is not enabled for this team."
 NO_RULES = "Network transform rules are not available for your team."
 PARSING = "Error when parsing request: "
-PROXY = {"address": "proxy.example.com:1080"}
+EMPTY_PROXY = "Invalid egress proxy config: egress proxy address must not be empty"
+EMPTY_RULE = "Rule domain must not be empty."
 
 
 def create(daemon, path="/sandboxes", **body):
@@ -34,10 +35,14 @@ def assert_error(reply, status, message):
     assert reply.headers["content-type"].startswith("application/json")
 
 
-def test_the_checks_come_in_e2bs_order(daemon):
-    """Each request is wrong in every way from its own on."""
+@pytest.mark.parametrize("features", [True, False])
+def test_the_checks_come_in_e2bs_order(features, request):
+    """Each request is wrong in every way from its own on; where no relay can run, as for teams without the features."""
+    daemon = request.getfixturevalue("daemon" if features else "relayless")
     box = create(daemon, network=ONE)
-    broken, rules = "{", {"egressProxy": PROXY, "rules": {}, "denyOut": ["x"]}
+    broken, rules = "{", {"egressProxy": {"address": ""}, "rules": {"": []}, "denyOut": ["x"]}
+    no_proxy = (400, EMPTY_PROXY) if features else (403, NO_PROXY)
+    no_rules = EMPTY_RULE if features else NO_RULES
 
     def put(box_id, body, **options):
         return daemon.request_tcp("PUT", f"/sandboxes/{box_id}/network", body, **options)
@@ -47,14 +52,14 @@ def test_the_checks_come_in_e2bs_order(daemon):
     assert reply.status == 400 and reply.json["message"].startswith(PARSING)
     assert_error(put("nosuch", rules), 400, "invalid denied CIDR x")
     del rules["denyOut"]
-    assert_error(put("nosuch", rules), 403, NO_PROXY)
+    assert_error(put("nosuch", rules), *no_proxy)
     del rules["egressProxy"]
     assert_error(put("nosuch", rules), 404, NO_SUCH)
-    assert_error(put(box.id, rules), 400, NO_RULES)
+    assert_error(put(box.id, rules), 400, no_rules)
     assert_error(put("nosuch", {}), 404, NO_SUCH)
     assert_error(put(box.id, {}, key=OTHER_KEY), 404, NO_SUCH.replace("nosuch", box.id))
     assert daemon.request_tcp("POST", f"/sandboxes/{box.id}/pause", "{}").status == 204
-    assert_error(put(box.id, rules), 400, NO_RULES)
+    assert_error(put(box.id, rules), 400, no_rules)
     assert_error(put(box.id, {}), 409, f'Sandbox "{box.id}" is in paused state')
     assert daemon.request_tcp("POST", f"/sandboxes/{box.id}/resume", "{}").status == 201
     assert_error(daemon.request_tcp("POST", f"/sandboxes/{box.id}/resume", "{}"), 409,

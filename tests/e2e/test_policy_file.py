@@ -2,11 +2,12 @@
 """--policy FILE in each dialect, and together with options."""
 
 import json
+import shutil
 
 import pytest
 
 from internet import ALLOWED4, ALLOWED4_NET, ALLOWED6, DENIED4, DENIED6, PORT
-from postern import assert_allowed, assert_denied, flow, sandboxed
+from postern import POSTERN, assert_allowed, assert_denied, execute, flow, sandboxed
 
 TCP = flow("tcp", ALLOWED4, PORT, "CANARY")
 DIALECTS = {
@@ -90,11 +91,15 @@ def test_an_invalid_document_stops_before_the_command(net, write, tmp_path, docu
     {"denyOut": ["0.0.0.0/0"], "egressProxy": {"address": "proxy.example.com:1080"}},
     {"allow_internet_access": False, "hostCheck": "strict"},
 ])
-def test_what_does_not_work_yet_is_refused_not_ignored(net, write, tmp_path, document):
-    mark = tmp_path / "started"
-    done = sandboxed(net, write(document), ["touch", str(mark)])
+def test_what_needs_a_relay_is_refused_where_there_is_none(net, write, tmp_path, document):
+    """Refused, not ignored: the program alone, in a directory of its own."""
+    alone, mark = tmp_path / "postern", tmp_path / "started"
+    shutil.copy(POSTERN, alone)
+    done = execute(net, [str(alone), "run", *map(str, write(document)), "--", "touch", str(mark)])
     assert done.code == 3 and not mark.exists(), done
-    assert done.err.strip(), done
+    assert "postern-relay" in done.err, done
+    done = sandboxed(net, write(document), ["touch", str(mark)])
+    assert done.code == 0 and mark.exists(), done
 
 
 def test_a_name_added_to_a_document_that_allows_by_default(net, write):

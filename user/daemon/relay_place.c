@@ -25,13 +25,6 @@ struct relay_place {
 	struct kern_attachment *at;
 };
 
-static char *parent_of(const struct daemon *daemon)
-{
-	char *path = NULL;
-
-	return asprintf(&path, "%s-relays", daemon->config.cgroup_parent) < 0 ? NULL : path;
-}
-
 static struct relay_place *find(const struct daemon *daemon, const char *owner)
 {
 	struct relay_place *place = daemon->relay_places;
@@ -85,17 +78,17 @@ static int place_new(struct daemon *daemon, const char *owner, struct relay_plac
 		     struct error *err)
 {
 	struct relay_place *place = calloc(1, sizeof(*place));
-	cleanup_free char *parent = parent_of(daemon);
 	char name[sizeof(RELAY_ID) + 16];
 	uint64_t id = 0;
-	int r = place && parent ? draw(&id) : -ENOMEM;
+	int r = place ? draw(&id) : -ENOMEM;
 
 	if (!place)
 		return error_set(err, r, "out of memory");
 	place->cgroup_fd = -1;
 	(void)snprintf(name, sizeof(name), RELAY_ID "%016llx", (unsigned long long)id);
 	place->owner = strdup(owner);
-	if (!r && (!place->owner || asprintf(&place->path, "%s/%s", parent, name) < 0)) {
+	if (!r && (!place->owner ||
+		   asprintf(&place->path, "%s/%s", daemon->config.cgroup_parent, name) < 0)) {
 		place->path = NULL;
 		r = -ENOMEM;
 	}
@@ -196,8 +189,8 @@ static void end_one(const struct daemon *daemon, const char *path)
 /* They end by themselves when their daemon does: this is for one that hangs. Their policies stand until then. */
 void daemon_relay_sweep(const struct daemon *daemon)
 {
-	cleanup_free char *parent = parent_of(daemon);
-	cleanup_dir DIR *dir = parent ? dir_open(daemon->root_fd, parent) : NULL;
+	const char *parent = daemon->config.cgroup_parent;
+	cleanup_dir DIR *dir = dir_open(daemon->root_fd, parent);
 	const struct dirent *entry;
 
 	while (dir && (entry = readdir(dir))) {

@@ -224,7 +224,7 @@ static int start(struct relay *relay, struct error *err)
 	r = send_hello(relay);
 	if (r < 0)
 		return keeper_explain(&relay->keeper, r, "does not start", err);
-	log_info("%s is started, process %d", relay->keeper.who, (int)relay->keeper.process.pid);
+	log_debug("%s is started, process %d", relay->keeper.who, (int)relay->keeper.process.pid);
 	return 0;
 }
 

@@ -10,11 +10,6 @@
 #include "supervise/blob.h"
 #include "supervise/parts.h"
 
-/* Until redirection, listeners and relay hold from end to end, policies that need them are refused. */
-#ifndef RELAYS_SERVE
-#define RELAYS_SERVE 0
-#endif
-
 /* Both ends of a connection, of all that one relay may have, and what it needs besides. */
 #define FILES_SPARE 4096U
 
@@ -31,8 +26,6 @@ int supervise_probe(const struct supervise_options *options, struct error *err)
 	int r = program_find(options->user, &program, err);
 
 	program_done(&program);
-	if (!r && !RELAYS_SERVE)
-		r = error_set(err, -EOPNOTSUPP, "not supported yet");
 	return r;
 }
 
