@@ -32,7 +32,7 @@
 #include "relay/tls.h"
 
 #define MAX_DIALS  8
-#define DEADLINE_S 20
+#define DEADLINE_S 60
 
 #define owner_of(pointer, type, member)                                                            \
 	((type *)(void *)((char *)(uintptr_t)(pointer)-offsetof(type, member)))
