@@ -225,8 +225,14 @@ __noinline int pst_relay_frame(struct __sk_buff *skb, const struct pst_sandbox *
 			d.rule = 0;
 	}
 	if (!reason && ((!first && pst_assign_relayed(skb, sandbox, p)) ||
-			pst_assign_listener(skb, sandbox, p)))
+			pst_assign_listener(skb, sandbox, p))) {
+		/* audit: once a flow. */
+		d.verdict = PST_VERDICT_WOULD_DENY;
+		if (first && !PST_REASON_ALLOWS(d.reason))
+			pst_report(sandbox, &p->query, pst_pack(d),
+				   pst_hook_of(PST_HOOK_EGRESS, IPPROTO_TCP), 0);
 		return PST_TC_NEXT;
+	}
 	d.verdict = PST_VERDICT_DENY;
 	d.reason = (__u8)(reason ? reason : PST_REASON_RELAY_DOWN);
 	pst_count_rule(sandbox, d.rule, 0, 1, p->length);

@@ -92,7 +92,6 @@ static __always_inline __u8 pst_source_put(const struct pst_sandbox *sandbox,
 {
 	struct pst_source_sweep sweep = {.now_ns = o->time_ns};
 	void *table = pst_source_table(sandbox);
-	__u64 now_ns = bpf_ktime_get_coarse_ns();
 	struct pst_quota *quota;
 	int error;
 
@@ -102,9 +101,9 @@ static __always_inline __u8 pst_source_put(const struct pst_sandbox *sandbox,
 	if (!error)
 		return 0;
 	quota = pst_quota_of(sandbox);
-	if (!quota || quota->swept_ns + PST_SWEEP_INTERVAL_NS > now_ns)
+	if (!quota || quota->origins_swept_ns + PST_SWEEP_INTERVAL_NS > sweep.now_ns)
 		return PST_REASON_RELAY_BUSY;
-	quota->swept_ns = now_ns;
+	quota->origins_swept_ns = sweep.now_ns;
 	bpf_for_each_map_elem(table, pst_sweep_source, &sweep, 0);
 	error = bpf_map_update_elem(table, key, o, BPF_ANY);
 	return error ? PST_REASON_RELAY_BUSY : 0;
