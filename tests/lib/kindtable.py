@@ -168,6 +168,8 @@ CGROUP_ALONE = {
 OTHERWISE = {
     **{f"bypass/test_attack_daemon_{what}.py": POSTERND for what in ("door", "flows", "keep", "tenants")},
     "bypass/test_netdev_*.py": NETDEV,
+    "bypass/test_row_52_62_*.py": POSTERND,
+    "e2e/test_relay_*.py": POSTERND,
     "e2e/test_guest.py": NETDEV,
     "e2e/test_netdev_*.py": NETDEV,
     **{f"e2e/test_{what}.py": POSTERND for what in (

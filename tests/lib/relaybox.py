@@ -34,6 +34,7 @@ class Talker(Running):
     """talker.connect(...) and so on: the functions of tools/talker.py."""
 
     def __init__(self, net, argv=(), enter=list):
+        self._ahead = {}  # of a connection: what was read behind a response
         super().__init__(net, enter([*argv, *PROGRAM]), stdin=subprocess.PIPE)
         try:
             self.await_line(lambda line: line.startswith('{"up"'), "it listens", 60)
@@ -64,6 +65,11 @@ class Talker(Running):
 
     # What tests do most
 
+    def connect(self, name="c", **where):
+        """Nothing is left of what the last one of that name read ahead."""
+        self._ahead.pop(name, None)
+        return self.do("connect", name=name, **where)
+
     def request(self, text, name="c"):
         """Sends it and reads an answer with a length, or to the end: (status, fields, body, end)."""
         sent = self.send(name=name, data=text)
@@ -71,42 +77,53 @@ class Talker(Running):
 
     def response(self, name="c", method="GET"):
         """The next response of the connection; the status is an error's word when there is none."""
-        got = self.receive(name=name, until="\r\n\r\n")
-        head, _, body = got["data"].partition("\r\n\r\n")
+        text, end = self._ahead.pop(name, ""), None
+        while "\r\n\r\n" not in text and not end:
+            got = self.receive(name=name, until="\r\n\r\n")
+            text, end = text + got["data"], got["end"]
+        head, _, rest = text.partition("\r\n\r\n")
         if not head.startswith("HTTP/"):
-            return (got["end"] or "?", {}, got["data"], got["end"])
+            return (end or "?", {}, text, end)
         line, *rows = head.split("\r\n")
         fields = {row.split(":", 1)[0].lower(): row.split(":", 1)[1].strip() for row in rows if ":" in row}
-        status, end = int(line.split()[1]), got["end"]
+        status = int(line.split()[1])
         if status // 100 == 1 or status in (204, 304) or method == "HEAD":
-            return (status, fields, body, end)
-        if fields.get("transfer-encoding") == "chunked":
-            return (status, fields, *self._chunks(name, body))
-        if "content-length" in fields:
-            left = int(fields["content-length"]) - len(body)
-            more = self.receive(name=name, size=left) if left > 0 else {"data": "", "end": end}
+            body, size = "", 0
+        elif fields.get("transfer-encoding") == "chunked":
+            body, rest, end = self._chunks(name, rest, end)
+            size = 0
         else:
-            more = self.receive(name=name) if not end else {"data": "", "end": end}
-        return (status, fields, body + more["data"], more["end"])
+            body, size = "", int(fields["content-length"]) if "content-length" in fields else None
+        while not end and size is not None and len(rest) < size:
+            got = self.receive(name=name, size=size - len(rest))
+            rest, end = rest + got["data"], got["end"]
+        if size is None and not end:
+            got = self.receive(name=name)
+            rest, end = rest + got["data"], got["end"]
+        if size != 0:
+            body, rest = (rest, "") if size is None else (rest[:size], rest[size:])
+        if rest:
+            self._ahead[name] = rest
+        return (status, fields, body, end)
 
-    def _chunks(self, name, text):
+    def _chunks(self, name, text, end):
         body = ""
-        while True:
-            while "\r\n" not in text:
-                got = self.receive(name=name, until="\r\n")
-                text += got["data"]
-                if got["end"]:
-                    return body, got["end"]
+
+        def want(ready):
+            nonlocal text, end
+            while not ready() and not end:
+                got = self.some(name=name)
+                text, end = text + got["data"], got["end"]
+            return ready()
+        while want(lambda: "\r\n" in text):
             size, _, text = text.partition("\r\n")
             size = int(size.split(";")[0], 16)
-            while len(text) < size + 2:
-                got = self.receive(name=name, size=size + 2 - len(text))
-                text += got["data"]
-                if got["end"]:
-                    return body, got["end"]
+            if not want(lambda size=size: len(text) >= size + 2):
+                break
             body, text = body + text[:size], text[size + 2:]
             if not size:
-                return body, None
+                return body, text, end
+        return body, "", end
 
     def get(self, host, target="/", *, fields=(), method="GET", name="c", body=None):
         """One request of an ordinary client."""

@@ -31,6 +31,7 @@ class Request:
     sni: str
     connection: int
     source: str
+    address: str
     body: bytes = b""
     fields: list = field(default_factory=list)
 
@@ -114,8 +115,12 @@ class Origin:
             with client:
                 number, reader = next(self._numbers), Reader(client)
                 sni = getattr(client, "asked_for", None)
-                while self._talk(client, reader, Request(b"", "https" if port == 443 else "http", sni, number, source)):
+                request = {"scheme": "https" if port == 443 else "http", "sni": sni, "connection": number, "source": source,
+                           "address": client.getsockname()[0]}
+                while self._talk(client, reader, Request(b"", **request)):
                     pass
+                if port == 443:
+                    client.unwrap()
 
     def _talk(self, client, reader, request):
         """One request and its answer; whether another may follow."""

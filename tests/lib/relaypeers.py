@@ -33,6 +33,7 @@ NET4, NET6 = "185.199.108.0/22", "2a0f:54::/48"
 
 # Python's origin, nginx, echoes, a server that has a certificate for another name, one that nobody's name leads to.
 ORIGIN4, ORIGIN6 = "185.199.108.10", "2a0f:54::10"
+ASIDE4 = "185.199.108.11"  # the same server's, for a name of its own
 NGINX4, NGINX6 = "185.199.108.20", "2a0f:54::20"
 ECHO4, ECHO6 = "185.199.108.30", "2a0f:54::30"
 WRONG4 = "185.199.108.40"
@@ -42,12 +43,13 @@ OPEN4, AUTH4, DANTE4, CRAFTED4 = (f"185.199.109.{n}" for n in range(1, 5))
 NOBODY4 = "185.199.111.1"  # an address where nothing listens
 RACES = {f"r{n}.race.example.org": f"185.199.111.{n}" for n in range(2, 250)}
 SOCKS = 1080
+SYN = 2
 ECHO, GREET, SINK, LAST, ANY = 7000, 7001, 7002, 7003, 7009
 USER, PASSWORD = "sandbox", "pst-socks-password-8c1f"
 
 ZONE = {
     "api.example.com": [ORIGIN4, ORIGIN6], "deep.api.example.com": [ORIGIN4], "plain.example.com": [ORIGIN4, ORIGIN6],
-    "free.example.com": [ORIGIN4], "denied.example.com": [ORIGIN4], "wrong.example.com": [WRONG4],
+    "free.example.com": [ORIGIN4], "denied.example.com": [ASIDE4], "wrong.example.com": [WRONG4],
     "one.example.org": [NGINX4, NGINX6], "two.example.org": [NGINX4, NGINX6],
     "echo.example.org": [ECHO4, ECHO6], "off.example.org": [ECHO4],
     "private.example.org": ["10.9.0.5"], "loop.example.org": ["127.0.0.1"], "none.example.org": [],
@@ -248,18 +250,18 @@ class Tcp:
 
 
 class Peers:
-    """All of them. close() leaves nothing."""
+    """All of them. close() leaves nothing. Without `sniff` nobody looks at what comes: measurements have it so."""
 
-    def __init__(self, net):
+    def __init__(self, net, sniff=True):
         self.net = net
         self.namespace = Namespace("peers")
         self.dir = Path(tempfile.mkdtemp(prefix="pst-peers-"))
-        self._parts, self._stop = [], threading.Event()
+        self._parts, self._stop, self._reading = [], threading.Event(), threading.Lock()
         try:
             self._join()
-            self.sniffer = Sniffer(self.namespace, (INNER,))
-            self._reader = threading.Thread(target=self._read, daemon=True)
-            self._reader.start()
+            if sniff:
+                self.sniffer = Sniffer(self.namespace, (INNER,))
+                threading.Thread(target=self._read, daemon=True).start()
             self._serve()
         except BaseException:
             self.close()
@@ -292,7 +294,7 @@ class Peers:
         self.ca = Authority(self.dir)
         self.dns = self._keep(Dns(self.namespace, (DNS4, DNS6), ZONE))
         hosted = self.ca.issue("origin", *HOSTED)
-        self.origin = self._keep(Origin(self.namespace, (ORIGIN4, ORIGIN6), hosted))
+        self.origin = self._keep(Origin(self.namespace, (ORIGIN4, ORIGIN6, ASIDE4), hosted))
         self.wrong = self._keep(Origin(self.namespace, (WRONG4,), self.ca.issue("wrong", "other.example.net")))
         self.tcp = self._keep(Tcp(self.namespace, (ECHO4, ECHO6, STRANGE4)))
         self.socks = self._keep(Socks(self.namespace, CRAFTED4, SOCKS, ZONE))
@@ -349,11 +351,17 @@ class Peers:
     # What came over the veth
 
     def _read(self):
-        while not self._stop.wait(0.02):
+        while not self._stop.wait(0.05):
+            self._take()
+
+    def _take(self):
+        with self._reading:
             for sock in self.sniffer.sockets:
                 self.sniffer.read(sock)
 
     def mark(self):
+        """The present: what the host sends from now on comes behind it."""
+        self.fence()
         return len(self.sniffer.frames)
 
     def fence(self):
@@ -361,16 +369,23 @@ class Peers:
         for cpu in sorted(os.sched_getaffinity(0)):
             token = canary().encode()
             self.net.host.call(send_from_cpu, cpu, DEVICE.encode(), token, GATE4)
-            until(lambda t=token: any(t in f.raw for f in self.sniffer.frames[-4000:]), "a fence arrives", 60)
+            until(lambda t=token: self._arrived(t), "a fence arrives", 60)
         self.sniffer.check_drops()
 
-    def seen(self, dst=None, port=None, *, since=0, token=None, protocol=frames.TCP, payload=False):
-        """Frames from the host since then: to dst and port, with that token in them, with a payload at all."""
+    def _arrived(self, token):
+        self._take()
+        return any(token in frame.raw for frame in self.sniffer.frames[-4000:])
+
+    def seen(self, dst=None, port=None, *, since=0, token=None, protocol=frames.TCP):
+        """
+        Frames from the host since then: to dst and port, with that token in them. Of TCP those that open a connection or
+        carry bytes: how a connection of before ends (that of a control) is nobody's way out.
+        """
         self.fence()
         address = ipaddress.ip_address(dst) if dst else None
         return [f for f in self.sniffer.frames[since:]
                 if (address is None or f.dst == address) and port in (None, f.dport) and protocol in (None, f.protocol) and
-                (token is None or token in f.raw) and (f.payload or not payload)]
+                (token is None or token in f.raw) and (f.protocol != frames.TCP or f.payload or f.flags & SYN)]
 
     def close(self):
         self._stop.set()

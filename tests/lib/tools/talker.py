@@ -116,6 +116,17 @@ def receive(name, until=None, size=None, timeout=30):
     return {"data": data.decode("latin-1"), "end": end}
 
 
+def some(name, timeout=30):
+    """What comes next, as receive() tells it."""
+    sock = kept[name]
+    sock.settimeout(timeout)
+    try:
+        data = sock.recv(1 << 20)
+        return {"data": data.decode("latin-1"), "end": None if data else "eof"}
+    except OSError as error:
+        return {"data": "", "end": word(error)}
+
+
 def split(name, data, places, gap_s=0.0):
     """Sends data in pieces that end at these places, each in a segment of its own."""
     raw, sock = data.encode("latin-1"), kept[name]
