@@ -187,7 +187,7 @@ $(foreach v,$(B) $(B)/asan,$(addprefix $(v)/,$(UNIT_API) $(UNIT_HTTP) $(UNIT_DAE
 $(addprefix $(B)/,$(BPFTESTS)): $(B)/%: $(B)/obj/%.o \
 		$(call obj,$(call room,$(PURE) kern) $(TESTLIB))
 	$(call say,LINK) $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(TEST_LIBS)
-$(B)/tests/bpf/test_relay_device: $(call obj,$(call room,net))
+$(B)/tests/bpf/test_relay_device $(B)/tests/bpf/test_relay_device_change: $(call obj,$(call room,net))
 $(B)/tests/agree/agree: $(call obj,$(wildcard tests/agree/*.c) $(call room,$(PURE) kern) $(TESTLIB))
 	$(call say,LINK) $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(B)/tests/agree/dns/agree: $(call obj,$(wildcard tests/agree/dns/*.c) tests/agree/options.c \

@@ -65,8 +65,8 @@ static __always_inline int pst_has_listener(const struct pst_sandbox *sandbox,
 	return 1;
 }
 
-/* Is that socket the relay's, for this sandbox? On an address of the host itself, or where others proxy as well, it may be
- * somebody's with whom the sandbox had a connection of its own. */
+/* Is that socket the relay's, for this sandbox? On an address of the host itself, or where others proxy as well, it may
+ * be somebody's with whom the sandbox had a connection of its own. */
 static __always_inline int pst_is_relays(const struct pst_sandbox *sandbox, struct bpf_sock *sk)
 {
 	const __u64 *relay_of;

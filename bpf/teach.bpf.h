@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the loader asks the kernel to do for the relay, by BPF_PROG_TEST_RUN: the relay has resolved a name, and asks for
- * leases; it has moved bytes, which are a rule's hits. The loader's word is taken for which sandbox that is, and for
- * nothing else: what becomes a lease is decided by the very code that decides it for replies.
+ * What the loader asks the kernel to do for the relay, by BPF_PROG_TEST_RUN: the relay has resolved a name, and asks
+ * for leases; it has moved bytes, which are a rule's hits. The loader's word is taken for which sandbox that is, and
+ * for nothing else: what becomes a lease is decided by the very code that decides it for replies.
  */
 #ifndef PST_TEACH_BPF_H
 #define PST_TEACH_BPF_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The relay's sockets, made in the network namespace that they are for: by a thread that goes there and ends. All have
- * one port that is nobody's, which may take some tries; none of them shares it, so that nobody can put a listener of his
- * beside ours.
+ * one port that is nobody's, which may take some tries; none of them shares it, so that nobody can put a listener of
+ * his beside ours.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -126,7 +126,7 @@ static int open_udp(bool ipv6, uint16_t port, int *ret_fd)
 
 static int port_of(int fd, uint16_t *ret_port)
 {
-	struct sockaddr_in addr;
+	struct sockaddr_in addr = {.sin_port = 0};
 	socklen_t size = sizeof(addr);
 
 	if (getsockname(fd, (struct sockaddr *)&addr, &size))

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Three rules a family, in this order: what the host itself sends or looks up backwards goes past (tcp_fwmark_accept and
- * src_valid_mark carry our mark there, where it would bring home what is to leave); what has the mark is looked up in
- * the table; and where the first one goes to.
+ * Three rules a family, in this order: what the host itself sends or looks up backwards goes past (tcp_fwmark_accept
+ * and src_valid_mark carry our mark there, where it would bring home what is to leave); what has the mark is looked up
+ * in the table; and where the first one goes to.
  *
  * A claim is a unix socket with an abstract name: those are a network namespace's own, and end with their process.
  * Whoever makes one that is not his keeps the rules, and gains nothing.
