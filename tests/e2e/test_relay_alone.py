@@ -608,14 +608,18 @@ def test_a_covered_name_is_dialled_by_itself_however_it_comes(starter, piece):
         starter.event(verdict=1, rule=4, name="a.example.com")
 
 
-@pytest.mark.parametrize("first,reason", [
-    (client_hello("evil.example"), HOST_CHECK), (client_hello(None), NO_NAME), (b"SSH-2.0-x\r\n", NOT_TLS),
-    (client_hello("example.com"), HOST_CHECK)])
-def test_other_names_none_and_other_protocols_are_refused(starter, first, reason):
+REFUSED = {"another name": (lambda: client_hello("evil.example"), HOST_CHECK), "no name": (lambda: client_hello(None), NO_NAME),
+           "above the wildcard": (lambda: client_hello("example.com"), HOST_CHECK),
+           "another protocol": (lambda: b"SSH-2.0-x\r\n", NOT_TLS)}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_other_names_none_and_other_protocols_are_refused(starter, what):
+    first, reason = REFUSED[what]
     reached = []
     with strict(starter, reached.append) as connect:
         client = connect()
-        client.sendall(first)
+        client.sendall(first())
         starter.event(verdict=0, reason=reason)
         try:
             assert read_all(client)[:1] in (b"\x15", b"")  # an alert, where it is TLS

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Any bytes as a relay's policy: what is accepted answers questions within what it says, and credentials end in NULs. */
+/* Any bytes as a relay's policy: what is accepted answers questions within what it says; credentials end in NULs. */
 #include "fuzz.h"
 
 #include <errno.h>

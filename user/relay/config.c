@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A sandbox's policy as its starter wrote it (items in a memfd) -> struct relay_policy, and what is asked of it. All or
- * nothing: what is not understood refuses the whole. Credentials lie in pages of their own, locked, and wiped at the end.
+ * nothing: what is not understood refuses the whole. Credentials lie in pages of their own, locked, wiped at the end.
  */
 #include <errno.h>
 #include <string.h>
@@ -245,7 +245,7 @@ static int fill_proxy(struct filling *filling, const struct item *item)
 	const struct pst_relay_proxy *said = (const void *)item->data;
 
 	/* No copy on the stack, which nobody would wipe. */
-	if (!is_text(said->host, sizeof(said->host)) || !said->host[0] ||
+	if (!proxy || !is_text(said->host, sizeof(said->host)) || !said->host[0] ||
 	    !is_text(said->username, sizeof(said->username)) ||
 	    !is_text(said->password, sizeof(said->password)))
 		return -EINVAL;
@@ -282,6 +282,8 @@ static int fill_header(struct filling *filling, const struct item *item)
 	struct relay_header *header = filling->headers++;
 	size_t size = item->size - sizeof(struct pst_relay_field);
 
+	if (!filling->secrets)
+		return -EINVAL;
 	memcpy(filling->secrets, item->data + sizeof(struct pst_relay_field), size);
 	header->name = filling->secrets;
 	header->value = filling->secrets + strlen(filling->secrets) + 1;

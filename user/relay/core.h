@@ -17,7 +17,8 @@ struct confine_options {
 	bool keeps_files; /* the signer: until it is sealed, it reads and writes the CA's */
 };
 
-/* Everything but confine_seal(); the user is the starter's to choose, but not root. *ret_files: descriptors that it may have. err says what failed. */
+/* Everything but confine_seal(); the user is the starter's to choose, but not root. *ret_files: descriptors that it may
+ * have. err says what failed. */
 int confine(const struct confine_options *options, uint64_t *ret_files, struct error *err);
 
 /* ---- message.c: what the starter says, checked. Pure ---- */

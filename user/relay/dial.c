@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A target -> a connected socket: the name resolved, each address checked, tried one after the other without waiting for
- * those that are slow (RFC 8305, light); with an egress proxy, the proxy is dialled so, and then told the target by
+ * A target -> a connected socket: the name resolved, each address checked, tried one after the other without waiting
+ * for those that are slow (RFC 8305, light); with an egress proxy, the proxy is dialled so, and then told the target by
  * SOCKS5. There is no way around a proxy. Callbacks come from the loop, never from within relay_dial().
  */
 #include <errno.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Listeners of a sandbox: each connection with what the kernel side wrote down about it (its origin), which is taken out
- * of the map as it is accepted. One without origin, or with another's, is reset; so is one too many, so that whoever
- * waits learns of it at once.
+ * Listeners of a sandbox: each connection with what the kernel side wrote down about it (its origin), which is taken
+ * out of the map as it is accepted. One without origin, or with another's, is reset; so is one too many, so that
+ * whoever waits learns of it at once.
  */
 #include <arpa/inet.h>
 #include <errno.h>

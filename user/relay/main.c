@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * postern-relay: started by posternd or `postern run`, with its end of a socketpair as descriptor 3; nobody starts it by
- * hand. Options, confinement, the loop; it ends with its starter.
+ * postern-relay: started by posternd or `postern run`, with its end of a socketpair as descriptor 3; nobody starts it
+ * by hand. Options, confinement, the loop; it ends with its starter.
  */
 #include <errno.h>
 #include <fcntl.h>

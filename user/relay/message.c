@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A packet of the starter -> what it says. Its sender is trusted; a mistake of either end must be found all the same. */
+/* A packet of the starter -> what it says. Its sender is trusted; a mistake of either end must be found anyway. */
 #include <errno.h>
 #include <string.h>
 

@@ -206,8 +206,8 @@ enum pst_reason session_judge(const struct session *session, const char *name, u
 int pump_start(struct session *session, int fd);
 void pump_end(struct pump *pump);
 
-/* http.c: HTTP/1.1 (and, where ALPN chose it, h2) request by request, on port 80 or behind TLS that ends here. Takes the
- * session over with what was read of it so far. */
+/* http.c: HTTP/1.1 (and, where ALPN chose it, h2) request by request, on port 80 or behind TLS that ends here. Takes
+ * the session over with what was read of it so far. */
 int http_start(struct session *session, bool tls);
 void http_end(struct http *http);
 /* A 403 (400 for PST_REASON_AMBIGUOUS, 431, 408) with one line of text for whoever reads it, written and then closed:

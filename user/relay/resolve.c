@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Names -> addresses, asked of the policy's resolvers: A and AAAA at once, by UDP from a port of its own for each
- * question, by TCP where the answer is truncated. Answers are kept until their TTL ends, in a cache that is bounded, and
+ * question, by TCP where the answer is truncated. Answers are kept until their TTL ends, in a cache that is bounded,
  * apart for sandboxes with other resolvers. Whether an address may be dialled is each asker's policy to say.
  */
 #include <errno.h>

@@ -121,12 +121,12 @@ static int apply(struct relay *relay, const struct pst_relay_sandbox *said, int 
 		 struct sockets *sockets, unsigned *ret_closed)
 {
 	struct relay_sandbox *sandbox = sandbox_find(relay, said->header.sandbox);
-	struct relay_policy *policy;
+	struct relay_policy *policy = NULL;
 	bool is_new = !sandbox;
 	int r = read_policy(policy_fd, &policy);
 
-	if (r < 0)
-		return r;
+	if (r < 0 || !policy)
+		return r < 0 ? r : -EINVAL;
 	if (is_new)
 		sandbox = new_sandbox(relay, said);
 	if (!sandbox) {

@@ -287,7 +287,7 @@ static int looks_like_http(const uint8_t *head, size_t size)
 	return at > 0 && at < size && head[at] == ' ';
 }
 
-/* Only what is HTTP is read as such: a port 80 whose addresses are allowed may speak anything, any other nothing else. */
+/* Only what is HTTP is read as such: a port 80 whose addresses are allowed may speak anything, others nothing else. */
 static void look_at_http(struct session *session)
 {
 	int is_http = looks_like_http(session->head, session->head_size);
