@@ -2,6 +2,7 @@
 """check, explain, doctor, help: output and exit codes."""
 
 import json
+import shutil
 
 import pytest
 
@@ -149,10 +150,20 @@ def test_doctor_finds_this_host_able(net):
     for hook in ("cgroup/connect4", "cgroup/connect6", "cgroup/sendmsg4", "cgroup/sendmsg6", "cgroup_skb/egress",
                  "cgroup_skb/ingress", "cgroup/setsockopt"):
         assert what[hook]["level"] == "ok", what[hook]
+    assert what["postern-relay"]["found"].startswith("there, "), what["postern-relay"]
     for line in lines:
         assert (line["fix"] == "") == (line["level"] == "ok"), line
     text = command(net, "doctor")
     assert text.code == done.code and "cgroup/connect4" in text.out, text
+
+
+def test_doctor_misses_the_relay(net, tmp_path):
+    alone = tmp_path / "postern"
+    shutil.copy(POSTERN, alone)
+    done = execute(net, [alone, "doctor", "-o", "json"])
+    line, = [line for line in done.json() if line["what"] == "postern-relay"]
+    assert line["level"] == "warning" and "there is no postern-relay" in line["found"], line
+    assert "make install" in line["fix"]
 
 
 def test_doctor_without_root_says_what_to_do(net):

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* postern doctor: what this host can enforce, found out by trying. Leaves nothing behind. */
 #include <errno.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -12,6 +13,7 @@
 #include "cli/options.h"
 #include "cli/run_net_probe.h"
 #include "kern/probe.h"
+#include "supervise/supervise.h"
 
 static const char help[] =
 	"Usage: postern doctor [-o json]\n"
@@ -69,6 +71,30 @@ static void print_json(const struct probe_line *lines, size_t count, struct buf 
 	buf_puts(out, "]\n");
 }
 
+/* Policies without the keys that need it are enforced all the same. */
+static void probe_relay(struct probe_line *ret_line)
+{
+	const struct supervise_options options = {.user = NULL};
+	struct probe_line line = {.level = PROBE_OK, .what = "postern-relay"};
+	struct error err = {0};
+
+	if (supervise_probe(&options, &err) < 0) {
+		line.level = PROBE_WARNING;
+		(void)snprintf(line.found, sizeof(line.found), "%.200s", err.text);
+		(void)snprintf(line.fix, sizeof(line.fix),
+			       "make install: hostCheck strict, egressProxy and rules need it");
+	} else if (!getpwnam("postern-relay")) {
+		line.level = PROBE_WARNING;
+		(void)snprintf(line.found, sizeof(line.found),
+			       "there, but no user postern-relay: it runs as nobody");
+		(void)snprintf(line.fix, sizeof(line.fix), "systemd-sysusers");
+	} else {
+		(void)snprintf(line.found, sizeof(line.found),
+			       "there, and runs as a user of its own");
+	}
+	*ret_line = line;
+}
+
 static int probe(struct probe_line **ret_lines, size_t *ret_count)
 {
 	struct probe_line *lines = NULL, *more;
@@ -77,14 +103,15 @@ static int probe(struct probe_line **ret_lines, size_t *ret_count)
 
 	if (r < 0)
 		return r;
-	more = reallocarray(lines, count + 1, sizeof(*lines));
+	more = reallocarray(lines, count + 2, sizeof(*lines));
 	if (!more) {
 		free(lines);
 		return -ENOMEM;
 	}
 	run_net_probe(&more[count]);
+	probe_relay(&more[count + 1]);
 	*ret_lines = more;
-	*ret_count = count + 1;
+	*ret_count = count + 2;
 	return 0;
 }
 
