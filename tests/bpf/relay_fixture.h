@@ -200,6 +200,7 @@ static inline struct run run_start_relayed(const struct world *world, const char
 #define TRY_AGAIN	64U  /* the socket was connected to something else before, and let go */
 #define TRY_SHORT	128U /* no answer is expected */
 
+#define ATTEMPT_SHORT_MS 300
 #define ATTEMPT_LIMIT_MS (getenv("TEST_LIGHT") ? 120000 : 30000)
 
 struct attempt {
@@ -215,6 +216,11 @@ struct outcome {
 	int n_then;    /* of attempt.then, that answered under their own address */
 	char peer[80]; /* "address port" that getpeername() or recvfrom() gave; "": none did */
 };
+
+static inline void attempt_limit(int fd, const struct attempt *a)
+{
+	client_limit_ms(fd, a->how & TRY_SHORT ? ATTEMPT_SHORT_MS : ATTEMPT_LIMIT_MS);
+}
 
 static inline void attempt_name(const struct sockaddr_storage *at, char text[80])
 {
@@ -330,7 +336,7 @@ static inline void attempt_run(const struct attempt *a, struct outcome *out)
 		out->error = errno;
 		return;
 	}
-	client_limit_ms(fd, a->how & TRY_SHORT ? 2 * CLIENT_SILENCE_MS : ATTEMPT_LIMIT_MS);
+	attempt_limit(fd, a);
 	if (a->how & TRY_AGAIN)
 		attempt_spend(fd);
 	out->error = attempt_bind(fd, a);
@@ -426,7 +432,7 @@ static inline pid_t send_later(const struct run *run, const struct test_relay *r
 			close(relay->fds[i].fd);
 		enter(run->cgroup);
 		fd = socket(AF_INET, a->type | SOCK_CLOEXEC, 0);
-		client_limit_ms(fd, 2 * CLIENT_SILENCE_MS);
+		attempt_limit(fd, a);
 		if (a->type == SOCK_STREAM &&
 		    setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, &on, sizeof(on)))
 			_exit(1);
