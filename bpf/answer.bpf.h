@@ -406,8 +406,11 @@ __noinline int pst_answer_reset(struct __sk_buff *skb, const struct pst_sandbox 
  * where the segment stood in the sequence: the receiver takes it at once, or, when segments were lost before it,
  * asks back by an ACK, which is denied and answered. One that only repeats (a keepalive does) is ignored: then
  * what the sandbox sends next is answered. Takes no token: there are no more of them than a peer sends.
+ *
+ * `asks`: both are to be told, of which only the sandbox is on this way. Then it becomes an ACK of nothing new, as
+ * a keepalive is, which the sandbox answers: and that answer is denied to both.
  */
-__noinline int pst_answer_reset_in(struct __sk_buff *skb, const struct pst_packet *p)
+__noinline int pst_answer_reset_in(struct __sk_buff *skb, const struct pst_packet *p, int asks)
 {
 	struct pst_answer_room *a = pst_answer_here();
 	__u32 ip = pst_answer_family(skb);
@@ -422,6 +425,10 @@ __noinline int pst_answer_reset_in(struct __sk_buff *skb, const struct pst_packe
 	a->tcp.flags = PST_TCP_RST | (a->tcp.flags & PST_TCP_ACK);
 	if (!(a->tcp.flags & PST_TCP_ACK))
 		a->tcp.ack = 0;
+	if (asks) {
+		a->tcp.flags = PST_TCP_ACK;
+		a->tcp.sequence = bpf_htonl(bpf_ntohl(a->tcp.sequence) - 1);
+	}
 	pst_answer_ip(a, ip, IPPROTO_TCP, sizeof(a->tcp));
 	pst_answer_tcp(a, ip, partial);
 	if (pst_answer_store(skb, a, ip, sizeof(a->tcp)))

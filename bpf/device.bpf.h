@@ -458,11 +458,13 @@ __noinline int pst_judge_inward(struct __sk_buff *skb, const struct pst_sandbox 
 	}
 	if (!known)
 		return pst_refuse_frame(sandbox, p, PST_REASON_INBOUND_DENIED, PST_HOOK_INGRESS);
-	pst_track_deny(sandbox, p);
+	/* What goes to the relay is forgotten when the relay has been told, too. */
+	if (!(known & PST_KNOWN_RELAYED))
+		pst_track_deny(sandbox, p);
 	pst_report(sandbox, &p->query, pst_pack(d), pst_hook_of(PST_HOOK_INGRESS, p->ip_protocol),
 		   0);
 	if (p->query.protocol == PST_TCP && !(sandbox->flags & PST_SANDBOX_SILENT))
-		return pst_answer_reset_in(skb, p);
+		return pst_answer_reset_in(skb, p, known & PST_KNOWN_RELAYED);
 	return PST_TC_DROP;
 }
 

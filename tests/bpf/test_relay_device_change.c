@@ -33,6 +33,7 @@ static void is_reset_when_it_would_go_directly(void **state)
 	/* And by what the relay sends. */
 	assert_int_equal(send(q.relay, "secret", 6, MSG_NOSIGNAL), 6);
 	assert_int_equal(ends_with(q.inside), ECONNRESET);
+	assert_int_equal(ends_with(q.relay), ECONNRESET);
 	assert_nothing_went_far(&s);
 	pair_end(&p);
 	pair_end(&q);
@@ -42,17 +43,22 @@ static void is_reset_when_it_would_go_directly(void **state)
 static void is_reset_when_it_is_denied(void **state)
 {
 	struct scene s = scene_begin(*state, KERN_TC_AUTO);
-	struct pair p = relayed(&s, FAR4);
+	struct pair p = relayed(&s, FAR4), q = relayed(&s, FAR6);
 	uint64_t before = denied(&s, PST_REASON_DEFAULT_DENY);
 
 	put_in_force(&s, DENIED, PST_SANDBOX_PROXIED, false);
 	assert_int_equal(send(p.inside, "secret", 6, MSG_NOSIGNAL), 6);
 	assert_int_equal(ends_with(p.inside), ECONNRESET);
 	assert_int_equal(ends_with(p.relay), ECONNRESET);
+	/* The sandbox only waits, for what the relay has for it: both learn of it. */
+	assert_int_equal(send(q.relay, "secret", 6, MSG_NOSIGNAL), 6);
+	assert_int_equal(ends_with(q.inside), ECONNRESET);
+	assert_int_equal(ends_with(q.relay), ECONNRESET);
 	assert_true(denied(&s, PST_REASON_DEFAULT_DENY) > before);
 	put_in_force(&s, ALLOWED, PST_SANDBOX_PROXIED, false);
 	assert_nothing_went_far(&s);
 	pair_end(&p);
+	pair_end(&q);
 	scene_end(&s);
 }
 

@@ -107,7 +107,7 @@ mutant "a datagram is never a call" $device 's/return p->query.protocol == PST_U
 mutant "a ping is no call" $device 's/ \|\| p->icmp_type == PST_ECHO4 \|\|/ || 0 ||/'
 mutant "a peer's SYN takes the sandbox's flow over" $device 's/if \(known \& PST_KNOWN \&\& !\(known \& PST_KNOWN_IN\)\)/if (0)/'
 mutant "replies of a denied flow pass" $device '/Under another policy/,/^}/s/if \(pst_passes\(d\)\) \{/if (1) {/'
-mutant "replies of a denied flow are dropped, not reset" $device 's/return pst_answer_reset_in\(skb, p\);/return PST_TC_DROP;/'
+mutant "replies of a denied flow are dropped, not reset" $device 's/return pst_answer_reset_in\(skb, p, known \& PST_KNOWN_RELAYED\);/return PST_TC_DROP;/'
 mutant "what comes without state passes" $device '/Under another policy/,/^}/s/if \(!known\)/if (!known) return PST_TC_NEXT; if (0)/'
 mutant "an answer's mark stays" $device 's/^\t\tskb->mark = 0;//'
 mutant "a mark opens the way out" $device '/int pst_frame_out/,/^}/s/if \(!device\)/if (skb->mark == PST_ANSWER_MARK) return PST_TC_NEXT; if (!device)/'
