@@ -37,7 +37,8 @@ static __always_inline struct pst_reading *pst_reading_at(__u32 place)
 {
 	__u32 zero = 0;
 
-	if (place == PST_READ_HERE)
+	/* Without a relay nobody is taught: the verifier need not look at it. */
+	if (place == PST_READ_HERE || pst_options.no_relay)
 		return bpf_map_lookup_elem(&pst_readings, &zero);
 	/* Two calls: one for either map would be no direct one. */
 	asm volatile("");
