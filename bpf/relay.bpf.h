@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The cgroup kind's way through the relay: connect() and sendmsg() send a socket to the relay's listener on loopback and
- * note where it wanted to go, other hooks tell the application the peer that it asked for, and the packet hook lets
+ * The cgroup kind's way through the relay: connect() and sendmsg() send a socket to the relay's listener on loopback
+ * and note where it wanted to go, other hooks tell the application the peer that it asked for, and the packet hook lets
  * nothing to that listener but what such a note covers (step 4), telling the relay of each connection as it begins.
  *
  * 127.0.0.1 and ::1 stand for a connection's destination; 127.0.0.(2 + i) for the i-th resolver that a UDP socket asks,
@@ -307,8 +307,8 @@ static __always_inline struct pst_decision pst_judge_meant(const struct pst_sand
 	return d;
 }
 
-/* The name that let a flow out is kept with its socket: the lease may be gone when the policy changes. What is written is
- * no answer for packets: it is of no generation. */
+/* The name that let a flow out is kept with its socket: the lease may be gone when the policy changes. What is written
+ * is no answer for packets: it is of no generation. */
 __noinline int pst_remember_name(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
 				 const struct pst_packet *p, __u64 name)
 {

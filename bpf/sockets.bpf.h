@@ -66,8 +66,8 @@ static __always_inline int pst_socket_is_kept(const struct pst_sandbox *sandbox,
 	       pst_flow_is_kept(sandbox, flow, query, bpf_get_socket_cookie(sk), 0);
 }
 
-/* A connection to a listener on this host that lives is its own answer (owner.bpf.h): OWNER stays. What should go through
- * the relay, and does not, is to end. */
+/* A connection to a listener on this host that lives is its own answer (owner.bpf.h): OWNER stays. What should go
+ * through the relay, and does not, is to end. */
 static __always_inline int pst_socket_is_denied(const struct pst_sandbox *sandbox,
 						struct sock_common *sk, const struct pst_flow *flow,
 						const struct pst_query *query)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A relay that only looks: it takes each connection's origin out of the map as the real one does, remembers it, and
- * echoes; without an origin it resets. Its DNS sockets answer "pong". And attempts: one socket each, by a process in the
- * sandbox, that tell what the application saw.
+ * echoes; without an origin it resets. Its DNS sockets answer "pong". And attempts: one socket each, by a process in
+ * the sandbox, that tell what the application saw.
  */
 #ifndef TESTS_BPF_RELAY_FIXTURE_H
 #define TESTS_BPF_RELAY_FIXTURE_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * TCP of the cgroup kind through the relay: what goes there, what the application sees, what the relay is told, and that
- * nothing goes around it. The oracle of "not directly" is the other side of the veth, which is not ours to enforce
+ * TCP of the cgroup kind through the relay: what goes there, what the application sees, what the relay is told, and
+ * that nothing goes around it. The oracle of "not directly" is the other side of the veth, which is not ours to enforce
  * anything at.
  */
 #define _GNU_SOURCE

@@ -136,9 +136,9 @@ static void report_of_a_relayed_address_says_what_the_relay_asks_for(void **stat
 	(void)state;
 	begin(&a, "allow example.com; allow db.example.com:22; deny 0.0.0.0/0");
 	a.policy->host_check = POLICY_HOST_CHECK_STRICT;
-	assert_report(
-		&a, "1.2.3.4:443", "host-name", "",
-		"passes when a rule covers the name in SNI or Host; add \"1.2.3.4:443\" to allowOut to let the address out under any name");
+	assert_report(&a, "1.2.3.4:443", "host-name", "",
+		      "passes when a rule covers the name in SNI or Host; "
+		      "add \"1.2.3.4:443\" to allowOut to let the address out under any name");
 	assert_report(&a, "example.com", "host-name", "", "");
 	assert_report(&a, "db.example.com:443", "host-check", "db.example.com:22",
 		      "add \"db.example.com:443\" to allowOut");
