@@ -73,6 +73,9 @@ UNIT_KERN = $(filter tests/unit/test_kern_%,$(UNIT))
 UNIT_API = $(filter tests/unit/test_api_%,$(UNIT))
 UNIT_HTTP = $(filter tests/unit/test_http_%,$(UNIT))
 UNIT_RELAY = $(filter tests/unit/test_relay_%,$(UNIT))
+# And what reads it on the other side.
+UNIT_SUPERVISE = $(filter tests/unit/test_supervise_%,$(UNIT))
+SUPERVISE = $(call room,kern supervise) $(wildcard user/relay/config.c)
 FUZZ_RELAY = $(filter tests/fuzz/fuzz_relay_%,$(FUZZERS))
 UNIT_DAEMON = $(filter $(addprefix tests/unit/test_,daemon_% config% store%),$(UNIT))
 BPFTESTS = $(basename $(wildcard tests/bpf/test_*.c))
@@ -148,6 +151,8 @@ $(B)/fuzz/tests/fuzz/fuzz_request: $(call fuzz,$(API))
 $(B)/asan/tests/fuzz/fuzz_request: $(call asan,$(API))
 $(B)/fuzz/tests/fuzz/fuzz_request $(B)/asan/tests/fuzz/fuzz_request: TEST_LIBS += $(HTTP_LIBS)
 
+$(B)/fuzz/tests/fuzz/fuzz_supervise: $(call fuzz,user/supervise/message.c)
+$(B)/asan/tests/fuzz/fuzz_supervise: $(call asan,user/supervise/message.c)
 $(addprefix $(B)/fuzz/,$(FUZZ_RELAY)): $(call fuzz,$(filter user/relay/%,$(RELAY)))
 $(addprefix $(B)/asan/,$(FUZZ_RELAY)): $(call asan,$(filter user/relay/%,$(RELAY)))
 $(foreach v,fuzz asan,$(addprefix $(B)/$(v)/,$(FUZZ_RELAY))): TEST_LIBS += $(RELAY_LIBS)
@@ -180,6 +185,8 @@ RELAY_WRAPS = session_end session_judge session_deny session_report relay_policy
 	relay_dial relay_dial_cancel relay_resolve relay_resolve_cancel control_ask control_forget
 $(foreach v,$(B) $(B)/asan,$(addprefix $(v)/tests/unit/test_relay_,http http_tls smuggling leaf)): \
 	TEST_LIBS += $(addprefix -Wl$(comma)--wrap=,$(RELAY_WRAPS))
+$(addprefix $(B)/,$(UNIT_SUPERVISE)): $(call obj,$(SUPERVISE))
+$(addprefix $(B)/asan/,$(UNIT_SUPERVISE)): $(call asan,$(SUPERVISE))
 $(addprefix $(B)/,$(UNIT_DAEMON)): $(call obj,$(call room,kern net supervise) $(API) $(DAEMON))
 $(addprefix $(B)/asan/,$(filter-out %_oom,$(UNIT_API))): $(call asan,$(API_CLIENT) $(API))
 $(addprefix $(B)/asan/,$(filter-out %_oom,$(UNIT_DAEMON))): $(call asan,$(call room,kern net supervise) $(API) $(DAEMON))

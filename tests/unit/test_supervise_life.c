@@ -1,0 +1,596 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Relays that live, lie, hang and die, as their starter sees them. The program that is started is this one, copied to a
+ * directory of its own under the relay's name; what it does is told by a limit of its HELLO.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "supervise/supervise.h"
+
+#define SELF	"pst-supervise-test"
+#define PROGRAM "postern-relay"
+#define PEM	"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"
+#define WAIT_S	60
+
+enum mode {
+	GOOD = 1,
+	NEVER_READY, /* ends at once, with a word */
+	LIAR,	     /* says at a policy what nobody says */
+	DEAF,	     /* applies nothing */
+	ASKER,	     /* at a policy: leases and signatures */
+	CLAIMER,     /* applies what it was not told */
+};
+
+/* ---- the relay ---- */
+
+static void say(const void *bytes, size_t size)
+{
+	if (send(PST_RELAY_FD, bytes, size, 0) != (ssize_t)size)
+		_exit(3);
+}
+
+static void say_event(uint64_t sandbox, const char *name)
+{
+	struct pst_relay_event event = {
+		.header = {.type = PST_RELAY_EVENT, .size = sizeof(event), .sandbox = sandbox},
+		.verdict = PST_VERDICT_DENY,
+		.reason = PST_REASON_HOST_CHECK,
+		.protocol = PST_TCP,
+		.rule = 9999};
+
+	(void)snprintf(event.name, sizeof(event.name), "%s", name);
+	say(&event, sizeof(event));
+}
+
+static void say_sign(uint64_t sandbox, const char *name)
+{
+	struct pst_relay_sign sign = {.header = {.type = PST_RELAY_SIGN,
+						 .size = sizeof(sign),
+						 .sandbox = sandbox,
+						 .seq = 8},
+				      .key_size = 4};
+
+	(void)snprintf(sign.name, sizeof(sign.name), "%s", name);
+	say(&sign, sizeof(sign));
+}
+
+static int count_fds(void)
+{
+	int n = 0;
+
+	for (int fd = 4; fd < 1024; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+/* Who it is, and what it was started with beside its end of the pair. */
+static void say_self(uint64_t sandbox, int n_fds)
+{
+	char text[64];
+
+	(void)snprintf(text, sizeof(text), "pid-%d-fds-%d-uid-%d-%s", (int)getpid(), n_fds,
+		       (int)getuid(), environ && environ[0] ? "env" : "bare");
+	say_event(sandbox, text);
+}
+
+static void ask(uint64_t sandbox)
+{
+	struct pst_relay_lease lease = {.header = {.type = PST_RELAY_LEASE,
+						   .size = sizeof(lease),
+						   .sandbox = sandbox,
+						   .seq = 7},
+					.name = "a.example",
+					.count = 2};
+
+	say(&lease, sizeof(lease));
+	say_sign(sandbox, "in.a.example");
+	say_sign(sandbox, "elsewhere.example");
+}
+
+static void hear_policy(const struct pst_relay_sandbox *told, int mode, unsigned fds, int at_start)
+{
+	struct pst_relay_answer applied = {.header = {.type = PST_RELAY_APPLIED,
+						      .size = sizeof(applied),
+						      .sandbox = told->header.sandbox,
+						      .seq = told->header.seq + (mode == CLAIMER)},
+					   .generation = told->generation,
+					   .count = fds};
+
+	if (mode == LIAR)
+		say("nonsense", 8);
+	if (mode == ASKER)
+		ask(told->header.sandbox);
+	if (told->sockets & PST_RELAY_HAS_TCP4)
+		say_self(told->header.sandbox, at_start);
+	if (mode != DEAF)
+		say(&applied, sizeof(applied));
+}
+
+static void hear_answer(const struct pst_relay_answer *answer, size_t size)
+{
+	char text[64];
+
+	(void)snprintf(text, sizeof(text), "%s-%d-%u-%zu",
+		       answer->header.type == PST_RELAY_LEASED ? "leased" : "signed",
+		       answer->status, answer->count, size - sizeof(*answer));
+	say_event(answer->header.sandbox, text);
+}
+
+static void leave(uint64_t sandbox)
+{
+	const struct pst_relay_count count = {
+		.header = {.type = PST_RELAY_COUNT, .size = sizeof(count), .sandbox = sandbox},
+		.connections = 3,
+		.bytes_out = 4,
+		.bytes_in = 5};
+
+	say(&count, sizeof(count));
+	_exit(0);
+}
+
+struct heard {
+	union {
+		struct pst_relay_header header;
+		struct pst_relay_hello hello;
+		struct pst_relay_sandbox sandbox;
+		struct pst_relay_answer answer;
+		char bytes[PST_RELAY_MAX_MESSAGE];
+	} m;
+	size_t size;
+	unsigned fds;
+};
+
+/* Blocking; 0: the end. */
+static size_t hear(struct heard *heard)
+{
+	char control[CMSG_SPACE(16 * sizeof(int))];
+	struct iovec piece = {heard->m.bytes, sizeof(heard->m.bytes)};
+	struct msghdr message = {.msg_iov = &piece,
+				 .msg_iovlen = 1,
+				 .msg_control = control,
+				 .msg_controllen = sizeof(control)};
+	const struct cmsghdr *head;
+	ssize_t n;
+
+	n = recvmsg(PST_RELAY_FD, &message, 0);
+	head = CMSG_FIRSTHDR(&message);
+	heard->fds = head ? (unsigned)((head->cmsg_len - CMSG_LEN(0)) / sizeof(int)) : 0;
+	heard->size = n > 0 ? (size_t)n : 0;
+	return heard->size;
+}
+
+static int relay_main(void)
+{
+	const struct pst_relay_header ready = {.type = PST_RELAY_READY, .size = sizeof(ready)};
+	struct heard heard;
+	uint64_t sandbox = 0;
+	int mode = 0, at_start = count_fds();
+
+	(void)fcntl(PST_RELAY_FD, F_SETFL, 0);
+	while (hear(&heard)) {
+		if (heard.m.header.type == PST_RELAY_HELLO) {
+			mode = (int)heard.m.hello.connections;
+			if (mode == NEVER_READY) {
+				(void)!write(2, "no\x1b way\n", 8);
+				_exit(1);
+			}
+			say(&ready, sizeof(ready));
+		} else if (heard.m.header.type == PST_RELAY_SANDBOX) {
+			sandbox = heard.m.header.sandbox;
+			hear_policy(&heard.m.sandbox, mode, heard.fds, at_start);
+		} else if (heard.m.header.type == PST_RELAY_DROP) {
+			say_event(sandbox, "dropped");
+		} else {
+			hear_answer(&heard.m.answer, heard.size);
+		}
+	}
+	leave(sandbox);
+	return 0;
+}
+
+static int signer_main(void)
+{
+	struct {
+		struct pst_relay_header header;
+		char text[sizeof(PEM)];
+	} ca = {{.type = PST_RELAY_CA, .size = sizeof(ca.header) + sizeof(PEM) - 1}, PEM};
+	struct {
+		struct pst_relay_answer answer;
+		char certificate[5];
+	} reply;
+	struct heard heard;
+
+	say(&ca, ca.header.size);
+	while (hear(&heard)) {
+		memset(&reply, 0, sizeof(reply));
+		reply.answer.header = heard.m.header;
+		reply.answer.header.type = PST_RELAY_SIGNED;
+		reply.answer.header.size = sizeof(reply.answer) + 5;
+		say(&reply, sizeof(reply.answer) + 5);
+	}
+	return 0;
+}
+
+/* ---- the starter ---- */
+
+struct world {
+	struct loop *loop;
+	struct supervise *supervise;
+	struct policy *policy;
+	char name[PST_NAME_SIZE]; /* of the last event */
+	char self[PST_NAME_SIZE]; /* of the last relay */
+	char signs[2][PST_NAME_SIZE];
+	size_t n_signs;
+	uint32_t rule;
+	unsigned events, leases, counts, downs, ups;
+	uint64_t connections;
+	bool (*done)(const struct world *world);
+	int ticks;
+};
+
+static void on_event(void *context, uint64_t sandbox, const struct pst_relay_event *event)
+{
+	struct world *world = context;
+
+	(void)sandbox;
+	world->events++;
+	world->rule = event->rule;
+	(void)snprintf(world->name, sizeof(world->name), "%s", event->name);
+	if (strncmp(event->name, "pid-", 4) == 0)
+		(void)snprintf(world->self, sizeof(world->self), "%s", event->name);
+	if (strncmp(event->name, "signed", 6) == 0 && world->n_signs < 2)
+		(void)snprintf(world->signs[world->n_signs++], PST_NAME_SIZE, "%s", event->name);
+}
+
+static int on_lease(void *context, uint64_t sandbox, const struct pst_relay_lease *lease)
+{
+	struct world *world = context;
+
+	assert_int_equal(sandbox, 5);
+	assert_string_equal(lease->name, "a.example");
+	world->leases++;
+	return 1;
+}
+
+static void on_count(void *context, uint64_t sandbox, const struct pst_relay_count *count)
+{
+	struct world *world = context;
+
+	(void)sandbox;
+	world->counts++;
+	world->connections += count->connections;
+}
+
+static void on_changed(void *context, uint64_t sandbox, bool up)
+{
+	struct world *world = context;
+
+	(void)sandbox;
+	if (up)
+		world->ups++;
+	else
+		world->downs++;
+}
+
+static int on_tick(void *context, int fd)
+{
+	struct world *world = context;
+
+	(void)fd;
+	if (world->done(world) || ++world->ticks > WAIT_S * 100)
+		loop_stop(world->loop);
+	return 0;
+}
+
+/* The loop, until it is so. */
+static void until(struct world *world, bool (*done)(const struct world *world))
+{
+	const struct loop_period period = {.every_ms = 10, .first_ms = 1};
+	int fd;
+
+	world->done = done;
+	world->ticks = 0;
+	assert_int_equal(loop_timer(world->loop, &period, on_tick, world, &fd), 0);
+	assert_int_equal(loop_run(world->loop), 0);
+	loop_timer_end(world->loop, fd);
+	assert_true(done(world));
+}
+
+static void make(struct world *world, enum mode mode)
+{
+	struct supervise_options options = {.context = world,
+					    .limits = {.connections = mode},
+					    .event = on_event,
+					    .lease = on_lease,
+					    .count = on_count,
+					    .changed = on_changed};
+	struct error err = {{0}};
+
+	*world = (struct world){0};
+	assert_int_equal(loop_new(&world->loop), 0);
+	options.loop = world->loop;
+	if (supervise_new(&options, &world->supervise, &err) < 0)
+		fail_msg("%s", err.text);
+}
+
+static void done(struct world *world)
+{
+	supervise_free(world->supervise);
+	policy_free(world->policy);
+	loop_free(world->loop);
+}
+
+static const char document[] =
+	"{\"allowOut\":[\"*.a.example\"],\"denyOut\":[\"0.0.0.0/0\"],\"rules\":{\"*.a.example\":[]}}";
+
+static int add(struct world *world, uint64_t id, const char *owner, struct error *err)
+{
+	struct supervise_sandbox told = {.id = id, .owner = owner, .netns_fd = -1, .generation = 1};
+	struct kern_relay_sockets sockets = KERN_RELAY_NO_SOCKETS;
+	int r;
+
+	if (!world->policy)
+		assert_int_equal(policy_parse("", document, strlen(document), POLICY_FROM_FILE,
+					      &world->policy, err),
+				 0);
+	told.policy = world->policy;
+	r = supervise_add(world->supervise, &told, &sockets, err);
+	if (r == 1)
+		assert_true(sockets.port && sockets.tcp4 >= 0);
+	return r;
+}
+
+static pid_t pid_of(const struct world *world)
+{
+	int pid = 0;
+
+	assert_int_equal(sscanf(world->self, "pid-%d-", &pid), 1);
+	return pid;
+}
+
+static void it_is_started_with_a_policy_and_sockets_and_nothing_else(void **state)
+{
+	struct world w;
+	struct error err = {{0}};
+	char wanted[64];
+
+	(void)state;
+	make(&w, GOOD);
+	if (add(&w, 5, "ann", &err) != 1)
+		fail_msg("%s", err.text);
+	assert_true(supervise_is_up(w.supervise, 5));
+	/* Policy, and as many sockets as this host has families. */
+	assert_true(supervise_settle(w.supervise, 5, WAIT_S * 1000) >= 3);
+	(void)snprintf(wanted, sizeof(wanted), "-fds-0-uid-");
+	assert_non_null(strstr(w.self, wanted));
+	assert_non_null(strstr(w.self, "-bare"));
+	/* There may be a user of that name here. */
+	if (!getuid())
+		assert_null(strstr(w.self, "-uid-0-"));
+	assert_int_equal(w.rule, 0); /* it named one that there is not */
+	/* The same again: its sockets stay. */
+	assert_int_equal(add(&w, 5, "ann", &err), 0);
+	assert_int_equal(supervise_settle(w.supervise, 5, WAIT_S * 1000), 1);
+	done(&w);
+}
+
+static void one_relay_serves_an_owner_and_none_two(void **state)
+{
+	struct world w;
+	struct error err = {{0}};
+	char first[PST_NAME_SIZE];
+	pid_t pid;
+
+	(void)state;
+	make(&w, GOOD);
+	assert_int_equal(add(&w, 5, "ann", &err), 1);
+	assert_true(supervise_settle(w.supervise, 5, WAIT_S * 1000) > 0);
+	pid = pid_of(&w);
+	memcpy(first, w.self, sizeof(first));
+	assert_int_equal(add(&w, 6, "ann", &err), 1);
+	assert_true(supervise_settle(w.supervise, 6, WAIT_S * 1000) > 0);
+	assert_int_equal(pid_of(&w), pid);
+	assert_int_equal(add(&w, 7, "bob", &err), 1);
+	assert_true(supervise_settle(w.supervise, 7, WAIT_S * 1000) > 0);
+	assert_int_not_equal(pid_of(&w), pid);
+	/* It ends with its last sandbox, and is heard until then. */
+	supervise_remove(w.supervise, 5);
+	assert_int_equal(kill(pid, 0), 0);
+	assert_int_equal(w.counts, 0);
+	supervise_remove(w.supervise, 6);
+	assert_int_equal(kill(pid, 0), -1);
+	assert_int_equal(w.counts, 1);
+	assert_int_equal(w.connections, 3);
+	assert_true(supervise_is_up(w.supervise, 7));
+	done(&w);
+}
+
+static bool is_down(const struct world *world)
+{
+	return world->downs > 0;
+}
+
+static bool is_up_again(const struct world *world)
+{
+	return world->ups > 0;
+}
+
+static void it_is_started_again_with_new_listeners_when_it_dies(void **state)
+{
+	struct world w;
+	struct error err = {{0}};
+	struct kern_relay_sockets sockets;
+	pid_t pid;
+
+	(void)state;
+	make(&w, GOOD);
+	assert_int_equal(add(&w, 5, "", &err), 1);
+	assert_true(supervise_settle(w.supervise, 5, WAIT_S * 1000) > 0);
+	assert_int_equal(supervise_origins(w.supervise, 5, open("/dev/null", O_RDONLY)), 0);
+	/* What is left to the relay is its alone. */
+	assert_int_equal(supervise_sockets(w.supervise, 5, &sockets), 0);
+	assert_true(sockets.tcp4 < 0 && sockets.udp4 < 0);
+	pid = pid_of(&w);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	until(&w, is_down);
+	assert_false(w.ups);
+	assert_false(supervise_is_up(w.supervise, 5));
+	until(&w, is_up_again);
+	assert_int_equal(supervise_sockets(w.supervise, 5, &sockets), 0);
+	assert_true(sockets.port && sockets.tcp4 >= 0);
+	assert_true(supervise_settle(w.supervise, 5, WAIT_S * 1000) > 0);
+	assert_int_not_equal(pid_of(&w), pid);
+	assert_true(supervise_is_up(w.supervise, 5));
+	done(&w);
+}
+
+static void one_that_does_not_start_is_said_so_with_its_own_words(void **state)
+{
+	struct world w;
+	struct error err = {{0}};
+
+	(void)state;
+	make(&w, NEVER_READY);
+	assert_true(add(&w, 5, "ann", &err) < 0);
+	assert_string_equal(err.text, "the relay of ann does not start: no? way");
+	assert_false(supervise_has(w.supervise, 5));
+	done(&w);
+}
+
+static void whoever_says_what_nobody_says_is_ended(void **state)
+{
+	struct world w;
+	struct error err = {{0}};
+
+	(void)state;
+	make(&w, LIAR);
+	assert_int_equal(add(&w, 5, "", &err), 1);
+	until(&w, is_down);
+	done(&w);
+	make(&w, CLAIMER);
+	assert_int_equal(add(&w, 5, "", &err), 1);
+	until(&w, is_down);
+	done(&w);
+}
+
+static void one_that_applies_nothing_is_ended_when_its_time_is_over(void **state)
+{
+	struct world w;
+	struct error err = {{0}};
+	pid_t pid;
+
+	(void)state;
+	make(&w, DEAF);
+	assert_int_equal(add(&w, 5, "", &err), 1);
+	assert_int_equal(supervise_settle(w.supervise, 5, 300), -EPIPE);
+	pid = pid_of(&w);
+	assert_int_equal(kill(pid, 0), -1);
+	assert_false(supervise_is_up(w.supervise, 5));
+	done(&w);
+}
+
+static bool has_answers(const struct world *world)
+{
+	return world->n_signs == 2 && world->leases == 1;
+}
+
+static void leases_are_asked_for_and_leaves_signed_for_names_of_transforms(void **state)
+{
+	struct world w;
+	struct error err = {{0}};
+	bool first;
+
+	(void)state;
+	make(&w, ASKER);
+	assert_int_equal(add(&w, 5, "", &err), 1);
+	assert_string_equal(supervise_ca(w.supervise), PEM);
+	until(&w, has_answers);
+	/* The refusal needs no signer, so it may be the first. */
+	first = strcmp(w.signs[0], "signed-0-0-5") == 0;
+	assert_string_equal(w.signs[!first], "signed-0-0-5");
+	assert_string_equal(w.signs[first], "signed--13-0-0");
+	done(&w);
+}
+
+/* ---- to be beside a program of that name ---- */
+
+static int copy_self(const char *to)
+{
+	char bytes[65536];
+	cleanup_close int from = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	cleanup_close int out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0755);
+	ssize_t n = -1;
+
+	while (out >= 0 && (n = read(from, bytes, sizeof(bytes))) > 0) {
+		if (write(out, bytes, (size_t)n) != n)
+			return -1;
+	}
+	return n < 0 || fchmod(out, 0755) ? -1 : 0;
+}
+
+/* What the copy ended with. */
+static int run_copy(const char *directory)
+{
+	char self[128], relay[128];
+	pid_t pid;
+	int status = 1;
+
+	(void)snprintf(self, sizeof(self), "%s/" SELF, directory);
+	(void)snprintf(relay, sizeof(relay), "%s/" PROGRAM, directory);
+	if (copy_self(self) || copy_self(relay))
+		return 1;
+	pid = fork();
+	if (pid == 0) {
+		(void)execl(self, SELF, (char *)NULL);
+		_exit(127);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
+		status = 256;
+	(void)unlink(self);
+	(void)unlink(relay);
+	return WEXITSTATUS(status);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(it_is_started_with_a_policy_and_sockets_and_nothing_else),
+		cmocka_unit_test(one_relay_serves_an_owner_and_none_two),
+		cmocka_unit_test(it_is_started_again_with_new_listeners_when_it_dies),
+		cmocka_unit_test(one_that_does_not_start_is_said_so_with_its_own_words),
+		cmocka_unit_test(whoever_says_what_nobody_says_is_ended),
+		cmocka_unit_test(one_that_applies_nothing_is_ended_when_its_time_is_over),
+		cmocka_unit_test(leases_are_asked_for_and_leaves_signed_for_names_of_transforms),
+	};
+	char directory[] = "/tmp/pst-supervise-XXXXXX";
+	int code;
+
+	if (strcmp(argv[0], PROGRAM) == 0)
+		return argc > 1 ? signer_main() : relay_main();
+	if (strcmp(argv[0], SELF) == 0) {
+		log_set_level(LOG_LEVEL_ERROR);
+		return cmocka_run_group_tests(tests, NULL, NULL);
+	}
+	if (!mkdtemp(directory))
+		return 1;
+	code = run_copy(directory);
+	(void)rmdir(directory);
+	return code;
+}
