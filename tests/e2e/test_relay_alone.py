@@ -16,7 +16,8 @@ import threading
 from contextlib import contextmanager
 
 import pytest
-from relaystub import DEADLINE_S, HOST_NAME, LEASE, STEP_CIDR, STEP_NAME, STRICT, Starter, event, mapped, relay
+from relaystub import (DEADLINE_S, GATED, HOST_NAME, LEASE, STEP_CIDR, STEP_NAME, STEP_RESOLVER, STRICT, Starter, event,
+                       mapped, relay)
 from wait import until
 
 # pylint: disable=redefined-outer-name # pytest's fixtures
@@ -292,6 +293,15 @@ def by_name(starter, resolver, port, **said):
     return sandbox, connect
 
 
+def test_port_53_is_dns_where_a_trusted_resolver_is_and_any_port_elsewhere(starter):
+    with server(echo, port=53) as at:
+        sandbox = starter.sandbox(1, flags=GATED, opened=LOOPBACK, names=[(4, "*.example.com", 1, 65535)])
+        assert ask(sandbox.connect(at, step=STEP_CIDR)) == b"ping"
+        question = struct.pack("!6H", 7, 0x100, 1, 0, 0, 0) + b"\4evil\3net\0\0\1\0\1"
+        reply = ask(sandbox.connect(at, step=STEP_RESOLVER), struct.pack("!H", len(question)) + question)
+        assert reply[:6] == struct.pack("!3H", len(question), 7, 0x8183), "no such name; nobody was asked"
+
+
 def test_a_name_is_asked_for_once_until_its_ttl_ends(starter):
     with server(echo) as at, Resolver(lambda query, _: [answer(query, [at[0]])]) as resolver:
         _, connect = by_name(starter, resolver, at[1])
@@ -545,6 +555,25 @@ def is_reset_now(sandbox, at):
         return ask(sandbox.connect(at)) != b"ping"
     except ConnectionResetError:
         return True
+
+
+def test_a_greedy_sandbox_leaves_room_for_those_that_come_later():
+    with relay(total=60, connections=60) as starter, server(echo) as at:
+        greedy, late = (starter.sandbox(n, opened=LOOPBACK) for n in (1, 2))
+        held = []
+        for _ in range(60):
+            client = greedy.connect(at)
+            try:
+                client.sendall(b"x")
+                if client.recv(1):
+                    held.append(client)
+            except OSError:
+                pass
+        starter.event(reason=RELAY_BUSY, verdict=0)
+        assert 16 <= len(held) < 60
+        modest = [late.connect(at) for _ in range(10)]
+        for client in [*modest, *held]:
+            assert ask(client) == b"ping"
 
 
 def test_an_idle_connection_ends():

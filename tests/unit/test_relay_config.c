@@ -71,7 +71,7 @@ static void what_stands_in_the_items_is_what_the_policy_says(void **state)
 	assert_int_equal(policy->n_resolvers, 1);
 	assert_true(addr_equal(&policy->resolvers[0], &resolver));
 	assert_int_equal(policy->n_names, 1);
-	assert_string_equal(policy->patterns[0].name, "example.com");
+	assert_string_equal(policy->names[0].domain.name, "example.com");
 	assert_string_equal(policy->proxy->host, "proxy.example");
 	assert_int_equal(policy->proxy->port, 1080);
 	assert_string_equal(policy->proxy->username, "user");

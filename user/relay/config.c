@@ -235,7 +235,7 @@ static int fill_name(struct relay_policy *policy, const struct item *item)
 	name->last = said.last;
 	name->protocols = said.protocols;
 	name->web = said.web;
-	policy->patterns[policy->n_names++] = name->domain;
+	policy->n_names++;
 	return 0;
 }
 
@@ -367,7 +367,6 @@ static int make_room(struct relay_policy *policy, const struct counts *counts,
 	policy->closed.items = room(counts->closed, sizeof(*policy->closed.items), &failed);
 	policy->open.items = room(counts->open, sizeof(*policy->open.items), &failed);
 	policy->names = room(counts->names, sizeof(*policy->names), &failed);
-	policy->patterns = room(counts->names, sizeof(*policy->patterns), &failed);
 	policy->index = room(policy->n_index + counts->names, sizeof(*policy->index), &failed);
 	policy->transforms = room(counts->transforms, sizeof(*policy->transforms), &failed);
 	if (failed)
@@ -415,7 +414,6 @@ static void free_policy(struct relay_policy *policy)
 		free(policy->transforms[0].headers);
 	free(policy->transforms);
 	free(policy->index);
-	free(policy->patterns);
 	free(policy->names);
 	free(policy->open.items);
 	free(policy->closed.items);

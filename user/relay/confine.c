@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/audit.h>
 #include <linux/bpf.h>
 #include <linux/capability.h>
@@ -46,6 +47,16 @@ static rlim_t limit(int resource, rlim_t wanted)
 		return 0;
 	now.rlim_cur = now.rlim_max < wanted ? now.rlim_max : wanted;
 	return setrlimit((__rlimit_resource_t)resource, &now) == 0 ? now.rlim_cur : 0;
+}
+
+/* What the starter gave, where that is more. */
+static rlim_t limit_files(rlim_t wanted)
+{
+	struct rlimit now;
+
+	if (getrlimit(RLIMIT_NOFILE, &now) == 0 && now.rlim_cur >= wanted)
+		return now.rlim_cur < INT_MAX ? now.rlim_cur : INT_MAX;
+	return limit(RLIMIT_NOFILE, wanted);
 }
 
 /* ---- files ---- */
@@ -105,7 +116,7 @@ int confine(const struct confine_options *options, uint64_t *ret_files, struct e
 
 	if (!getuid() || !geteuid())
 		return error_set(err, -EPERM, "this is not to run as root");
-	*ret_files = limit(RLIMIT_NOFILE, options->files);
+	*ret_files = limit_files(options->files);
 	(void)limit(RLIMIT_CORE, 0);
 	if (!options->keeps_files) {
 		(void)limit(RLIMIT_FSIZE, 0);

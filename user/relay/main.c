@@ -132,9 +132,8 @@ static int run_relay(uint64_t files)
 
 	if (!relay.base)
 		return EXIT_FAILED;
-	if (files < FILES)
-		relay.limits.total = files > FILES_SPARE ? (uint32_t)(files - FILES_SPARE) / 2
-							 : (uint32_t)files / 4;
+	relay.limits.total =
+		files > 2 * FILES_SPARE ? (uint32_t)(files - FILES_SPARE) / 2 : (uint32_t)files / 4;
 	r = confine_seal();
 	if (r < 0)
 		log_error("seccomp: %s", strerror(-r));

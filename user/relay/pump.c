@@ -18,8 +18,9 @@
 /* What one read takes: as little at first, as much where the other side takes it all. */
 #define PUMP_READ_MIN 16384
 #define PUMP_READ_MAX 262144
-/* Reads of one side before others have their turn. */
-#define READS_AT_ONCE 4
+/* What all of them move in one turn of the loop, and one of them at the most: nobody waits long for his turn. */
+#define ROUND_BYTES (4u * 1024 * 1024)
+#define TURN_BYTES  (1024u * 1024)
 /* What all that is kept may take before reads become small. */
 #define KEPT_MAX (64u * 1024 * 1024)
 
@@ -86,12 +87,33 @@ static int keep(struct way *way, const uint8_t *bytes, size_t size)
 	return 0;
 }
 
+/* What this one may move now: the more were busy in the last turn, the less. */
+static size_t take_turn(struct relay *relay)
+{
+	struct relay_round *round = &relay->round;
+	struct timeval now;
+	size_t bytes;
+
+	(void)event_base_gettimeofday_cached(relay->base, &now);
+	if (now.tv_sec != round->at.tv_sec || now.tv_usec != round->at.tv_usec) {
+		round->at = now;
+		round->busy_before = round->busy;
+		round->busy = 0;
+	}
+	round->busy++;
+	bytes = ROUND_BYTES / (round->busy_before ? round->busy_before : 1);
+	if (bytes < PUMP_READ_MIN)
+		return PUMP_READ_MIN;
+	return bytes < TURN_BYTES ? bytes : TURN_BYTES;
+}
+
 /* What one read may take: the more the other side has taken at once, the more. */
-static size_t read_size(const struct way *way)
+static size_t read_size(const struct way *way, size_t turn)
 {
 	const struct relay *relay = way->pump->session->sandbox->relay;
+	size_t size = relay->kept > KEPT_MAX ? PUMP_READ_MIN : way->read_size;
 
-	return relay->kept > KEPT_MAX ? PUMP_READ_MIN : way->read_size;
+	return size < turn ? size : turn;
 }
 
 static void adapt(struct way *way, size_t got, size_t sent)
@@ -99,14 +121,15 @@ static void adapt(struct way *way, size_t got, size_t sent)
 	if (sent < got)
 		way->read_size =
 			way->read_size / 2 < PUMP_READ_MIN ? PUMP_READ_MIN : way->read_size / 2;
-	else if (got == way->read_size && way->read_size < PUMP_READ_MAX)
+	else if (got >= way->read_size && way->read_size < PUMP_READ_MAX)
 		way->read_size *= 2;
 }
 
-/* 1: there may be more to read; 0: there is not, or nowhere to write it to; -errno: the connection is over. */
-static int move(struct way *way, struct shared *shared)
+/* Takes what it moves off *turn. 1: there may be more to read; 0: there is not, or nowhere to write it to; -errno: the
+ * connection is over. */
+static int move(struct way *way, struct shared *shared, size_t *turn)
 {
-	size_t wanted = read_size(way), sent;
+	size_t wanted = read_size(way, *turn), sent;
 	ssize_t got = recv(way->from, shared->bytes, wanted, MSG_DONTWAIT);
 	int r;
 
@@ -118,6 +141,7 @@ static int move(struct way *way, struct shared *shared)
 		return shutdown(way->to, SHUT_WR) < 0 ? -errno : 0;
 	}
 	*way->moved += (size_t)got;
+	*turn -= (size_t)got;
 	r = send_some(way->to, shared->bytes, (size_t)got, &sent);
 	if (r < 0)
 		return r;
@@ -139,12 +163,13 @@ static void settle(struct pump *pump, int status)
 static void on_readable(evutil_socket_t fd, short what, void *context)
 {
 	struct way *way = context;
-	struct shared *shared = way->pump->session->sandbox->relay->shared;
+	struct relay *relay = way->pump->session->sandbox->relay;
+	size_t turn = take_turn(relay);
 	int more = 1;
 
 	(void)fd, (void)what;
-	for (unsigned i = 0; i < READS_AT_ONCE && more > 0; i++)
-		more = move(way, shared);
+	while (turn && more > 0)
+		more = move(way, relay->shared, &turn);
 	settle(way->pump, more);
 }
 

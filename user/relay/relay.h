@@ -57,7 +57,6 @@ struct relay_policy {
 	size_t n_resolvers;
 	struct cidr_list closed, open;
 	struct relay_name *names; /* in the document's order */
-	struct domain *patterns;  /* of `names`, for dns_name_match() */
 	size_t n_names;
 	uint32_t *index; /* names by hash: heads of chains, `next` behind them */
 	size_t n_index;
@@ -90,6 +89,12 @@ struct relay_limits {
 	uint32_t connections, total, head_bytes, head_ms, idle_ms, dial_ms;
 };
 
+/* One turn of the loop: who moves bytes in it, so that all together do not take long. */
+struct relay_round {
+	struct timeval at;
+	uint32_t busy, busy_before;
+};
+
 struct relay {
 	struct event_base *base;
 	struct relay_limits limits;
@@ -103,6 +108,7 @@ struct relay {
 	struct event *tick;	   /* tally.c: once a second, for COUNT */
 	void *shared;		   /* pump.c: the buffer of all pumps */
 	uint64_t kept;		   /* pump.c: bytes that nobody takes */
+	struct relay_round round;  /* pump.c: of the loop */
 	bool failed;		   /* control.c: the starter said what makes no sense */
 };
 

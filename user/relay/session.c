@@ -15,7 +15,6 @@
 #include "base/cleanup.h"
 #include "relay/core.h"
 
-#define DNS_PORT    53
 #define HTTP_PORT   80
 #define HTTPS_PORT  443
 #define HEAD_BEGIN  2048 /* bytes of room: more than most ClientHellos take */
@@ -416,7 +415,8 @@ static int serve(struct session *session)
 	const struct relay_policy *policy = session->sandbox->policy;
 	bool is_strict = policy->flags & PST_RELAY_STRICT;
 
-	if (session->origin.port == DNS_PORT)
+	/* Port 53 of a trusted resolver; where an entry opens that of another, it is a port like any. */
+	if (session->origin.step == PST_STEP_RESOLVER)
 		return dns_stream_start(session);
 	if (!is_web(session) || (!is_strict && !policy->n_transforms)) {
 		decide(session, PST_REASON_UNSET);
