@@ -120,7 +120,7 @@ int answer_in(struct __sk_buff *skb)
 	    (p.source_port != ANSWER_PORT_IN && p.query.port != ANSWER_PORT_IN))
 		return PST_ANSWER_NEXT;
 	is->seen_in++;
-	return pst_answer_reset_in(skb, &p);
+	return pst_answer_reset_in(skb, &p, 0);
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
