@@ -32,6 +32,7 @@
 #include "relay/tls.h"
 
 #define MAX_DIALS  8
+#define MAX_SIGNS  32
 #define DEADLINE_S 60
 
 #define owner_of(pointer, type, member)                                                            \
@@ -80,7 +81,7 @@ struct fixture {
 	struct party client;
 	struct party upstreams[MAX_DIALS];
 	struct dial dials[MAX_DIALS];
-	struct relay_request requests[MAX_DIALS];
+	struct relay_request requests[MAX_SIGNS];
 	struct resolve resolve;
 	struct addr resolved;
 	unsigned n_dials, n_resolves, n_signs, n_allowed, n_denied;
@@ -272,7 +273,7 @@ struct relay_request *__wrap_control_ask(struct relay *relay, struct pst_relay_h
 {
 	struct fixture *f = owner_of(relay, struct fixture, relay);
 	const struct timeval at_once = {0};
-	struct relay_request *request = &f->requests[f->n_signs % MAX_DIALS];
+	struct relay_request *request = &f->requests[f->n_signs % MAX_SIGNS];
 
 	assert_int_equal(message->type, PST_RELAY_SIGN);
 	assert_int_equal(message->size, sizeof(request->sign));
