@@ -169,6 +169,7 @@ struct pst_relay_item {
 #define PST_RELAY_STRICT 1U /* hostCheck */
 #define PST_RELAY_GATED	 2U /* questions must ask for a name that a rule covers */
 #define PST_RELAY_AUDIT	 4U
+#define PST_RELAY_KEEP	 8U /* existing: keep: connections that an earlier policy let through live on */
 
 struct pst_relay_policy {
 	__u64 generation;

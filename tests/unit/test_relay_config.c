@@ -273,7 +273,7 @@ static void what_is_cut_short_is_refused_at_every_byte(void **state)
 
 static void unknown_items_flags_and_sizes_are_refused(void **state)
 {
-	const struct pst_relay_policy odd_flags = {.flags = 8};
+	const struct pst_relay_policy odd_flags = {.flags = 16};
 	const struct pst_relay_policy odd_lease = {.lease_min_s = 2, .lease_max_s = 1};
 	struct buf items = {.data = NULL};
 

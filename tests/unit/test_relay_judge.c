@@ -165,6 +165,22 @@ static void a_change_ends_what_it_denies_and_nothing_else(void **state)
 	assert_true(hears_event(*state, PST_VERDICT_DENY, PST_REASON_HOST_CHECK));
 }
 
+static void a_policy_that_keeps_what_exists_ends_nothing(void **state)
+{
+	struct relay_sandbox *sandbox = sandbox_with(state, 1, PST_RELAY_STRICT);
+	struct session *session = add_session(sandbox, PST_STEP_NAME, PST_REASON_HOST_NAME, 443);
+	struct buf items = {.data = NULL};
+
+	strcpy(session->name, "api.example.com");
+	session->verdict = PST_VERDICT_ALLOW;
+	items_policy(&items, 2, PST_RELAY_STRICT | PST_RELAY_KEEP);
+	items_proxy(&items, "proxy.example", 1080, "", "");
+	change_policy(sandbox, &items);
+	assert_int_equal(session_judge_all(sandbox), 0);
+	assert_ptr_equal(session->policy, sandbox->policy);
+	is_denied(session, "api.example.com", PST_REASON_HOST_CHECK); /* a request is a new one */
+}
+
 static void audit_reports_and_keeps(void **state)
 {
 	struct relay_sandbox *sandbox = sandbox_with(state, 1, PST_RELAY_STRICT | PST_RELAY_AUDIT);
@@ -252,6 +268,7 @@ int main(void)
 		TEST(a_lease_is_asked_again_by_its_name_under_a_later_policy),
 		TEST(what_was_open_once_is_asked_for_its_name_when_the_policy_is_strict),
 		TEST(a_change_ends_what_it_denies_and_nothing_else),
+		TEST(a_policy_that_keeps_what_exists_ends_nothing),
 		TEST(audit_reports_and_keeps),
 		TEST(another_proxy_or_password_ends_what_went_through_the_old_one),
 		TEST(a_name_that_gets_or_loses_a_transform_begins_anew),

@@ -11,6 +11,8 @@
 #include "base/hash.h"
 #include "relay/relay.h"
 
+#define FLAGS (PST_RELAY_STRICT | PST_RELAY_GATED | PST_RELAY_AUDIT | PST_RELAY_KEEP)
+
 /* Bytes of an item with what pads it. */
 #define PADDED(size) (((size) + 7) & ~(size_t)7)
 
@@ -190,8 +192,7 @@ static int fill_policy(struct relay_policy *policy, const struct item *item)
 	struct pst_relay_policy said;
 
 	memcpy(&said, item->data, sizeof(said));
-	if (said.flags & ~(PST_RELAY_STRICT | PST_RELAY_GATED | PST_RELAY_AUDIT) ||
-	    said.lease_min_s > said.lease_max_s)
+	if (said.flags & ~FLAGS || said.lease_min_s > said.lease_max_s)
 		return -EINVAL;
 	policy->generation = said.generation;
 	policy->flags = said.flags;

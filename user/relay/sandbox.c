@@ -11,12 +11,19 @@
 /* Nobody may change it, or make it shorter, while it is read. */
 #define SEALS (F_SEAL_SHRINK | F_SEAL_WRITE)
 
+/* It is the first from now on: there may be thousands, of which a few are asked for again and again. */
 struct relay_sandbox *sandbox_find(struct relay *relay, uint64_t id)
 {
-	struct relay_sandbox *sandbox = relay->sandboxes;
+	struct relay_sandbox **link = &relay->sandboxes, *sandbox;
 
-	while (sandbox && sandbox->id != id)
-		sandbox = sandbox->next;
+	while (*link && (*link)->id != id)
+		link = &(*link)->next;
+	sandbox = *link;
+	if (sandbox) {
+		*link = sandbox->next;
+		sandbox->next = relay->sandboxes;
+		relay->sandboxes = sandbox;
+	}
 	return sandbox;
 }
 

@@ -274,12 +274,13 @@ static void decide(struct session *session, enum pst_reason reason)
 
 /* ---- the first bytes ---- */
 
-/* Does it look like a request line: a method, then a space? 1 yes, 0 no, -1 not known yet. */
+/* Does it look like a request line: a method (M-SEARCH, and some are in small letters), then a space? -1: not known yet. */
 static int looks_like_http(const uint8_t *head, size_t size)
 {
 	size_t at = 0;
 
-	while (at < size && head[at] >= 'A' && head[at] <= 'Z')
+	while (at < size &&
+	       (((head[at] | 0x20) >= 'a' && (head[at] | 0x20) <= 'z') || head[at] == '-'))
 		at++;
 	if (at == size && at < 32)
 		return -1;
@@ -519,11 +520,11 @@ static bool judge_again(struct session *session)
 {
 	struct relay_policy *next = session->sandbox->policy;
 	enum pst_reason reason = PST_REASON_UNSET;
-	bool alike = is_treated_alike(session, next);
+	bool alike = next->flags & PST_RELAY_KEEP || is_treated_alike(session, next);
 	bool named = session->http && session->name[0];
 	bool decided = session->verdict != PST_VERDICT_DENY || session->http;
 
-	if (session->verdict != PST_VERDICT_DENY || named)
+	if (!(next->flags & PST_RELAY_KEEP) && (session->verdict != PST_VERDICT_DENY || named))
 		reason = session_judge(session, session->name, &session->rule);
 	if (reason != PST_REASON_UNSET && session_deny(session, reason)) {
 		session_end(session, true);

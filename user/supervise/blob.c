@@ -72,6 +72,8 @@ static void put_policy(struct writer *writer, const struct blob_input *input)
 		item.flags |= PST_RELAY_GATED;
 	if (policy->audit)
 		item.flags |= PST_RELAY_AUDIT;
+	if (policy->existing == POLICY_EXISTING_KEEP)
+		item.flags |= PST_RELAY_KEEP;
 	put(writer, PST_RELAY_ITEM_POLICY, &item, sizeof(item));
 }
 
