@@ -117,6 +117,20 @@ def test_explain_of_names_and_resolvers(net, write, to, code, words):
         assert word in done.out, done
 
 
+@pytest.mark.parametrize("to,code,words", [
+    ("github.com", 0, ["tcp 443: relay", "host-name", "rule     allowOut[0] github.com"]),
+    ("140.82.112.5", 0, ["tcp 443: relay", "when a rule covers the name in SNI or Host"]),
+    ("github.com:443/udp", 10, ["quic", "clients use TCP instead"]),
+    ("git.example.com:22", 0, ["tcp 22: allow", "rule     allowOut[1] git.example.com:22"]),
+    ("192.0.2.53:53/tcp", 0, ["tcp 53: relay"]),
+])
+def test_explain_under_the_host_check(net, write, to, code, words):
+    done = command(net, "explain", "--policy", write({**NAMES, "hostCheck": "strict"}), to)
+    assert done.code == code, done
+    for word in words:
+        assert word in done.out, done
+
+
 def test_explain_knows_the_hosts_own_addresses(net, write):
     done = command(net, "explain", "-o", "json", "--policy", write({"allowOut": [HOST4], "denyOut": ["0.0.0.0/0"]}),
                    f"{HOST4}:22")

@@ -438,6 +438,26 @@ static void explains_as_the_daemon_does(void **state)
 	buf_done(&out);
 }
 
+static void explains_what_only_the_relay_can_tell(void **state)
+{
+	static const char text[] =
+		"{\"verdict\":\"relay\",\"step\":9,\"reason\":\"host-name\",\"rule\":null,"
+		"\"name\":null,\"address\":\"192.0.2.1\",\"port\":443,\"protocol\":\"tcp\"}";
+	struct buf out = {0};
+	struct line line;
+
+	(void)state;
+	read_line(text, &line);
+	verdict_explain(&line.verdict, &out);
+	assert_string_equal(out.data,
+			    "192.0.2.1 tcp 443: relay\n"
+			    "  step     9\n"
+			    "  reason   host-name: the relay lets it out when a rule covers "
+			    "the name in SNI or Host\n");
+	json_done(&line.json);
+	buf_done(&out);
+}
+
 static void refuses_an_answer_without_a_verdict(void **state)
 {
 	struct error err = {0};
@@ -469,6 +489,7 @@ int main(void)
 		cmocka_unit_test(asks_the_daemon_for_what_it_can_tell_apart),
 		cmocka_unit_test(refuses_filters_that_cannot_be),
 		cmocka_unit_test(explains_as_the_daemon_does),
+		cmocka_unit_test(explains_what_only_the_relay_can_tell),
 		cmocka_unit_test(refuses_an_answer_without_a_verdict),
 	};
 

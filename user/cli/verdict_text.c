@@ -41,11 +41,20 @@ int verdict_read(const struct json *json, struct verdict *ret_verdict, struct er
 	return 0;
 }
 
-/* At the gate nothing was asked yet: the reason's own words are those of a refusal. */
+static bool is_host_name(const struct verdict *v)
+{
+	return strcmp(v->verdict, words_verdict(PST_VERDICT_RELAY)) == 0 &&
+	       strcmp(v->reason, words_reason(PST_REASON_HOST_NAME)) == 0;
+}
+
+/* At the gate, and before the relay has read a name, nothing was asked yet: the reason's own words are those of a
+ * refusal, or of what is settled. */
 static const char *reason_text(const struct verdict *v)
 {
 	if (strcmp(v->verdict, words_verdict(PST_VERDICT_GATE)) == 0)
 		return "each question is held against the names that a rule allows";
+	if (is_host_name(v) && !*v->rule)
+		return "the relay lets it out when a rule covers the name in SNI or Host";
 	for (unsigned i = 0; i < PST_REASON_MAX; i++) {
 		if (strcmp(v->reason, words_reason(i)) == 0)
 			return words_reason_text(i);
