@@ -362,17 +362,20 @@ static int add_tracked(void *context, const struct pst_peer_key *key,
 {
 	struct judging *judging = context;
 	char name[DOMAIN_MAX + 1] = "", remote[CIDR_TEXT_MAX + 8];
-	struct pst_decision d;
+	struct pst_decision before, d;
 
 	if (!state_flow_is_live(key, flow, judging->now_ns) || !may_judge(judging))
 		return 0;
 	if (flow->name)
 		(void)domain_from_key(&flow->key, name);
+	before = judge_tracked(&judging->before, key, flow, name);
 	/* What was denied is remembered for a while. */
-	if (judge_tracked(&judging->before, key, flow, name).verdict == PST_VERDICT_DENY)
+	if (before.verdict == PST_VERDICT_DENY)
 		return 0;
 	d = judge_tracked(&judging->after, key, flow, name);
-	if (d.verdict == PST_VERDICT_DENY)
+	/* A flow does not change its way: to the relay, or away from it, goes the next one. */
+	if (d.verdict == PST_VERDICT_DENY ||
+	    (d.verdict == PST_VERDICT_RELAY) != (before.verdict == PST_VERDICT_RELAY))
 		add(&judging->lines, "%s port %u -> %s%s%s: would end (%s)",
 		    words_protocol(key->protocol), key->local_port,
 		    print_end(key->addr, key->port, remote), name[0] ? " " : "", name,

@@ -12,7 +12,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/log.h"
-#include "daemon/daemon.h"
+#include "daemon/relay.h"
 
 /* Compiled into E2B's templates. */
 #define E2B_RESOLVER	"8.8.8.8"
@@ -83,6 +83,8 @@ static int describe(const struct daemon *daemon, struct buf *out)
 	char text[CIDR_TEXT_MAX];
 
 	buf_printf(out, "port %u\n", daemon->host.env.daemon_port);
+	/* On E2B's route names are the relay's to check where there is one. */
+	buf_printf(out, "relays %d\n", daemon_relay_is_there(daemon));
 	for (size_t i = 0; i < list->count; i++)
 		buf_printf(out, "resolver %s\n", addr_print(&list->items[i], text));
 	return buf_status(out);

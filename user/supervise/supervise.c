@@ -10,8 +10,9 @@
 #include "supervise/blob.h"
 #include "supervise/parts.h"
 
-/* Both ends of a connection, of all that one relay may have, and what it needs besides. */
-#define FILES_SPARE 4096U
+/* What a relay needs beside both ends of its connections: questions that are under way, and for each sandbox of its
+ * owner, of which there may be all of this host, its sockets, policy and origins. */
+#define FILES_SPARE (8192U + 6U * 16384U)
 
 bool supervise_is_needed(const struct policy *policy)
 {
