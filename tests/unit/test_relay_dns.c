@@ -297,8 +297,10 @@ static void questions_in_flight_are_bounded(void **state)
 
 	for (unsigned i = 0; i < PST_QUESTIONS; i++) {
 		dns_asks(d, (uint16_t)i, "example.com", DNS_TYPE_A);
-		if (i % 16 == 0)
+		if (i % 16 == 0) {
 			UNTIL(d, d->sandbox.dns->n_asks == i + 1);
+			dns_stop_clock(d);
+		}
 	}
 	UNTIL(d, d->sandbox.dns->n_asks == PST_QUESTIONS);
 	assert_int_equal(d->relay.questions, PST_QUESTIONS);
@@ -317,8 +319,10 @@ static void where_the_relay_is_full_who_has_few_is_served(void **state)
 	struct dns *d = *state;
 
 	d->relay.questions = DNS_TOTAL;
-	for (unsigned i = 0; i < DNS_SHARE; i++)
+	for (unsigned i = 0; i < DNS_SHARE; i++) {
 		ask(d, "example.com");
+		dns_stop_clock(d);
+	}
 	dns_asks(d, 0x1234, "example.com", DNS_TYPE_A);
 	expect_rcode(d, DNS_SERVFAIL);
 	d->relay.questions -= DNS_TOTAL;
@@ -332,6 +336,8 @@ static void leases_asked_for_at_once_are_bounded(void **state)
 	for (unsigned i = 0; i < 2 * DNS_LEASES; i++) {
 		ask(d, "example.com");
 		dns_resolver_says(d, 0, &asked, REPLY_FLAGS, "192.0.2.1");
+		dns_rest(d);
+		dns_stop_clock(d);
 	}
 	UNTIL(d, d->n_requests == DNS_LEASES);
 	dns_rest(d);
@@ -355,6 +361,8 @@ static void who_waits_to_be_leased_waits_no_longer_than_others(void **state)
 	for (unsigned i = 0; i <= DNS_LEASES; i++) {
 		ask(d, "example.com");
 		dns_resolver_says(d, 0, &asked, REPLY_FLAGS, "192.0.2.1");
+		dns_rest(d);
+		dns_stop_clock(d);
 	}
 	UNTIL(d, d->n_requests == DNS_LEASES && d->sandbox.dns->asks->waits_for_lease);
 	event_active(d->sandbox.dns->asks->timer, EV_TIMEOUT, 1);
@@ -364,6 +372,8 @@ static void who_waits_to_be_leased_waits_no_longer_than_others(void **state)
 	for (unsigned i = 0; i < 20; i++) {
 		ask(d, "example.com");
 		dns_resolver_says(d, 0, &asked, REPLY_FLAGS, "192.0.2.1");
+		dns_rest(d);
+		dns_stop_clock(d);
 	}
 	UNTIL(d,
 	      d->sandbox.dns->n_asks == DNS_LEASES + 20 && d->sandbox.dns->asks->waits_for_lease);

@@ -220,6 +220,7 @@ static void more_questions_than_wait_at_once_are_all_answered(void **state)
 		asks(d, i, "example.com");
 	assert_int_equal(shutdown(d->stream_fd, SHUT_WR), 0);
 	UNTIL(d, d->sandbox.dns->n_asks == DNS_STREAM_ASKS);
+	dns_stop_clock(d);
 	dns_rest(d);
 	assert_int_equal(d->sandbox.dns->n_asks, DNS_STREAM_ASKS);
 	for (; open < 3 * DNS_STREAM_ASKS; open++) {
