@@ -2,7 +2,8 @@
 /*
  * The netdev kind's way to the relay: a packet is given to a transparent socket of the relay's (bpf_sk_assign), and a
  * mark, by which the loader's rule brings it in. What was given to a socket is never forwarded, whatever became of that
- * rule; so every packet of a relayed flow is, or it is dropped.
+ * rule; so every packet of a relayed flow is, or it is dropped. Bridges know nothing of sockets: the frame is made the
+ * host's own, whomever on its segment the sandbox sent it to.
  */
 #ifndef PST_ASSIGN_BPF_H
 #define PST_ASSIGN_BPF_H
@@ -23,6 +24,20 @@ struct {
 	__type(key, __u32);
 	__type(value, struct pst_origin);
 } pst_new_origins SEC(".maps");
+
+#define PST_PACKET_HOST 0
+
+/* To this host: a bridge that the device is a port of keeps what has the port's own address. 1: it is. */
+static __always_inline int pst_take_home(struct __sk_buff *skb)
+{
+	__u8 mac[6];
+
+	if (pst_device_mac(skb, mac) || bpf_skb_change_type(skb, PST_PACKET_HOST) ||
+	    bpf_skb_store_bytes(skb, 0, mac, sizeof(mac), 0))
+		return 0;
+	skb->mark = PST_RELAY_MARK;
+	return 1;
+}
 
 static __always_inline __u32 pst_listener_key(const struct pst_sandbox *sandbox,
 					      const struct pst_packet *p)
@@ -46,10 +61,7 @@ __noinline int pst_assign_listener(struct __sk_buff *skb, const struct pst_sandb
 		return 0;
 	error = (int)bpf_sk_assign(skb, sk, 0);
 	bpf_sk_release(sk);
-	if (error)
-		return 0;
-	skb->mark = PST_RELAY_MARK;
-	return 1;
+	return !error && pst_take_home(skb);
 }
 
 /* Is there one? */
@@ -108,9 +120,7 @@ __noinline int pst_assign_relayed(struct __sk_buff *skb, const struct pst_sandbo
 		return 0;
 	given = pst_is_relays(sandbox, sk) && !bpf_sk_assign(skb, sk, 0);
 	bpf_sk_release(sk);
-	if (given)
-		skb->mark = PST_RELAY_MARK;
-	return given;
+	return given && pst_take_home(skb);
 }
 
 /* A SYN for the relay (`answer`, packed, says so; `name`: what let it out by name): is it there, and told where this

@@ -57,6 +57,7 @@ struct sock {
 };
 
 struct net_device {
+	const unsigned char *dev_addr;
 	possible_net_t nd_net;
 };
 
@@ -167,6 +168,15 @@ static __always_inline __u64 pst_device_netns(struct __sk_buff *skb)
 		return kernel->dev->nd_net.net->net_cookie;
 	}
 	return BPF_CORE_READ(kernel, dev, nd_net.net, net_cookie);
+}
+
+/* The hardware address of a packet's device. 0 or not 0. */
+static __always_inline int pst_device_mac(struct __sk_buff *skb, __u8 mac[6])
+{
+	const struct sk_buff *kernel = (const struct sk_buff *)skb;
+	const unsigned char *from = BPF_CORE_READ(kernel, dev, dev_addr);
+
+	return !from || bpf_probe_read_kernel(mac, 6, from);
 }
 
 /* Was the packet put together from fragments? Only the kernel remembers. */

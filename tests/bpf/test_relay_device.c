@@ -214,6 +214,82 @@ static void another_socket_of_that_tuple_gets_nothing(void **state)
 	scene_end(&s);
 }
 
+/* The device is a port of a bridge, and the sandbox sends to somebody else on it. */
+static void make_bridge(struct scene *s)
+{
+	int n = s->wire.number;
+
+	shell("ip link add pst-br address 02:00:00:00:05:01 type bridge; ip link set pst-br up; "
+	      "ip addr del 10.99.%d.1/30 dev %s; ip link set %s master pst-br; "
+	      "ip addr add 10.99.%d.1/30 dev pst-br; "
+	      "ip neigh replace 10.99.%d.2 lladdr 02:00:00:00:02:%02x nud permanent dev pst-br",
+	      n, s->wire.name, s->wire.name, n, n, n);
+	shell("ip link add pst-up type veth peer name far2 address 02:00:00:00:04:02 "
+	      "netns /proc/%d/fd/%d; ip link set pst-up master pst-br; ip link set pst-up up",
+	      getpid(), s->far);
+	net_go(s->far);
+	shell("ip link set far2 up; ip route add 10.99.%d.2/32 dev far2; "
+	      "ip neigh replace 10.99.%d.2 lladdr 02:00:00:00:02:%02x nud permanent dev far2",
+	      n, n, n);
+	close(s->sniffer);
+	s->sniffer = sniff("far2");
+	net_go(s->wires->there);
+	shell("ip neigh replace 10.99.%d.1 lladdr 02:00:00:00:04:02 nud permanent dev eth%d", n, n);
+	net_go(s->wires->here);
+}
+
+/* Whether netfilter of IP looks at frames of bridges: it loses what a frame was given to. */
+static bool set_bridge_netfilter(int on)
+{
+	int fd = open("/proc/sys/net/bridge/bridge-nf-call-iptables", O_WRONLY | O_CLOEXEC);
+	bool set = fd >= 0 && write(fd, on ? "1" : "0", 1) == 1;
+
+	if (fd >= 0)
+		close(fd);
+	return set;
+}
+
+static void passes_no_bridge(void **state)
+{
+	struct scene s = scene_begin(*state, KERN_TC_AUTO);
+	struct pair p;
+	int inside, far;
+
+	make_bridge(&s);
+	(void)set_bridge_netfilter(0);
+	/* That it would. */
+	put_in_force(&s, ALLOWED, 0, false);
+	inside = call(&s, FAR4);
+	assert_int_equal(outcome(inside), 0);
+	far = accept_one(s.listener);
+	assert_carries(inside, far);
+	close(inside);
+	close(far);
+	put_in_force(&s, ALLOWED, PST_SANDBOX_PROXIED, false);
+	fence(&s);
+	(void)seen_far(&s);
+	p = relayed(&s, FAR4);
+	assert_is_called_as(&s, p.relay, FAR4);
+	assert_carries(p.inside, p.relay);
+	assert_carries(p.relay, p.inside);
+	if (set_bridge_netfilter(1)) {
+		int lost = call(&s, FAR4);
+
+		assert_false(waits_for(s.relay.tcp4, POLLIN, CLIENT_SILENCE_MS));
+		assert_nothing_went_far(&s);
+		close(lost);
+		(void)set_bridge_netfilter(0);
+	}
+	/* Nor does it where nobody brings it in. */
+	net_relay_route_remove(&s.route);
+	assert_int_equal(send(p.inside, "direct?", 7, MSG_NOSIGNAL), 7);
+	assert_false(waits_for(p.relay, POLLIN, CLIENT_SILENCE_MS));
+	assert_nothing_went_far(&s);
+	pair_end(&p);
+	scene_end(&s);
+	shell("ip link del pst-br; ip link show pst-up >/dev/null 2>&1 && ip link del pst-up || :");
+}
+
 /* Nobody can be told of a connection: it is refused, and told when there is room again. */
 static void is_refused_when_too_many_are_on_their_way(void **state)
 {
@@ -323,6 +399,7 @@ int main(void)
 		cmocka_unit_test(goes_nowhere_without_the_rule),
 		cmocka_unit_test(leaves_its_port_to_the_host),
 		cmocka_unit_test(another_socket_of_that_tuple_gets_nothing),
+		cmocka_unit_test(passes_no_bridge),
 		cmocka_unit_test(is_refused_when_too_many_are_on_their_way),
 		cmocka_unit_test(works_where_marks_are_taken_over),
 	};
