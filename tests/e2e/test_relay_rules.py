@@ -39,10 +39,10 @@ def trust_fixture(relays, tmp_path_factory):
 
 @pytest.fixture(name="ward")
 def ward_fixture(relays, kind):
-    with relays.ward(kind, **POLICY) as ward:
-        for name in (API, DEEP, PLAIN, WRONG, "one.example.org"):
-            ward.look(name)
-        yield ward
+    ward = relays.kept(kind, **POLICY)
+    for name in (API, DEEP, PLAIN, WRONG):
+        ward.look(name)
+    return ward
 
 
 class Asking:
@@ -275,7 +275,13 @@ def test_rules_and_a_proxy_together(relays, peers, trust, kind):
     peers.socks.reset()
 
 
-def test_a_change_of_a_rule_is_in_force_when_it_is_answered(ward, asking):
+def test_a_change_of_a_rule_is_in_force_when_it_is_answered(relays, peers, trust, kind):
+    with relays.ward(kind, **POLICY) as ward:
+        ward.look(API)
+        change_rules(ward, Asking(ward.talker, peers.origin, trust))
+
+
+def change_rules(ward, asking):
     assert asking.open("https") == "ok" and asking.talker.get(API)[0] == 200
     asking.got()
     ward.box.put({"allowOut": POLICY["allow"], "denyOut": ["0.0.0.0/0"], "rules": {API: rule(Authorization="new")}})

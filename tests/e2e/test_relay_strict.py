@@ -51,8 +51,7 @@ class Client:
 
 @pytest.fixture(name="ward")
 def ward_fixture(relays, kind):
-    with relays.ward(kind, **STRICT) as ward:
-        yield ward
+    return relays.kept(kind, **STRICT)
 
 
 @pytest.fixture(name="inside")

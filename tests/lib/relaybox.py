@@ -27,15 +27,18 @@ LONG = os.environ.get("PST_LONG") == "1"
 # An answer that would come by a time-out takes longer than this.
 AT_ONCE_S = 8
 
+# The environment of what does not end with a test.
+LASTING = {"PST_TEST": "relays"}
+
 _numbers = itertools.count()
 
 
 class Talker(Running):
     """talker.connect(...) and so on: the functions of tools/talker.py."""
 
-    def __init__(self, net, argv=(), enter=list):
+    def __init__(self, net, enter=list, env=None):
         self._ahead = {}  # of a connection: what was read behind a response
-        super().__init__(net, enter([*argv, *PROGRAM]), stdin=subprocess.PIPE)
+        super().__init__(net, enter(PROGRAM), env=env, stdin=subprocess.PIPE)
         try:
             self.await_line(lambda line: line.startswith('{"up"'), "it listens", 60)
         except BaseException:
@@ -170,12 +173,12 @@ class Events:
 class Ward:
     """A sandbox with a client inside: `talker`, and `events` from when it was made."""
 
-    def __init__(self, box):
+    def __init__(self, box, env=None):
         self.box, self.kind, self.daemon = box, box.kind, box.daemon
         self.talker, self.events = None, None
         try:
             self.events = Events(box)
-            self.talker = Talker(box.daemon.net, enter=box.argv)
+            self.talker = Talker(box.daemon.net, box.argv, env)
         except BaseException:
             self.close()
             raise
@@ -217,10 +220,9 @@ class Relays:
         self.net, self.peers = net, peers
         self.config = {"resolvers": [DNS4, DNS6], "relay": {"caBundle": str(peers.ca.certificate)}, **config}
         self.daemon = Daemon(net, start=False, **self.config)
-        self._wires, self._beside = [], {}
+        self._wires, self._beside, self._kept, self._stack = [], {}, {}, contextlib.ExitStack()
         try:
-            # Its environment is not that of what ends with a test.
-            self.daemon.start(env={"PST_TEST": "relays"})
+            self.daemon.start(env=LASTING)
         except BaseException:
             self.close()
             raise
@@ -229,8 +231,11 @@ class Relays:
         return self._wires.pop() if self._wires else Wire(self.net)
 
     @contextlib.contextmanager
-    def ward(self, kind, policy=None, *, allow=None, **keys):
-        """A Ward under `policy`; allow: a policy that denies everything but these, with `keys`."""
+    def ward(self, kind, policy=None, *, allow=None, env=None, **keys):
+        """
+        A Ward under `policy`; allow: a policy that denies everything but these, with `keys`. env: of its client, which a
+        test ends if it has not another mark.
+        """
         document = {**DENY_ALL, "allowOut": list(allow), **keys} if allow is not None else {**(policy or {}), **keys}
         name = f"ward{next(_numbers)}"
         wire = self._wire() if kind == "netdev" else None
@@ -240,13 +245,21 @@ class Relays:
             box = self.daemon.attach(name, self.daemon.cgroup(name), document)
         ward = None
         try:
-            ward = Ward(box)
+            ward = Ward(box, env)
             yield ward
         finally:
             if ward:
                 ward.close()
             if wire:
                 self._wires.append(wire)
+
+    def kept(self, kind, **policy):
+        """The Ward of this kind and policy that stays for the tests of a file; of its events only those from now on."""
+        key = (kind, json.dumps(policy))
+        if key not in self._kept:
+            self._kept[key] = self._stack.enter_context(self.ward(kind, env=LASTING, **policy))
+        self._kept[key].events.lines.clear()
+        return self._kept[key]
 
     def beside(self, kind):
         """A Talker that stands where a sandbox of that kind would, and is none: the control."""
@@ -255,7 +268,7 @@ class Relays:
             wire = self._wire() if kind == "netdev" else None
             if wire:
                 self._beside_wire = wire
-            found = self._beside[kind] = Talker(self.net, enter=wire.argv if wire else list)
+            found = self._beside[kind] = Talker(self.net, wire.argv if wire else list, LASTING)
         return found
 
     def pids(self):
@@ -277,6 +290,7 @@ class Relays:
         return str(path)
 
     def close(self):
+        self._stack.close()
         for talker in self._beside.values():
             talker.stop()
         self.daemon.close()

@@ -38,6 +38,7 @@ NGINX4, NGINX6 = "185.199.108.20", "2a0f:54::20"
 ECHO4, ECHO6 = "185.199.108.30", "2a0f:54::30"
 WRONG4 = "185.199.108.40"
 STRANGE4 = "185.199.108.50"
+CATCH4 = "185.199.108.70"  # whoever wants it
 DNS4, DNS6 = "185.199.110.53", "2a0f:54::53"
 OPEN4, AUTH4, DANTE4, CRAFTED4 = (f"185.199.109.{n}" for n in range(1, 5))
 NOBODY4 = "185.199.111.1"  # an address where nothing listens

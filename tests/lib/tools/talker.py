@@ -221,6 +221,21 @@ def _tls_by_hand(name, context, server, pieces):
     return told(over.tls)
 
 
+def exchange(address, port, data, timeout=20):
+    """Says all of it, that this was all, and hears what comes until the end."""
+    with socket.create_connection((address, port), timeout) as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        heard, end = b"", "eof"
+        try:
+            sock.sendall(data.encode("latin-1"))
+            sock.shutdown(socket.SHUT_WR)
+            while more := sock.recv(65536):
+                heard += more
+        except OSError as error:
+            end = word(error)
+        return {"data": heard.decode("latin-1"), "end": end}
+
+
 def hello(server):
     """A ClientHello for that name, as OpenSSL writes it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
