@@ -3,7 +3,8 @@
  * The netdev kind's way to the relay: a packet is given to a transparent socket of the relay's (bpf_sk_assign), and a
  * mark, by which the loader's rule brings it in. What was given to a socket is never forwarded, whatever became of that
  * rule; so every packet of a relayed flow is, or it is dropped. Bridges know nothing of sockets: the frame is made the
- * host's own, whomever on its segment the sandbox sent it to.
+ * host's own, whomever on its segment the sandbox sent it to. And where netfilter looks at frames of bridges it takes
+ * the socket away: so it has no hop left to be forwarded by.
  */
 #ifndef PST_ASSIGN_BPF_H
 #define PST_ASSIGN_BPF_H
@@ -27,13 +28,35 @@ struct {
 
 #define PST_PACKET_HOST 0
 
+/* One hop: it is delivered here, or nowhere. */
+static __always_inline int pst_take_hops(struct __sk_buff *skb)
+{
+	__be16 old, last = bpf_htons(1 << 8);
+	const __u8 one = 1;
+	struct pst_ip4 ip;
+
+	if (skb->protocol != bpf_htons(PST_ETH_IPV4))
+		return bpf_skb_store_bytes(skb,
+					   PST_AT_FRAME + __builtin_offsetof(struct pst_ip6, hops),
+					   &one, sizeof(one), BPF_F_RECOMPUTE_CSUM) != 0;
+	if (bpf_skb_load_bytes(skb, PST_AT_FRAME, &ip, sizeof(ip)))
+		return 1;
+	/* A word of the header: and the protocol. */
+	old = bpf_htons((__u16)(ip.ttl << 8 | ip.protocol));
+	last |= bpf_htons(ip.protocol);
+	return bpf_l3_csum_replace(skb, PST_AT_FRAME + __builtin_offsetof(struct pst_ip4, checksum),
+				   old, last, sizeof(last)) ||
+	       bpf_skb_store_bytes(skb, PST_AT_FRAME + __builtin_offsetof(struct pst_ip4, ttl),
+				   &last, sizeof(last), 0);
+}
+
 /* To this host: a bridge that the device is a port of keeps what has the port's own address. 1: it is. */
 static __always_inline int pst_take_home(struct __sk_buff *skb)
 {
 	__u8 mac[6];
 
 	if (pst_device_mac(skb, mac) || bpf_skb_change_type(skb, PST_PACKET_HOST) ||
-	    bpf_skb_store_bytes(skb, 0, mac, sizeof(mac), 0))
+	    bpf_skb_store_bytes(skb, 0, mac, sizeof(mac), 0) || pst_take_hops(skb))
 		return 0;
 	skb->mark = PST_RELAY_MARK;
 	return 1;

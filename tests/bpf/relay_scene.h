@@ -22,7 +22,7 @@ struct scene {
 	struct relay_route route;
 	int far;      /* the namespace behind the host */
 	int listener; /* of both families, there */
-	int sniffer;  /* on its device */
+	int sniffer;  /* on its devices */
 	struct wire wire;
 	struct one one;
 	struct kern_relay_sockets relay;
@@ -43,15 +43,13 @@ static inline int listen_far(void)
 	return fd;
 }
 
-static inline int sniff(const char *device)
+static inline int sniff(void)
 {
-	struct sockaddr_ll at = {.sll_family = AF_PACKET,
-				 .sll_protocol = htons(ETH_P_ALL),
-				 .sll_ifindex = (int)if_nametoindex(device)};
+	const struct sockaddr_ll all = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL)};
 	int fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
 	assert_true(fd >= 0);
-	assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+	assert_int_equal(bind(fd, (const struct sockaddr *)&all, sizeof(all)), 0);
 	return fd;
 }
 
@@ -79,7 +77,7 @@ static inline void open_far(struct scene *s)
 	      "ip neigh replace 2001:db8:f::1 lladdr 02:00:00:00:03:01 nud permanent dev far; "
 	      "ip route add default via 198.51.100.1; ip -6 route add default via 2001:db8:f::1");
 	s->listener = listen_far();
-	s->sniffer = sniff("far");
+	s->sniffer = sniff();
 	net_go(s->wires->here);
 }
 

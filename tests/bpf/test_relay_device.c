@@ -231,8 +231,6 @@ static void make_bridge(struct scene *s)
 	shell("ip link set far2 up; ip route add 10.99.%d.2/32 dev far2; "
 	      "ip neigh replace 10.99.%d.2 lladdr 02:00:00:00:02:%02x nud permanent dev far2",
 	      n, n, n);
-	close(s->sniffer);
-	s->sniffer = sniff("far2");
 	net_go(s->wires->there);
 	shell("ip neigh replace 10.99.%d.1 lladdr 02:00:00:00:04:02 nud permanent dev eth%d", n, n);
 	net_go(s->wires->here);
@@ -278,10 +276,20 @@ static void passes_no_bridge(void **state)
 		assert_false(waits_for(s.relay.tcp4, POLLIN, CLIENT_SILENCE_MS));
 		assert_nothing_went_far(&s);
 		close(lost);
-		(void)set_bridge_netfilter(0);
 	}
-	/* Nor does it where nobody brings it in. */
+	/* Nor does it where nobody brings it in: not even by a route. */
 	net_relay_route_remove(&s.route);
+	for (int on = 1; on >= 0; on--) {
+		int lost;
+
+		(void)set_bridge_netfilter(on);
+		lost = call(&s, FAR4);
+		/* The host may say that it cannot be reached. */
+		if (waits_for(lost, POLLOUT, CLIENT_SILENCE_MS))
+			assert_int_not_equal(outcome(lost), 0);
+		assert_nothing_went_far(&s);
+		close(lost);
+	}
 	assert_int_equal(send(p.inside, "direct?", 7, MSG_NOSIGNAL), 7);
 	assert_false(waits_for(p.relay, POLLIN, CLIENT_SILENCE_MS));
 	assert_nothing_went_far(&s);
