@@ -3,7 +3,7 @@
  * Bytes from one socket to another, both ways at once. Everything is read into one buffer of the relay and written at
  * once; only what the other side does not take is kept, and then nothing more is read from this one: an idle connection
  * holds no memory, a slow one at most what one read took. An end of one direction is passed on (FIN), a reset is, too.
- * Plain read and write: splice was slower, sockmap loses data (docs/PERFORMANCE.md).
+ * Plain read and write: splice was slower, sockmap loses data (docs/DESIGN.md).
  */
 #include <errno.h>
 #include <netinet/in.h>
