@@ -429,6 +429,35 @@ static void without_a_gate_what_is_no_plain_question_passes_too(void **state)
 	assert_int_equal(d->n_events, 0);
 }
 
+/* In one turn of the loop: the flood's share is answered, and the other's one question. */
+static void a_flood_of_one_sandbox_keeps_no_other_waiting(void **state)
+{
+	struct dns *d = *state;
+	struct relay_sandbox other = {.relay = &d->relay, .id = 8, .policy = d->policy};
+	uint16_t port = 0, client_port = 0, flooded = d->service_port;
+	int fd = dns_bind(SOCK_DGRAM, "0.0.0.0", &port),
+	    flood = dns_bind(SOCK_DGRAM, "127.0.0.1", &client_port), client = d->client_fd;
+	unsigned answered = 0;
+
+	assert_int_equal(dns_service_new(&other, fd, -1, &other.dns), 0);
+	d->client_fd = flood;
+	for (uint16_t i = 0; i < 150; i++)
+		dns_asks(d, i, "evil.net", DNS_TYPE_A);
+	d->client_fd = client;
+	d->service_port = port;
+	dns_asks(d, 0x1234, "evil.net", DNS_TYPE_A);
+	event_base_loop(d->relay.base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+	assert_true(dns_hears(client, &heard));
+	while (dns_hears(flood, &heard))
+		answered++;
+	assert_in_range(answered, 1, 149);
+	d->service_port = flooded;
+	for (; answered < 150; answered++)
+		UNTIL(d, dns_hears(flood, &heard));
+	dns_service_free(other.dns);
+	close(flood);
+}
+
 static void what_is_no_question_gets_no_answer_from_a_resolver(void **state)
 {
 	struct dns *d = *state;
@@ -531,6 +560,7 @@ int main(void)
 		TEST(replies_held_for_leases_are_bounded),
 		TEST(an_audit_lets_off_list_questions_pass_and_tells),
 		TEST(without_a_gate_what_is_no_plain_question_passes_too),
+		TEST(a_flood_of_one_sandbox_keeps_no_other_waiting),
 		TEST(what_is_no_question_gets_no_answer_from_a_resolver),
 		TEST(each_answer_comes_from_the_address_that_was_asked),
 		TEST(ipv6_is_served_by_its_own_socket),
