@@ -190,6 +190,40 @@ static void what_may_be_dialled_is_what_the_oracle_does_not_call_always_denied(v
 	assert_true(denied > ADDRESSES / 20 && allowed > ADDRESSES / 20);
 }
 
+static void another_set_changes_what_is_closed_and_nothing_else(void **state)
+{
+	cleanup(sent_done) struct sent sent = {0}, as_if = {0};
+	char bytes[65536];
+	ssize_t size;
+	int fd = -1;
+
+	(void)state;
+	parse(&sent, document);
+	write_and_read(&sent);
+	parse(&as_if, document);
+	add_addr(&as_if.always.host, "93.184.216.34");
+	write_and_read(&as_if);
+	assert_true(relay_policy_may_dial(sent.read, &as_if.always.host.items[0]));
+	assert_int_equal(blob_close_anew(sent.fd, as_if.rows, as_if.n_rows, &fd), 0);
+	size = pread(fd, bytes, sizeof(bytes), 0);
+	assert_true(size > 0 && size < (ssize_t)sizeof(bytes));
+	close(fd);
+	relay_policy_unref(sent.read);
+	sent.read = NULL;
+	assert_int_equal(relay_policy_parse(bytes, (size_t)size, &sent.read), 0);
+	srandom(2);
+	for (int i = 0; i < ADDRESSES / 10; i++) {
+		struct addr a = draw_addr(&as_if);
+
+		assert_int_equal(relay_policy_may_dial(sent.read, &a),
+				 relay_policy_may_dial(as_if.read, &a));
+	}
+	assert_false(relay_policy_may_dial(sent.read, &as_if.always.host.items[0]));
+	assert_string_equal(sent.read->proxy->password, "s3cret");
+	assert_int_equal(sent.read->n_names, as_if.read->n_names);
+	assert_string_equal(relay_policy_transform(sent.read, "a.com")->headers[0].name, "X-A");
+}
+
 static void the_file_is_sealed(void **state)
 {
 	cleanup(sent_done) struct sent sent = {0};
@@ -210,6 +244,7 @@ int main(void)
 		cmocka_unit_test(names_keep_their_rules_and_ports),
 		cmocka_unit_test(
 			what_may_be_dialled_is_what_the_oracle_does_not_call_always_denied),
+		cmocka_unit_test(another_set_changes_what_is_closed_and_nothing_else),
 		cmocka_unit_test(the_file_is_sealed),
 	};
 

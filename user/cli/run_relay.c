@@ -215,19 +215,21 @@ int run_relay_open(struct run_relay *relay, const struct run_relay_options *opti
 
 void run_relay_follow_host(struct run_relay *relay)
 {
-	struct kern_relay_sockets sockets;
+	cleanup_free struct table_always_row *rows = NULL;
 	struct error err = {0};
-	int r = 0;
+	size_t count = 0;
+	int r;
 
-	if (relay->has_place)
+	if (!relay->supervise)
+		return;
+	r = table_always(&relay->options.host->always, &rows, &count);
+	if (!r && relay->has_place)
 		r = run_sandbox_follow_host(&relay->place, relay->options.host, &err);
 	if (!r && relay->has_place)
 		r = kern_sandbox_flip(relay->place.kern, &err);
-	if (!r && relay->supervise)
-		r = hand_over(relay, &sockets, &err);
-	if (r == 1)
-		r = put_in_force(relay, &sockets, &err);
-	if (!r && relay->supervise)
+	if (!r)
+		r = supervise_set_always(relay->supervise, rows, count, &err);
+	if (!r)
 		r = settle(relay, &err);
 	if (r < 0)
 		log_warning("run: the relay cannot follow this host's addresses: %s", err.text);

@@ -365,6 +365,8 @@ static enum api_status place_it(struct making *making, struct api_result *result
 		return device_place(making->daemon, making->create, &making->device,
 				    &making->stored, result);
 	r = choose_path(making->daemon, making->create, making->stored.id, &making->path, err);
+	if (!r && daemon_relay_is_place(making->path))
+		r = error_set(err, -EINVAL, "'%s' is a relay's cgroup", making->path);
 	if (r < 0)
 		return status_of(r);
 	if (asprintf(&full, "/%s", making->path) < 0)

@@ -251,7 +251,7 @@ static bool on_is_inside(void *context, int32_t pid)
 	struct error err = {0};
 
 	/* A host with no cgroup2 of its own has everybody in the root: that is in no sandbox. */
-	if (cgroup_of(pid, &path, &err) < 0)
+	if (cgroup_of(pid, &path, &err) < 0 || daemon_relay_is_place(path))
 		return true;
 	if (is_known_outside(daemon, path))
 		return false;

@@ -303,11 +303,20 @@ void daemon_relay_adopt(struct daemon *daemon)
 
 void daemon_relay_refresh(struct daemon *daemon)
 {
-	for (struct sandbox *s = daemon->registry.first; s && daemon->relays; s = s->next) {
-		if (is_relayed(s) && supervise_has(daemon->relays->supervise, s->stored.kernel_id))
-			hand_over_again(daemon, s);
-	}
-	for (struct sandbox *s = daemon->registry.first; s && daemon->relays; s = s->next) {
+	cleanup_free struct table_always_row *rows = NULL;
+	struct error err = {0};
+	size_t count = 0;
+	int r;
+
+	if (!daemon->relays)
+		return;
+	r = table_always(&daemon->host.always, &rows, &count);
+	if (!r)
+		r = supervise_set_always(daemon->relays->supervise, rows, count, &err);
+	if (r < 0)
+		log_error("relays do not follow this host's addresses: %s",
+			  err.text[0] ? err.text : strerror(-r));
+	for (struct sandbox *s = daemon->registry.first; s; s = s->next) {
 		if (is_relayed(s))
 			daemon_relay_settle(daemon, s);
 	}

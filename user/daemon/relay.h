@@ -45,6 +45,8 @@ void daemon_relay_unconfine(void *context, const char *owner);
 /* What earlier ones left: before sandboxes are adopted, and (`id` is one of theirs) by name. */
 void daemon_relay_sweep(const struct daemon *daemon);
 bool daemon_relay_is_own(const char *id);
+/* A relay's cgroup, or one below it. */
+bool daemon_relay_is_place(const char *path);
 void daemon_relay_places_done(struct daemon *daemon);
 
 #endif

@@ -176,6 +176,11 @@ bool daemon_relay_is_own(const char *id)
 	return strncmp(id, RELAY_ID, strlen(RELAY_ID)) == 0;
 }
 
+bool daemon_relay_is_place(const char *path)
+{
+	return daemon_relay_is_own(path) || strstr(path, "/" RELAY_ID);
+}
+
 static void end_one(const struct daemon *daemon, const char *path)
 {
 	cleanup_close int fd = -1;

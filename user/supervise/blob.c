@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -20,6 +21,17 @@ struct writer {
 	size_t size;
 };
 
+/* One that was written here. */
+struct bytes {
+	const uint8_t *base;
+	size_t size;
+};
+
+static size_t padded(size_t size)
+{
+	return (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
 /* An item is one piece, or two (a struct and its texts). */
 static void put(struct writer *writer, uint32_t type, const void *bytes, size_t size)
 {
@@ -29,7 +41,7 @@ static void put(struct writer *writer, uint32_t type, const void *bytes, size_t 
 		memcpy(writer->base + writer->size, &item, sizeof(item));
 		memcpy(writer->base + writer->size + sizeof(item), bytes, size);
 	}
-	writer->size += sizeof(item) + (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+	writer->size += sizeof(item) + padded(size);
 }
 
 static void put_field(struct writer *writer, const struct policy_header *header)
@@ -47,7 +59,7 @@ static void put_field(struct writer *writer, const struct policy_header *header)
 		memcpy(at + sizeof(field), header->name, field.name_size);
 		memcpy(at + sizeof(field) + field.name_size, header->value, field.value_size);
 	}
-	writer->size += sizeof(item) + (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+	writer->size += sizeof(item) + padded(size);
 }
 
 static void copy_text(char *to, size_t room, const char *text)
@@ -170,7 +182,36 @@ static void put_all(struct writer *writer, const struct blob_input *input,
 	put_transforms(writer, policy);
 }
 
-static int fill(int fd, const struct blob_input *input, const struct closed *closed, size_t size)
+/* An old blob's items but those that are closed, and what is closed now. */
+static void put_again(struct writer *writer, const struct bytes *old, const struct closed *closed)
+{
+	struct pst_relay_item item;
+
+	for (size_t at = 0; at < old->size; at += sizeof(item) + padded(item.size)) {
+		memcpy(&item, old->base + at, sizeof(item));
+		if (item.type != PST_RELAY_ITEM_CLOSED)
+			put(writer, item.type, old->base + at + sizeof(item), item.size);
+	}
+	for (size_t i = 0; i < closed->count; i++)
+		put(writer, PST_RELAY_ITEM_CLOSED, &closed->ranges[i], sizeof(closed->ranges[i]));
+}
+
+/* From a document, or from the old one. */
+struct source {
+	const struct blob_input *input; /* NULL: the old one */
+	struct bytes old;
+	struct closed closed;
+};
+
+static void put_source(struct writer *writer, const struct source *source)
+{
+	if (source->input)
+		put_all(writer, source->input, &source->closed);
+	else
+		put_again(writer, &source->old, &source->closed);
+}
+
+static int fill(int fd, const struct source *source, size_t size)
 {
 	struct writer writer = {0};
 	int r;
@@ -181,7 +222,7 @@ static int fill(int fd, const struct blob_input *input, const struct closed *clo
 	writer.base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (writer.base == MAP_FAILED)
 		return -errno;
-	put_all(&writer, input, closed);
+	put_source(&writer, source);
 	r = munmap(writer.base, size) < 0 ? -errno : 0;
 	if (r < 0)
 		return r;
@@ -190,23 +231,53 @@ static int fill(int fd, const struct blob_input *input, const struct closed *clo
 		       : 0;
 }
 
-int blob_new(const struct blob_input *input, int *ret_fd)
+static int make(const struct source *source, int *ret_fd)
 {
-	cleanup(closed_done) struct closed closed = {0};
 	cleanup_close int fd = -1;
 	struct writer counted = {0};
-	int r = blob_closed(input->always, input->n_always, &closed.ranges, &closed.count);
+	int r;
 
-	if (r < 0)
-		return r;
-	put_all(&counted, input, &closed);
+	put_source(&counted, source);
 	if (counted.size > PST_RELAY_MAX_POLICY)
 		return -E2BIG;
 	fd = memfd_create("postern-policy", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0)
 		return -errno;
-	r = fill(fd, input, &closed, counted.size);
+	r = fill(fd, source, counted.size);
 	if (!r)
 		*ret_fd = TAKE_FD(fd);
+	return r;
+}
+
+int blob_new(const struct blob_input *input, int *ret_fd)
+{
+	struct source source = {.input = input};
+	int r = blob_closed(input->always, input->n_always, &source.closed.ranges,
+			    &source.closed.count);
+
+	if (!r)
+		r = make(&source, ret_fd);
+	closed_done(&source.closed);
+	return r;
+}
+
+int blob_close_anew(int fd, const struct table_always_row *always, size_t n_always, int *ret_fd)
+{
+	struct source source = {.input = NULL};
+	struct stat is;
+	void *old;
+	int r;
+
+	if (fstat(fd, &is) < 0)
+		return -errno;
+	old = mmap(NULL, (size_t)is.st_size, PROT_READ, MAP_SHARED, fd, 0);
+	if (old == MAP_FAILED)
+		return -errno;
+	source.old = (struct bytes){.base = old, .size = (size_t)is.st_size};
+	r = blob_closed(always, n_always, &source.closed.ranges, &source.closed.count);
+	if (!r)
+		r = make(&source, ret_fd);
+	closed_done(&source.closed);
+	(void)munmap(old, (size_t)is.st_size);
 	return r;
 }

@@ -19,6 +19,9 @@ struct blob_input {
 /* -ENOMEM, -E2BIG (more than PST_RELAY_MAX_POLICY), -errno. */
 int blob_new(const struct blob_input *input, int *ret_fd);
 
+/* The same policy with another set: what is closed is written anew, the rest stands. */
+int blob_close_anew(int fd, const struct table_always_row *always, size_t n_always, int *ret_fd);
+
 /*
  * What rows close, as prefixes that say so by themselves: a narrower row that opens is taken out of the wider one.
  * -ENOMEM; the caller frees.

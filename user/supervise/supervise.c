@@ -275,6 +275,49 @@ int supervise_add(struct supervise *supervise, const struct supervise_sandbox *s
 	return r;
 }
 
+/* The old one stays where there is no room for another. */
+static int close_anew(struct placed *placed, const struct table_always_row *always, size_t n_always)
+{
+	int fd = -1, r = blob_close_anew(placed->policy_fd, always, n_always, &fd);
+
+	if (r < 0)
+		return r;
+	close(placed->policy_fd);
+	placed->policy_fd = fd;
+	placed->reaches_host = confine_reaches_host(&placed->lifted, always, n_always);
+	return 0;
+}
+
+/* One that is not there, or goes meanwhile, gets them when it is started. */
+static int tell_all(struct relay *relay, struct error *err)
+{
+	struct error none = {0};
+
+	for (struct placed *p = relay->placed; p; p = p->next) {
+		if (p->has_sockets && process_is_there(&relay->keeper.process))
+			(void)relay_hand_over(p, &none);
+	}
+	return relay_confine(relay, err);
+}
+
+int supervise_set_always(struct supervise *supervise, const struct table_always_row *always,
+			 size_t n_always, struct error *err)
+{
+	int r, first = 0;
+
+	for (struct relay *relay = supervise->relays; relay; relay = relay->next) {
+		for (struct placed *p = relay->placed; p; p = p->next) {
+			r = close_anew(p, always, n_always);
+			if (r < 0 && !first)
+				first = error_set(err, r, "cannot write the relay's policy: %s",
+						  strerror(-r));
+		}
+		r = tell_all(relay, err);
+		first = first ? first : r;
+	}
+	return first;
+}
+
 int supervise_sockets(const struct supervise *supervise, uint64_t id,
 		      struct kern_relay_sockets *ret_sockets)
 {

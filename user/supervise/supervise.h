@@ -86,6 +86,9 @@ struct supervise_sandbox {
  */
 int supervise_add(struct supervise *supervise, const struct supervise_sandbox *sandbox,
 		  struct kern_relay_sockets *ret_sockets, struct error *err);
+/* Another always-denied set, with the policies that it has, for all. To be settled. */
+int supervise_set_always(struct supervise *supervise, const struct table_always_row *always,
+			 size_t n_always, struct error *err);
 /* Those of a sandbox whose relay is up, until supervise_origins(), which leaves them to the relay; -ENOENT. */
 int supervise_sockets(const struct supervise *supervise, uint64_t id,
 		      struct kern_relay_sockets *ret_sockets);
