@@ -110,7 +110,7 @@ def _number(text, base, loose):
         size = next((i for i, c in enumerate(digits) if c not in allowed), len(digits))
         return int(digits[:size] or b"0", base)
     try:
-        return int(text, base)
+        return max(int(text, base), 0)
     except ValueError:
         return 0
 
