@@ -215,9 +215,10 @@ class Sandbox:
         fd = sealed(policy(**said))
         self.starter.send("SANDBOX", body, self.number, [fd, *fds])
         os.close(fd)
-        generation, status, count = struct.unpack("=QiI", self.starter.wait("APPLIED"))
+        generation = struct.pack("=Q", said.get("generation", 1))
+        applied = self.starter.wait("APPLIED", lambda body: body.startswith(generation))
+        _, status, count = struct.unpack("=QiI", applied)
         assert status == 0, os.strerror(-status)
-        assert generation == said.get("generation", 1)
         return count
 
     def connect(self, target, source="127.0.0.1", **origin):
