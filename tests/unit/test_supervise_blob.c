@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A policy on its way to the relay: what is written is what the relay reads, and what it may dial is what the oracle says. */
+/* A policy on its way to the relay: what is written is what it reads, and it may dial what the oracle says. */
 #include "table_fixture.h"
 
 #include <fcntl.h>

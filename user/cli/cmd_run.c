@@ -186,35 +186,35 @@ static void report_run(const struct plan *plan, struct run_report *report,
 		log_error("run: cannot write the report: %s", err.text);
 }
 
-static int watch_in(struct run_watch *watch, struct run_report *report, struct plan *plan)
+static int watch_in(const struct run_watch *watch, struct run_report *report, struct plan *plan)
 {
 	const struct run_relay_options relayed = {.sandbox = watch->sandbox,
 						  .host = &plan->host,
 						  .policy = plan->policy,
 						  .loop = watch->loop,
 						  .summary = watch->summary};
-	struct run_relay relay;
 	struct error err = {0};
 	int code;
 
-	if (run_relay_open(&relay, &relayed, &err) < 0)
+	if (run_relay_open(watch->relay, &relayed, &err) < 0)
 		return fail(&err, CLI_NOT_RUN);
-	watch->relay = &relay;
 	code = run_watch(watch, &err);
-	run_relay_finish(&relay);
+	run_relay_finish(watch->relay);
 	report->exit_code = code;
 	if (code >= 0)
-		report_run(plan, report, watch->sandbox, &relay);
-	run_relay_close(&relay);
+		report_run(plan, report, watch->sandbox, watch->relay);
+	run_relay_close(watch->relay);
 	return code < 0 ? fail(&err, CLI_NOT_RUN) : code;
 }
 
 static int run_in(struct run_sandbox *sandbox, struct plan *plan)
 {
 	struct summary summary = {0};
+	struct run_relay relay;
 	struct error err = {0};
 	struct run_watch watch = {
 		.sandbox = sandbox,
+		.relay = &relay,
 		.host = &plan->host,
 		.summary = &summary,
 		.options = plan->options,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The relay of one `postern run`: its child, under a policy and in a cgroup of its own. None where nothing needs one. */
+/* The relay of one `postern run`: its child, under a policy and in a cgroup of its own. None where none is needed. */
 #ifndef CLI_RUN_RELAY_H
 #define CLI_RUN_RELAY_H
 

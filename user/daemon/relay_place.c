@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where relays run: a cgroup each, beside those of sandboxes, under a policy that is pinned like theirs, by a name that no
- * sandbox has.
+ * Where relays run: a cgroup each, beside those of sandboxes, under a policy that is pinned like theirs, by a name
+ * that no sandbox has.
  */
 #include <errno.h>
 #include <stdio.h>

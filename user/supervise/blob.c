@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* struct policy -> items in a sealed memfd. Counted first, then written in place: no copy of a secret is left behind. */
+/* struct policy -> items in a sealed memfd. Counted first, then written in place: no copy of a secret is left. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The always-denied set, of which the longest row decides -> prefixes of which each one denies: whoever reads them needs
- * no order. What opens inside of what closes splits it.
+ * The always-denied set, of which the longest row decides -> prefixes of which each one denies: whoever reads them
+ * needs no order. What opens inside of what closes splits it.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The signer's starter: it holds the CA's key, and signs what is forwarded from here, which is for names that a transform
- * of that sandbox covers. One for all relays, started for the first policy with transforms.
+ * The signer's starter: it holds the CA's key, and signs what is forwarded from here, which is for names that a
+ * transform of that sandbox covers. One for all relays, started for the first policy with transforms.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -219,12 +219,14 @@ static int add_new(struct supervise *supervise, const char *owner, struct placed
 		   struct error *err)
 {
 	struct relay *relay;
+	bool is_first;
 	int r = relay_get(supervise, owner, &relay, err);
 
 	if (r < 0) {
 		placed_free(placed);
 		return r;
 	}
+	is_first = !relay->placed;
 	placed->relay = relay;
 	placed->next = relay->placed;
 	relay->placed = placed;
@@ -232,7 +234,7 @@ static int add_new(struct supervise *supervise, const char *owner, struct placed
 	if (r < 0) {
 		unlink_placed(placed);
 		placed_free(placed);
-		if (!relay->placed)
+		if (is_first)
 			relay_end(relay);
 	}
 	return r;

@@ -31,8 +31,8 @@ struct supervise_options {
 	/* That relays and the signer run as; NULL: "postern-relay", else nobody's uid. */
 	const char *user;
 	const char *ca_bundle; /* PEM, on top of the system's trust; NULL: none */
-	/* Where the signer keeps the CA: made 0700 and the signer's own, so below a directory that is nobody else's. NULL:
-	 * in memory, for this process's life. */
+	/* Where the signer keeps the CA: made 0700 and the signer's own, so below a directory that is nobody else's.
+	 * NULL: in memory, for this process's life. */
 	const char *ca_dir;
 	struct supervise_limits limits;
 	void *context;
@@ -41,11 +41,11 @@ struct supervise_options {
 	/* May its addresses be leases? The callback asks kern_*_teach(). Returns what was learned, or -errno. */
 	int (*lease)(void *context, uint64_t sandbox, const struct pst_relay_lease *lease);
 	void (*count)(void *context, uint64_t sandbox, const struct pst_relay_count *count);
-	/* Its relay died (up: false), or another one is ready for it: the caller puts supervise_sockets() in force. From
-	 * the loop, never from within a call. */
+	/* Its relay died (up: false), or another one is ready for it: the caller puts supervise_sockets() in force.
+	 * From the loop, never from within a call. */
 	void (*changed)(void *context, uint64_t sandbox, bool up);
-	/* Before anything runs for this owner: makes a cgroup that this policy is enforced on, which it keeps; again with
-	 * another policy, for the one that is there. -errno: the relay is not started. NULL: none (tests). */
+	/* Before anything runs for this owner: makes a cgroup that this policy is enforced on, which it keeps; again
+	 * with another policy, for the one that is there. -errno: the relay is not started. NULL: none (tests). */
 	int (*confine)(void *context, const char *owner, const struct policy *policy,
 		       int *ret_cgroup_fd, struct error *err);
 	/* Nobody is in it any more. */
@@ -80,8 +80,8 @@ struct supervise_sandbox {
 };
 
 /*
- * Starts (or finds) the owner's relay, opens listeners, hands over sockets and policy. 1: *ret_sockets, which stay ours,
- * are to be put in force with the flip, which comes next, and their origins (of kern_*_set_relay()) follow with
+ * Starts (or finds) the owner's relay, opens listeners, hands over sockets and policy. 1: *ret_sockets, which stay
+ * ours, are to be put in force with the flip, which comes next, and their origins (of kern_*_set_relay()) follow with
  * supervise_origins(); 0: the ones that are in force serve on. -errno: what it had before stays.
  */
 int supervise_add(struct supervise *supervise, const struct supervise_sandbox *sandbox,
@@ -92,8 +92,8 @@ int supervise_set_always(struct supervise *supervise, const struct table_always_
 /* Those of a sandbox whose relay is up, until supervise_origins(), which leaves them to the relay; -ENOENT. */
 int supervise_sockets(const struct supervise *supervise, uint64_t id,
 		      struct kern_relay_sockets *ret_sockets);
-/* After kern_*_set_relay(): what the relay looks connections up in. Takes over `fd`, and closes our ends of the sockets:
- * they are to end with the relay, whatever state we are in then. */
+/* After kern_*_set_relay(): what the relay looks connections up in. Takes over `fd`, and closes our ends of the
+ * sockets: they are to end with the relay, whatever state we are in then. */
 int supervise_origins(struct supervise *supervise, uint64_t id, int fd);
 /* Waits until the relay has applied the last policy and closed what it denies (`timeout_ms`; a relay that does not
  * answer in time is killed, which ends its flows). Sessions closed, or -errno. */
