@@ -439,6 +439,58 @@ static void lists_flows_and_their_table(void **state)
 	wire_end(&wire);
 }
 
+/* A map of another layout, pinned in the place of one that an earlier build has left. */
+static void pin_other(const struct host *host, const char *name, enum bpf_map_type type,
+		      uint32_t value_size, uint32_t entries)
+{
+	cleanup_close int fd = bpf_map_create(type, name, 4, value_size, entries, NULL);
+	char path[160];
+
+	assert_true(fd >= 0);
+	(void)snprintf(path, sizeof(path), "%s/maps/%s", host->dir, name);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(bpf_obj_pin(fd, path), 0);
+}
+
+static void takes_over_from_a_build_with_other_maps(void **state)
+{
+	struct wires *wires = *state;
+	struct host host = start_host(wires);
+	struct wire wire = wire_make(wires);
+	struct one one = attach(&host, &wire, KERN_TC_AUTO);
+	uint64_t before[PST_REASON_MAX], after[PST_REASON_MAX];
+	char path[160];
+
+	change(&host, &one, PST_VERDICT_ALLOW);
+	leave(&one);
+	kern_host_close(host.kern);
+	pin_other(&host, "pst_quotas", BPF_MAP_TYPE_ARRAY, 8, 64 * 2 + 1024);
+	pin_other(&host, "pst_counters", BPF_MAP_TYPE_PERCPU_ARRAY, 16, PST_REASON_MAX);
+	/* Of another build. */
+	(void)snprintf(path, sizeof(path), "rm %s/build-*", host.dir);
+	assert_int_equal(system(path), 0);
+	for (int i = 0; i < 2; i++) {
+		host.kern = open_host(&host);
+		assert_int_equal(try_adopt(&host, &one, 0), 0);
+		assert_true(gets_out(wires, &wire));
+		assert_int_equal(kern_host_counters(host.kern, before), 0);
+		change(&host, &one, PST_VERDICT_DENY);
+		assert_false(gets_out(wires, &wire));
+		assert_int_equal(kern_host_counters(host.kern, after), 0);
+		assert_true(after[PST_REASON_DEFAULT_DENY] > before[PST_REASON_DEFAULT_DENY]);
+		change(&host, &one, PST_VERDICT_ALLOW);
+		assert_true(gets_out(wires, &wire));
+		/* The next time by what is pinned. */
+		leave(&one);
+		kern_host_close(host.kern);
+	}
+	host.kern = open_host(&host);
+	assert_int_equal(try_adopt(&host, &one, 0), 0);
+	detach(&one);
+	wire_end(&wire);
+	end_host(&host);
+}
+
 /* An earlier daemon of this build found that there are no programs of devices here. */
 static void judges_cgroups_where_devices_cannot_be_judged(void **state)
 {
@@ -619,6 +671,7 @@ int main(void)
 		cmocka_unit_test(lets_nothing_through_between_two_policies),
 		cmocka_unit_test(gives_everything_back),
 		cmocka_unit_test(lists_flows_and_their_table),
+		cmocka_unit_test(takes_over_from_a_build_with_other_maps),
 		cmocka_unit_test(judges_cgroups_where_devices_cannot_be_judged),
 		cmocka_unit_test(sweeps_what_a_killed_run_left),
 		cmocka_unit_test(finds_devices_by_name),

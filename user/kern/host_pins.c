@@ -166,16 +166,24 @@ static int pin_new(const char *path, int fd, struct error *err)
 	return r < 0 ? error_set(err, r, "cannot pin %s: %s", path, strerror(-r)) : 0;
 }
 
+/* One of an earlier build's may be there. */
+static bool is_pinned_at(const char *path, int fd)
+{
+	cleanup_close int there = bpf_obj_get(path);
+	struct bpf_map_info pinned, ours;
+
+	return there >= 0 && !map_info(there, &pinned) && !map_info(fd, &ours) &&
+	       pinned.id == ours.id;
+}
+
 static int pin_maps(const struct kern_host *host, struct error *err)
 {
 	char path[PATH_MAX];
 	int r = 0;
 
 	for (int i = 0; !r && i < KERN_MAP_COUNT; i++) {
-		struct stat st;
-
 		(void)snprintf(path, sizeof(path), "%s/maps/%s", host->dir, kern_map_name(i));
-		if (host->object.map_fd[i] >= 0 && stat(path, &st))
+		if (host->object.map_fd[i] >= 0 && !is_pinned_at(path, host->object.map_fd[i]))
 			r = pin_new(path, host->object.map_fd[i], err);
 	}
 	return r;

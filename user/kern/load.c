@@ -266,6 +266,17 @@ static int set_entries(struct bpf_object *bpf, int map, __u32 entries)
 	return found ? bpf_map__set_max_entries(found, entries) : -ENOENT;
 }
 
+/* An earlier build's may be of another layout: what it held is begun anew. Not the record, which never changes. */
+static bool is_of_size(const struct bpf_map *map, int fd)
+{
+	struct bpf_map_info info = {};
+	__u32 size = sizeof(info);
+
+	return !bpf_obj_get_info_by_fd(fd, &info, &size) &&
+	       info.key_size == bpf_map__key_size(map) &&
+	       info.value_size == bpf_map__value_size(map);
+}
+
 static int reuse_maps(struct bpf_object *bpf, const int *maps)
 {
 	int r = 0;
@@ -273,8 +284,10 @@ static int reuse_maps(struct bpf_object *bpf, const int *maps)
 	for (int i = 0; !r && maps && i < KERN_MAP_COUNT; i++) {
 		struct bpf_map *map = bpf_object__find_map_by_name(bpf, map_table[i].name);
 
-		if (maps[i] >= 0)
-			r = map ? bpf_map__reuse_fd(map, maps[i]) : -ENOENT;
+		if (maps[i] >= 0 && !map)
+			r = -ENOENT;
+		else if (maps[i] >= 0 && (i == KERN_MAP_SANDBOX || is_of_size(map, maps[i])))
+			r = bpf_map__reuse_fd(map, maps[i]);
 	}
 	return r;
 }
