@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Any bytes as a ClientHello: what is accepted has a plain name or none, is accepted however its records are cut, and was
- * not complete a byte before.
+ * Any bytes as a ClientHello: what is accepted has a plain name or none, is accepted however its records are cut,
+ * and was not complete a byte before.
  */
 #include "fuzz.h"
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Heads: where they end, what they mean. What is refused of requests: tests/lib/smuggling.txt, by test_relay_smuggling. */
+/* Heads: where they end, what they mean. What is refused of requests: tests/lib/smuggling.txt, by
+ * test_relay_smuggling. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>

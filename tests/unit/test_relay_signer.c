@@ -165,8 +165,7 @@ static void refuses_what_is_no_plain_name(void **state)
 					  "a.example,DNS:evil.example",
 					  "a.example\nDNS:b",
 					  "a.example/",
-					  "b\xc3\xbc"
-					  "cher.example",
+					  "z\xc3\xbcrich.example",
 					  "a b.example"};
 	uint8_t key[PST_RELAY_MAX_KEY], der[PST_RELAY_MAX_CERT];
 	size_t size = make_key("P-256", key);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every row of tests/lib/smuggling.txt through a session: what goes on is counted by a destination that replies to it, and
- * refusals are as the row says. tests/e2e has the same rows judged by a parser that is not ours.
+ * Every row of tests/lib/smuggling.txt through a session: what goes on is counted by a destination that replies
+ * to it, and refusals are as the row says. tests/e2e has the same rows judged by a parser that is not ours.
  */
 #include "relay_http_fixture.h"
 

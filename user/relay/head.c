@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Request and status lines, Host, fields one by one; see head.h. What the fields mean together (framing, Connection) is in
- * head_fields.c.
+ * Request and status lines, Host, fields one by one; see head.h. What the fields mean together (framing,
+ * Connection) is in head_fields.c.
  */
 #include "relay/head.h"
 
@@ -145,7 +145,8 @@ static enum head_status parse_fields(struct head_text *rest, struct head *head)
 	}
 }
 
-/* Takes the text before the first space out of `rest`, and the space. False: there is no space, or nothing before it. */
+/* Takes the text before the first space out of `rest`, and the space. False: there is no space, or nothing before
+ * it. */
 static bool take_word(struct head_text *rest, struct head_text *ret_word)
 {
 	const char *space = memchr(rest->at, ' ', rest->size);

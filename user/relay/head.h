@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Heads of HTTP/1.x messages (RFC 9112) -> values. Whatever two readers could understand in two ways is refused, never
- * mended. Pure; the texts of a struct head lie within the bytes that were parsed.
+ * Heads of HTTP/1.x messages (RFC 9112) -> values. Whatever two readers could understand in two ways is refused,
+ * never mended. Pure; the texts of a struct head lie within the bytes that were parsed.
  */
 #ifndef RELAY_HEAD_H
 #define RELAY_HEAD_H
@@ -55,19 +55,21 @@ struct head {
 };
 
 /*
- * Does the head end in these bytes? *at: where to go on, 0 at first, so that no byte is looked at twice. HEAD_DONE: *at is
- * the head's size. HEAD_BAD as soon as a byte came that no head has: bare CR or LF, NUL and other controls, an empty
- * first line.
+ * Does the head end in these bytes? *at: where to go on, 0 at first, so that no byte is looked at twice.
+ * HEAD_DONE: *at is the head's size. HEAD_BAD as soon as a byte came that no head has: bare CR or LF, NUL and
+ * other controls, an empty first line.
  */
 enum head_status head_scan(const uint8_t *bytes, size_t size, size_t *at);
 
-/* A whole request's head, size as head_scan() says. port: that the connection was made to, the only one that Host and an
- * absolute target may name; 443 makes the scheme https. HEAD_DONE, HEAD_BAD or HEAD_TOO_LONG (too many fields). */
+/* A whole request's head, size as head_scan() says. port: that the connection was made to, the only one that Host
+ * and an absolute target may name; 443 makes the scheme https. HEAD_DONE, HEAD_BAD or HEAD_TOO_LONG (too many
+ * fields). */
 enum head_status head_request(const uint8_t *bytes, size_t size, uint16_t port,
 			      struct head *ret_head);
 enum head_status head_response(const uint8_t *bytes, size_t size, struct head *ret_head);
 
-/* For a session that only wants to know whom it is for: the first request's Host. HEAD_MORE: the head is not complete. */
+/* For a session that only wants to know whom it is for: the first request's Host. HEAD_MORE: the head is not
+ * complete. */
 enum head_status head_host(const uint8_t *bytes, size_t size, uint16_t port,
 			   char ret_name[PST_NAME_SIZE]);
 

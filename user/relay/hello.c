@@ -160,7 +160,8 @@ static enum hello_status take_record(struct span *bytes, struct span *ret_part)
 	struct span header, body;
 	size_t size;
 
-	if (memcmp(bytes->at, first, bytes->size < sizeof(first) ? bytes->size : sizeof(first)))
+	if (memcmp(bytes->at, first, bytes->size < sizeof(first) ? bytes->size : sizeof(first)) !=
+	    0)
 		return HELLO_BAD;
 	*ret_part = (struct span){bytes->at, 0};
 	if (!take(bytes, RECORD_HEADER, &header))

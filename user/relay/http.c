@@ -38,7 +38,9 @@ static enum step finishing(struct http *http)
 
 static enum step step(struct http *http)
 {
-	if (http->client && http->client->failed)
+	if (!http->client)
+		return STEP_WAIT; /* until there is a certificate for it */
+	if (http->client->failed)
 		return http_gone(http, true);
 	switch ((enum http_state)http->state) {
 	case HTTP_LEAF:

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * An HTTP session in its parts. http.c: life, timers, what is read when; http_request.c: a request's head, judged and
- * written anew; http_upstream.c: the connection that it goes to; http_move.c: bodies; http_response.c: the reply's head;
- * http_refuse.c: refusals. A step says what it came to; the one that ends the session says STEP_GONE, and then nothing of
- * it may be touched any more.
+ * written anew; http_upstream.c: the connection that it goes to; http_move.c: bodies; http_response.c: the reply's
+ * head; http_refuse.c: refusals. A step says what it came to; the one that ends the session says STEP_GONE, and then
+ * nothing of it may be touched any more.
  */
 #ifndef RELAY_HTTP_PARTS_H
 #define RELAY_HTTP_PARTS_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A request's head: whom it is for, whether that is allowed now, and what goes on of it. Nothing is copied blindly: lines
- * are written anew from what was understood, and what a transform sets comes from the transform alone.
+ * A request's head: whom it is for, whether that is allowed now, and what goes on of it. Nothing is copied
+ * blindly: lines are written anew from what was understood, and what a transform sets comes from the transform
+ * alone.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -188,7 +189,8 @@ static enum step check_method(struct http *http, const struct head *head, bool h
 	return http_deny(http, 403, PST_REASON_UPGRADE, trace);
 }
 
-/* The session is about this name from now on: events say it, and a change of policy judges it. False: denied, told. */
+/* The session is about this name from now on: events say it, and a change of policy judges it. False: denied,
+ * told. */
 static bool judge(struct http *http, const char *name, enum pst_reason *ret_reason)
 {
 	struct session *session = http->session;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A reply's head: held to the same rules as a request's, and written anew, so that both ends see one reply to one request. */
+/* A reply's head: held to the same rules as a request's, and written anew, so that both ends see one reply to one
+ * request. */
 #include <string.h>
 
 #include "relay/http_parts.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The connection that requests go out on. By name where a name is what was allowed; by the address that the sandbox asked
- * for where that is, so that a rule never opens what the policy does not: TLS proves whose it is, and in the clear it has
- * to be one of the name's addresses before a header is put in.
+ * The connection that requests go out on. By name where a name is what was allowed; by the address that the
+ * sandbox asked for where that is, so that a rule never opens what the policy does not: TLS proves whose it is,
+ * and in the clear it has to be one of the name's addresses before a header is put in.
  */
 #include <errno.h>
 #include <string.h>

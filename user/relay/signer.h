@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * `postern-relay --signer`: the one process that holds the CA's key. Names and public keys in, certificates out; it never
- * sees a byte of a sandbox, and signs only what the starter forwards.
+ * `postern-relay --signer`: the one process that holds the CA's key. Names and public keys in, certificates out;
+ * it never sees a byte of a sandbox, and signs only what the starter forwards.
  */
 #ifndef RELAY_SIGNER_H
 #define RELAY_SIGNER_H
@@ -22,7 +22,8 @@ const char *signer_ca(const struct signer *signer);
 /* key: SubjectPublicKeyInfo of a P-256 key. -EINVAL: no such key, or no plain name. Returns the size of the DER. */
 int signer_sign(const struct signer *signer, const char *name, const uint8_t *key, size_t key_size,
 		uint8_t ret_cert[PST_RELAY_MAX_CERT]);
-/* Sends CA, then answers SIGN until the pair closes (0) or something is said that it does not understand (-EPROTO). */
+/* Sends CA, then answers SIGN until the pair closes (0) or something is said that it does not understand
+ * (-EPROTO). */
 int signer_serve(const struct signer *signer, int fd);
 
 #endif

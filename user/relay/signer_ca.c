@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The CA: a P-256 key and its certificate, made once and kept as ca.key (0600) and ca.pem, or held in memory. A file that
- * is not as it should be is refused: making another CA would end the trust of everything that runs.
+ * The CA: a P-256 key and its certificate, made once and kept as ca.key (0600) and ca.pem, or held in memory. A
+ * file that is not as it should be is refused: making another CA would end the trust of everything that runs.
  */
 #include "relay/signer_ca.h"
 
