@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -36,6 +37,7 @@ enum mode {
 	DEAF,	     /* applies nothing */
 	ASKER,	     /* at a policy: leases and signatures */
 	CLAIMER,     /* applies what it was not told */
+	IDLER,	     /* at a policy: asks without end, and reads the answers now and then */
 };
 
 /* ---- the relay ---- */
@@ -104,6 +106,27 @@ static void ask(uint64_t sandbox)
 	say_sign(sandbox, "elsewhere.example");
 }
 
+/* Nobody can write before most of what waits is read: so all of it is, just in time. */
+static void idle(uint64_t sandbox)
+{
+	const struct timespec while_others_wait = {.tv_nsec = 600000000};
+	char bytes[PST_RELAY_MAX_MESSAGE];
+	ssize_t n;
+
+	/* Ends when nobody hears it. */
+	if (!fork()) {
+		for (;;)
+			ask(sandbox);
+	}
+	do {
+		(void)nanosleep(&while_others_wait, NULL);
+		do
+			n = recv(PST_RELAY_FD, bytes, sizeof(bytes), MSG_DONTWAIT);
+		while (n > 0);
+	} while (n < 0 && errno == EAGAIN);
+	_exit(0);
+}
+
 static void hear_policy(const struct pst_relay_sandbox *told, int mode, unsigned fds, int at_start)
 {
 	struct pst_relay_answer applied = {.header = {.type = PST_RELAY_APPLIED,
@@ -117,6 +140,8 @@ static void hear_policy(const struct pst_relay_sandbox *told, int mode, unsigned
 		say("nonsense", 8);
 	if (mode == ASKER)
 		ask(told->header.sandbox);
+	if (mode == IDLER)
+		idle(told->header.sandbox);
 	if (told->sockets & PST_RELAY_HAS_TCP4)
 		say_self(told->header.sandbox, at_start);
 	if (mode != DEAF)
@@ -511,6 +536,20 @@ static bool has_answers(const struct world *world)
 	return world->n_signs == 2 && world->leases == 1;
 }
 
+/* Each answer that has to wait is waited for by all. */
+static void one_that_reads_now_and_then_is_ended(void **state)
+{
+	struct world w;
+	struct error err = {{0}};
+
+	(void)state;
+	make(&w, IDLER);
+	assert_int_equal(add(&w, 5, "", &err), 1);
+	until(&w, is_down);
+	assert_true(w.leases > 100);
+	done(&w);
+}
+
 static void leases_are_asked_for_and_leaves_signed_for_names_of_transforms(void **state)
 {
 	struct world w;
@@ -577,6 +616,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(one_that_does_not_start_is_said_so_with_its_own_words),
 		cmocka_unit_test(whoever_says_what_nobody_says_is_ended),
 		cmocka_unit_test(one_that_applies_nothing_is_ended_when_its_time_is_over),
+		cmocka_unit_test(one_that_reads_now_and_then_is_ended),
 		cmocka_unit_test(leases_are_asked_for_and_leaves_signed_for_names_of_transforms),
 	};
 	char directory[] = "/tmp/pst-supervise-XXXXXX";

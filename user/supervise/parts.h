@@ -33,6 +33,7 @@ struct relay {
 	struct buf confinement; /* the policy that its cgroup is under, as text */
 	int cgroup_fd;		/* confine()'s; -1: none */
 	bool is_confined, is_ending;
+	uint64_t waited_ns, waited_since_ns; /* for it to read, in this period */
 	uint64_t seq;
 	struct placed *placed;
 };

@@ -347,10 +347,12 @@ static int send_once(const struct process *process, const struct packet *packet)
 int process_send(const struct process *process, const struct packet *packet)
 {
 	struct pollfd poll_fd = {.fd = process->fd, .events = POLLOUT};
-	int r = send_once(process, packet);
+	int r = send_once(process, packet), waited = 0;
 
 	while (r == -EAGAIN || r == -EINTR) {
 		int ready = poll(&poll_fd, 1, SEND_WAIT_MS);
+
+		waited = 1;
 
 		if (ready < 0 && errno != EINTR)
 			return -errno;
@@ -358,7 +360,7 @@ int process_send(const struct process *process, const struct packet *packet)
 			return -ETIMEDOUT;
 		r = send_once(process, packet);
 	}
-	return r;
+	return r < 0 ? r : waited;
 }
 
 int process_receive(const struct process *process, union message *ret_message)

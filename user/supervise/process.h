@@ -61,6 +61,7 @@ struct packet {
 	const int *fds;
 	size_t n_fds;
 };
+/* 1: it had to wait for room. */
 int process_send(const struct process *process, const struct packet *packet);
 /* The size of what came; 0: it has ended; -EAGAIN: nothing; -EPROTO: too long. Descriptors are not taken. */
 int process_receive(const struct process *process, union message *ret_message);

@@ -17,6 +17,9 @@
 #define READY_MS 15000
 /* For its last counts. */
 #define LEAVE_MS 500
+/* How long we wait for room in a relay's socket, in all, and in how much time. */
+#define WAITED_MAX_NS	 2000000000ULL
+#define WAITED_PERIOD_NS 60000000000ULL
 
 /* ---- what the caller is told ---- */
 
@@ -57,12 +60,26 @@ int supervise_on_tell(void *context, int fd)
 
 /* ---- messages to it ---- */
 
+/* Everybody else waits with us for one that reads slowly: it may cost so much, and no more with the next message. */
+static int reckon(struct relay *relay, uint64_t before_ns, uint64_t after_ns)
+{
+	if (after_ns - relay->waited_since_ns > WAITED_PERIOD_NS) {
+		relay->waited_since_ns = before_ns;
+		relay->waited_ns = 0;
+	}
+	relay->waited_ns += after_ns - before_ns;
+	return relay->waited_ns > WAITED_MAX_NS ? -ETIMEDOUT : 0;
+}
+
 int relay_send(struct relay *relay, const struct packet *packet)
 {
+	uint64_t before_ns = loop_monotonic_ns();
 	int r = process_is_there(&relay->keeper.process)
 			? process_send(&relay->keeper.process, packet)
 			: -EPIPE;
 
+	if (r > 0)
+		r = reckon(relay, before_ns, loop_monotonic_ns());
 	if (r < 0 && r != -EPIPE)
 		relay_died(relay, r == -ETIMEDOUT ? "does not read" : strerror(-r));
 	return r;
@@ -198,7 +215,7 @@ int relay_confine(struct relay *relay, struct error *err)
 	if (r < 0)
 		return error_set(err, r, "cannot make the relay's own policy: %s", strerror(-r));
 	if (!options->confine ||
-	    (relay->is_confined && strcmp(text.data, relay->confinement.data) == 0))
+	    (relay->is_confined && text.data && strcmp(text.data, relay->confinement.data) == 0))
 		return 0;
 	r = options->confine(options->context, relay->owner, policy, &relay->cgroup_fd, err);
 	if (r < 0)
