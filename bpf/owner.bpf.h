@@ -139,6 +139,18 @@ __noinline int pst_owned_call(struct bpf_sock_addr *ctx, const struct pst_sandbo
 	return owned;
 }
 
+/* A socket that asks the relay takes what comes from the relay's port for a resolver's answer: also when the relay is
+ * gone, and another sandbox has its port. */
+static __always_inline int pst_waits_for_relay(struct bpf_sock *sk, const struct pst_packet *p)
+{
+	struct pst_redirect *redirect;
+
+	if (pst_options.no_relay || p->query.protocol != PST_UDP)
+		return 0;
+	redirect = bpf_sk_storage_get(&pst_redirects, sk, 0, 0);
+	return redirect && redirect->relay_port == p->source_port;
+}
+
 /* egress: the truth, with the packet's own tuple. What leaves by a real device is bound for another host (or this
  * one's address seen from a nested namespace): what listens here says nothing about there. PST_LOCAL_*. */
 __noinline int pst_owned_packet(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
@@ -158,6 +170,8 @@ __noinline int pst_owned_packet(struct __sk_buff *skb, const struct pst_sandbox 
 	owner = pst_options.no_relay ? 0 : bpf_sk_storage_get(&pst_owners, sk, 0, 0);
 	if (owner && owner->relay_of)
 		owned = pst_local_relay(owner, sandbox);
+	else if (pst_waits_for_relay(sk, p))
+		owned = PST_LOCAL_FOREIGN;
 	else
 		owned = pst_peer_came_to_us(sk, p->source_port, p->query.protocol) ||
 			bpf_sk_ancestor_cgroup_id(sk, (int)sandbox->cgroup_level) ==

@@ -231,6 +231,56 @@ static void a_question_must_find_this_relay(void **state)
 	run_end(world->place, &run);
 }
 
+/* One datagram on loopback from a port of the sandbox's choice: an errno, 0: it was sent. */
+static int send_from(const struct run *run, uint16_t from, uint16_t to)
+{
+	struct sockaddr_storage at;
+	socklen_t size;
+	int status, fd;
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (!pid) {
+		enter(run->cgroup);
+		fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+		size = client_address("127.0.0.1", from, &at);
+		if (bind(fd, (struct sockaddr *)&at, size))
+			_exit(1);
+		size = client_address("127.0.0.1", to, &at);
+		_exit(sendto(fd, "fake", 4, 0, (struct sockaddr *)&at, size) == 4 ? 0 : errno);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+/* Who has the port that a relay had is not taken for it by the sockets that still wait for the relay's answers. */
+static void nobody_answers_for_a_relay_that_is_gone(void **state)
+{
+	const struct world *world = *state;
+	struct test_relay *relay;
+	struct run run = run_start_relayed(world, STRICT, &relay);
+	cleanup_close int redirects = run_open_map(&run, "pst_redirects");
+	struct pst_redirect asked = {
+		.sandbox = 99, .port = 53, .protocol = PST_UDP, .relay_port = 40997};
+	cleanup_close int waiting = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct sockaddr_storage at;
+	socklen_t size = client_address("127.0.0.1", 40996, &at);
+	char bytes[4];
+
+	assert_int_equal(bind(waiting, (struct sockaddr *)&at, size), 0);
+	size = client_address("127.0.0.1", 40997, &at);
+	assert_int_equal(connect(waiting, (struct sockaddr *)&at, size), 0);
+	/* The control: a socket that is connected to somebody in the sandbox hears from him. */
+	assert_int_equal(send_from(&run, 40997, 40996), 0);
+	assert_int_equal(recv(waiting, bytes, 4, 0), 4);
+	assert_int_equal(bpf_map_update_elem(redirects, &waiting, &asked, BPF_ANY), 0);
+	assert_int_equal(send_from(&run, 40997, 40996), EPERM);
+	assert_int_equal(recv(waiting, bytes, 4, 0), -1);
+	run_end(world->place, &run);
+	relay_close(relay);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -241,6 +291,7 @@ int main(void)
 		cmocka_unit_test(nobody_asks_the_relay_itself),
 		cmocka_unit_test(the_packet_hook_alone_lets_no_question_out),
 		cmocka_unit_test(a_question_must_find_this_relay),
+		cmocka_unit_test(nobody_answers_for_a_relay_that_is_gone),
 		cmocka_unit_test(without_a_relay_no_question_leaves),
 	};
 
