@@ -385,6 +385,11 @@ __noinline int pst_relayed_packet(struct __sk_buff *skb, const struct pst_sandbo
 	begins = p->query.protocol == PST_UDP || pst_is_first_syn(p);
 	if (!begins && at_home && redirect->generation == sandbox->generation)
 		return PST_RELAYED_PASS;
+	/* The end of a connection that the policy in force denies: the relay is to hear of it, or the other side would
+	 * not either. Its text, if it has any, is not read (RFC 9293 3.10.7.4). */
+	if (at_home && p->query.protocol == PST_TCP && p->tcp_flags & PST_TCP_RST &&
+	    !(p->tcp_flags & PST_TCP_SYN))
+		return PST_RELAYED_PASS;
 	if (begins)
 		listens = pst_relay_listens(skb, sandbox, &p->query);
 	p->query = meant;
