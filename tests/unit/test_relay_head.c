@@ -146,17 +146,6 @@ static void a_response_is_read(void **state)
 	assert_true(head.keeps_alive);
 }
 
-static void the_first_host_is_found(void **state)
-{
-	static const char text[] = "GET / HTTP/1.1\r\nHost: a.example\r\n\r\nGET";
-	char name[PST_NAME_SIZE] = "?";
-
-	(void)state;
-	assert_int_equal(head_host((const uint8_t *)text, 20, 80, name), HEAD_MORE);
-	assert_int_equal(head_host((const uint8_t *)text, sizeof(text) - 1, 80, name), HEAD_DONE);
-	assert_string_equal(name, "a.example");
-}
-
 static void names_are_alike_to_who_takes_one_dash_for_the_other(void **state)
 {
 	const struct head_text name = {"X_Api-Key", 9};
@@ -177,7 +166,6 @@ int main(void)
 		cmocka_unit_test(an_absolute_target_loses_its_authority),
 		cmocka_unit_test(connection_says_what_does_not_go_on),
 		cmocka_unit_test(a_response_is_read),
-		cmocka_unit_test(the_first_host_is_found),
 		cmocka_unit_test(names_are_alike_to_who_takes_one_dash_for_the_other),
 	};
 

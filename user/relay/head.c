@@ -334,18 +334,3 @@ enum head_status head_response(const uint8_t *bytes, size_t size, struct head *r
 		return status;
 	return head_read_response_fields(ret_head) ? HEAD_DONE : HEAD_BAD;
 }
-
-enum head_status head_host(const uint8_t *bytes, size_t size, uint16_t port,
-			   char ret_name[PST_NAME_SIZE])
-{
-	struct head head;
-	size_t at = 0;
-	enum head_status status = head_scan(bytes, size, &at);
-
-	if (status != HEAD_DONE)
-		return status;
-	status = head_request(bytes, at, port, &head);
-	if (status == HEAD_DONE)
-		memcpy(ret_name, head.host, sizeof(head.host));
-	return status;
-}

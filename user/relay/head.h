@@ -68,11 +68,6 @@ enum head_status head_request(const uint8_t *bytes, size_t size, uint16_t port,
 			      struct head *ret_head);
 enum head_status head_response(const uint8_t *bytes, size_t size, struct head *ret_head);
 
-/* For a session that only wants to know whom it is for: the first request's Host. HEAD_MORE: the head is not
- * complete. */
-enum head_status head_host(const uint8_t *bytes, size_t size, uint16_t port,
-			   char ret_name[PST_NAME_SIZE]);
-
 bool head_text_is(const struct head_text *text, const char *other); /* ASCII case ignored */
 /* Are these the same name to somebody who takes '_' for '-' (CGI)? */
 bool head_name_is_like(const struct head_text *name, const char *other);
