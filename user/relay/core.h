@@ -37,6 +37,11 @@ struct message {
 /* A packet with that many descriptors. -EINVAL: it is none that a starter sends. */
 int message_parse(const void *bytes, size_t size, unsigned n_fds, struct message *ret_message);
 
+/* ---- config_ask.c ---- */
+
+/* When all its names are there: they are found by it from then on. */
+void relay_policy_index(struct relay_policy *policy);
+
 /* ---- control.c ---- */
 
 int control_new(struct relay *relay, int fd, struct control **ret_control);
