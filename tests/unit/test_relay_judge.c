@@ -165,6 +165,35 @@ static void a_change_ends_what_it_denies_and_nothing_else(void **state)
 	assert_true(hears_event(*state, PST_VERDICT_DENY, PST_REASON_HOST_CHECK));
 }
 
+/* The name that a sandbox gave with an address that was open then says nothing of who is there. */
+static void what_went_to_an_address_does_not_live_on_by_its_name(void **state)
+{
+	struct relay_sandbox *sandbox = sandbox_with(state, 1, PST_RELAY_STRICT);
+	struct session *stray =
+		add_session(sandbox, PST_STEP_DEFAULT, PST_REASON_ALLOW_DEFAULT, 443);
+	struct session *by_name = add_session(sandbox, PST_STEP_NAME, PST_REASON_HOST_NAME, 443);
+	struct session *other =
+		add_session(sandbox, PST_STEP_DEFAULT, PST_REASON_ALLOW_DEFAULT, 22);
+	struct buf items = policy_of(1, PST_RELAY_STRICT);
+
+	strcpy(stray->name, "api.example.com");
+	strcpy(by_name->name, "api.example.com");
+	stray->verdict = by_name->verdict = other->verdict = PST_VERDICT_ALLOW;
+	stray->to_address = other->to_address = true;
+	/* The policy in force, told again. */
+	change_policy(sandbox, &items);
+	assert_int_equal(session_judge_all(sandbox), 0);
+	assert_true(session_passes_by_address(stray));
+	assert_false(session_passes_by_address(by_name));
+	items = policy_of(2, PST_RELAY_STRICT);
+	change_policy(sandbox, &items);
+	assert_false(session_passes_by_address(stray));
+	assert_int_equal(session_judge_all(sandbox), 1);
+	assert_ptr_equal(sandbox->sessions, other);
+	assert_ptr_equal(other->next, by_name);
+	assert_null(by_name->next);
+}
+
 static void a_policy_that_keeps_what_exists_ends_nothing(void **state)
 {
 	struct relay_sandbox *sandbox = sandbox_with(state, 1, PST_RELAY_STRICT);
@@ -268,6 +297,7 @@ int main(void)
 		TEST(a_lease_is_asked_again_by_its_name_under_a_later_policy),
 		TEST(what_was_open_once_is_asked_for_its_name_when_the_policy_is_strict),
 		TEST(a_change_ends_what_it_denies_and_nothing_else),
+		TEST(what_went_to_an_address_does_not_live_on_by_its_name),
 		TEST(a_policy_that_keeps_what_exists_ends_nothing),
 		TEST(audit_reports_and_keeps),
 		TEST(another_proxy_or_password_ends_what_went_through_the_old_one),

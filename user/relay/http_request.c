@@ -114,12 +114,6 @@ static bool asks_for_websocket(const struct head *head)
 	       head->framing == HEAD_FRAMING_NONE;
 }
 
-static bool is_allowed_by_address(const struct session *session)
-{
-	return session->origin.step == PST_STEP_CIDR_ALLOW ||
-	       session->origin.step == PST_STEP_DEFAULT;
-}
-
 static void begin_request(struct http *http, const struct head *head,
 			  const struct relay_transform *transform)
 {
@@ -128,7 +122,7 @@ static void begin_request(struct http *http, const struct head *head,
 		is_method(head, "GET") || is_method(head, "HEAD") || is_method(head, "OPTIONS");
 
 	*r = (struct http_request){
-		.by_name = head->host[0] && !is_allowed_by_address(http->session) &&
+		.by_name = head->host[0] && !session_passes_by_address(http->session) &&
 			   relay_policy_name(http->session->sandbox->policy, head->host, PST_TCP,
 					     http_port(http)),
 		.is_head = is_method(head, "HEAD"),
@@ -207,8 +201,8 @@ static bool judge(struct http *http, const char *name, enum pst_reason *ret_reas
 	http->is_judged = true;
 	if (is_new)
 		session_report(session, PST_VERDICT_ALLOW,
-			       is_allowed_by_address(session) ? session->origin.reason
-							      : PST_REASON_HOST_NAME);
+			       session_passes_by_address(session) ? session->origin.reason
+								  : PST_REASON_HOST_NAME);
 	return true;
 }
 

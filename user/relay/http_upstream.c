@@ -72,7 +72,7 @@ static bool is_reusable(const struct http *http)
 
 enum step http_connect(struct http *http)
 {
-	const struct session *session = http->session;
+	struct session *session = http->session;
 	struct relay_target target = {.port = http_port(http)};
 
 	http->state = HTTP_DIAL;
@@ -85,6 +85,7 @@ enum step http_connect(struct http *http)
 		memcpy(target.name, http->request.name, sizeof(target.name));
 	else
 		memcpy(target.addr.bytes, session->origin.addr, sizeof(target.addr.bytes));
+	session->to_address = !http->request.by_name;
 	http->dial = relay_dial(session->sandbox, &target, on_dialled, http);
 	return http->dial ? STEP_WAIT : failed(http, PST_REASON_RELAY_FAILED);
 }

@@ -193,6 +193,7 @@ struct session {
 	struct dns_stream *dns;	      /* dns_tcp.c; NULL */
 	uint64_t bytes_out, bytes_in; /* from, to the sandbox */
 	uint64_t told_out, told_in;   /* of these, what COUNT knows */
+	bool to_address;	      /* dialled by the address that the sandbox asked for */
 	bool is_counted;	      /* COUNT knows of the connection */
 	bool reset;		      /* it is ending, with a RST */
 };
@@ -206,6 +207,8 @@ bool session_deny(struct session *session, enum pst_reason reason);
 /* Is the session, or a request for `name` in it, allowed under its sandbox's policy of now? Sets *ret_rule. The reason
  * when it is not; PST_REASON_UNSET when it is. */
 enum pst_reason session_judge(const struct session *session, const char *name, uint32_t *ret_rule);
+/* By its address, whatever its name: so it is dialled by it, too. */
+bool session_passes_by_address(const struct session *session);
 
 /* pump.c: bytes both ways, with half-close, until both sides have ended or nothing moves for idle_ms. Owns `fd` (the
  * upstream end); session->head goes first. */

@@ -63,7 +63,7 @@ static enum pst_reason judge_name(const struct session *session, const char *nam
  * What the kernel allowed by address or lease is allowed, as it goes on judging that itself; but a policy that came
  * later may want the name of what an earlier one let pass without.
  */
-static bool passes_by_address(const struct session *session)
+bool session_passes_by_address(const struct session *session)
 {
 	const struct relay_policy *policy = session->sandbox->policy;
 	bool is_strict = policy->flags & PST_RELAY_STRICT && is_web(session);
@@ -80,7 +80,7 @@ enum pst_reason session_judge(const struct session *session, const char *name, u
 	bool is_old = origin->generation < policy->generation;
 	char leased[DOMAIN_MAX + 1];
 
-	if (passes_by_address(session)) {
+	if (session_passes_by_address(session)) {
 		*ret_rule = origin->rule;
 		return PST_REASON_UNSET;
 	}
@@ -235,6 +235,7 @@ static void dial(struct session *session, bool by_name)
 
 	stop_reading(session);
 	make_target(session, by_name, &target);
+	session->to_address = !target.name[0];
 	session->dial = relay_dial(session->sandbox, &target, on_dialled, session);
 	if (!session->dial)
 		fail(session, PST_REASON_RELAY_FAILED);
@@ -250,7 +251,7 @@ static void decide(struct session *session, enum pst_reason reason)
 {
 	const struct pst_origin *origin = &session->origin;
 	enum pst_reason judged = session_judge(session, session->name, &session->rule);
-	bool by_name = judged == PST_REASON_UNSET && !passes_by_address(session);
+	bool by_name = judged == PST_REASON_UNSET && !session_passes_by_address(session);
 
 	if (judged != PST_REASON_UNSET) {
 		if (reason == PST_REASON_UNSET)
@@ -515,12 +516,22 @@ static bool is_treated_alike(const struct session *session, const struct relay_p
 			      relay_policy_transform(next, session->name));
 }
 
+/* It went where the sandbox said, and now that is for a name to say: the one that it gave is not of that place. */
+static bool is_stray(const struct session *session, const struct relay_policy *next)
+{
+	bool is_strict = next->flags & PST_RELAY_STRICT && is_web(session);
+
+	return session->to_address && !(next->flags & PST_RELAY_AUDIT) &&
+	       !session_passes_by_address(session) && (is_strict || !is_leased(&session->origin));
+}
+
 /* False: it ended. What is not decided yet will be, by the policy of then. */
 static bool judge_again(struct session *session)
 {
 	struct relay_policy *next = session->sandbox->policy;
 	enum pst_reason reason = PST_REASON_UNSET;
-	bool alike = next->flags & PST_RELAY_KEEP || is_treated_alike(session, next);
+	bool alike = next->flags & PST_RELAY_KEEP ||
+		     (is_treated_alike(session, next) && !is_stray(session, next));
 	bool named = session->http && session->name[0];
 	bool decided = session->verdict != PST_VERDICT_DENY || session->http;
 
