@@ -75,7 +75,7 @@ UNIT_HTTP = $(filter tests/unit/test_http_%,$(UNIT))
 UNIT_RELAY = $(filter tests/unit/test_relay_%,$(UNIT))
 # And what reads it on the other side.
 UNIT_SUPERVISE = $(filter tests/unit/test_supervise_%,$(UNIT))
-SUPERVISE = $(call room,kern supervise) $(wildcard user/relay/config.c)
+SUPERVISE = $(call room,kern supervise) $(wildcard user/relay/config*.c)
 FUZZ_RELAY = $(filter tests/fuzz/fuzz_relay_%,$(FUZZERS))
 UNIT_DAEMON = $(filter $(addprefix tests/unit/test_,daemon_% config% store%),$(UNIT))
 BPFTESTS = $(basename $(wildcard tests/bpf/test_*.c))
