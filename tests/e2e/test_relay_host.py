@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: MIT
 """What changes around relays: this host's addresses, many policies at once, a daemon that comes after another one."""
 
+import contextlib
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -96,6 +99,25 @@ def test_what_a_killed_daemon_left_of_relays_is_gone_with_the_next(mortal, kind)
                        {"cgroup": str(mortal.daemon.cgroup("free")), "id": "_relay-1"}):
             reply = mortal.daemon.request("POST", "/v1/sandboxes", {**fields, "policy": {}, "allowWeak": True})
             assert reply.status == 400 and "relay" in json.dumps(reply.json), reply
+
+
+def test_show_and_explain_say_that_a_relay_is_down(mortal, kind):
+    with mortal.ward(kind, **STRICT) as ward:
+        show = f"/v1/sandboxes/{ward.box.id}"
+        assert page(ward) == 200 and mortal.daemon.get(show).json["advice"] == ""
+        assert ward.explain(f"{ONE}:443")["verdict"] == "relay"
+
+        def is_told(what):
+            # Whenever one comes back: it takes longer each time.
+            for pid, words in mortal.pids().items():
+                if "--signer" not in words:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+            return what()
+        until(lambda: is_told(lambda: "relay is down" in mortal.daemon.get(show).json["advice"]), "show says it", 60)
+        until(lambda: is_told(lambda: ward.explain(f"{ONE}:443")["reason"] == "relay-down"), "explain says it", 60)
+        until(lambda: page(ward) == 200, "it is served again", 90)
+        assert mortal.daemon.get(show).json["advice"] == ""
 
 
 def test_hits_of_rules_are_those_of_relayed_flows_too(relays, kind):

@@ -18,7 +18,7 @@
 #define DESCRIPTORS 524288
 
 /* What a relay may lock: its secrets, and all that they may be copied to. */
-#define LOCKED_BYTES (256u * 1024 * 1024)
+#define LOCKED_BYTES (1024u * 1024 * 1024)
 
 /* A number that no kernel has reached yet; PR_CAPBSET_READ ends the walk before. */
 #define CAPABILITIES 64
@@ -34,9 +34,9 @@ static const struct kept {
 	{CAP_SYS_PTRACE, "CAP_SYS_PTRACE"}, /* /proc/PID/ns and exe of the members of sandboxes */
 	{CAP_DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH"}, /* cgroups and files of other users */
 	{CAP_DAC_OVERRIDE, "CAP_DAC_OVERRIDE"}, /* cgroups that are delegated to other users */
-	{CAP_SETUID, "CAP_SETUID"}, /* relays run as nobody that matters */
+	{CAP_SETUID, "CAP_SETUID"},		/* relays run as nobody that matters */
 	{CAP_SETGID, "CAP_SETGID"},
-	{CAP_KILL, "CAP_KILL"},			/* what is in a sandbox that is removed */
+	{CAP_KILL, "CAP_KILL"}, /* what is in a sandbox that is removed */
 };
 
 #define N_KEPT (sizeof(kept) / sizeof(kept[0]))

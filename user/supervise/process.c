@@ -30,7 +30,7 @@
 #define SEND_WAIT_MS   1000
 #define PROCESS_END_MS 2000
 #define SOCKET_BYTES   (1024 * 1024)
-#define LOCKED_BYTES   (256ULL * 1024 * 1024)
+#define LOCKED_BYTES   (1024ULL * 1024 * 1024)
 #define FIRST_FREE_FD  5 /* behind the pair's end and the CA's file */
 
 /* ---- the program ---- */
