@@ -12,36 +12,22 @@
 
 #include "base/cleanup.h"
 #include "base/hash.h"
-#include "base/loop.h"
 #include "dns/dns.h"
+#include "relay/cache.h"
 #include "relay/core.h"
 
 #define RESOLVER_PORT 53
-#define CACHE_HEADS   256
-#define CACHE_MAX     1024 /* entries */
-#define LOOKUPS_MAX   2048 /* at once */
-#define ADDRS_MAX     8	   /* kept of each type */
+#define LOOKUPS_MAX   2048		/* at once */
+#define ADDRS_MAX     (CACHE_ADDRS / 2) /* kept of each type */
 /* A resolver is waited for so long; then the next one, the first one once more. */
 #define TRY_MS	  1500
 #define ROUNDS	  2
 #define TRIES_MAX 6
 /* The other type's answer, once there are addresses (RFC 8305 3 has 50 ms; a slow resolver is no rare thing). */
 #define OTHER_TYPE_MS 150
-#define NS_PER_S      1000000000ULL
 
 struct answer {
 	struct addr addrs[ADDRS_MAX];
-	size_t count;
-};
-
-/* Names resolved by a set of resolvers. */
-struct entry {
-	struct entry *next;	       /* of its head */
-	struct entry *older, *younger; /* of all */
-	uint64_t hash, resolvers;
-	uint64_t expires_ns;
-	char name[PST_NAME_SIZE];
-	struct addr addrs[2 * ADDRS_MAX];
 	size_t count;
 };
 
@@ -89,97 +75,15 @@ struct resolve {
 struct resolver {
 	struct relay *relay;
 	uint16_t port;
-	struct entry *heads[CACHE_HEADS];
-	struct entry *oldest, *youngest;
-	size_t n_entries;
+	struct cache *cache;
 	struct lookup *lookups;
 	size_t n_lookups;
 };
-
-/* ---- the cache ---- */
 
 static uint64_t hash_of_resolvers(const struct relay_policy *policy)
 {
 	return hash_bytes(HASH_START, policy->resolvers,
 			  policy->n_resolvers * sizeof(*policy->resolvers));
-}
-
-static uint64_t hash_of(const char *name, uint64_t resolvers)
-{
-	return hash_bytes(resolvers, name, strlen(name));
-}
-
-static struct entry **head_of(struct resolver *resolver, uint64_t hash)
-{
-	return &resolver->heads[(hash ^ hash >> 32) % CACHE_HEADS];
-}
-
-static void forget(struct resolver *resolver, struct entry *entry)
-{
-	struct entry **link = head_of(resolver, entry->hash);
-
-	while (*link != entry)
-		link = &(*link)->next;
-	*link = entry->next;
-	if (entry->older)
-		entry->older->younger = entry->younger;
-	else
-		resolver->oldest = entry->younger;
-	if (entry->younger)
-		entry->younger->older = entry->older;
-	else
-		resolver->youngest = entry->older;
-	resolver->n_entries--;
-	free(entry);
-}
-
-static struct entry *find_entry(struct resolver *resolver, const char *name, uint64_t resolvers)
-{
-	uint64_t hash = hash_of(name, resolvers);
-	struct entry *entry = *head_of(resolver, hash);
-
-	while (entry && (entry->hash != hash || entry->resolvers != resolvers ||
-			 strcmp(entry->name, name) != 0))
-		entry = entry->next;
-	if (entry && entry->expires_ns <= loop_boot_ns()) {
-		forget(resolver, entry);
-		return NULL;
-	}
-	return entry;
-}
-
-/* The oldest makes room: what is lost is a question. */
-static void remember(const struct lookup *lookup, const struct addr *addrs, size_t count,
-		     uint32_t ttl_s)
-{
-	struct resolver *resolver = lookup->resolver;
-	struct entry *entry = find_entry(resolver, lookup->name, lookup->resolvers), **head;
-
-	if (entry)
-		forget(resolver, entry);
-	if (!ttl_s || !count)
-		return;
-	if (resolver->n_entries >= CACHE_MAX)
-		forget(resolver, resolver->oldest);
-	entry = calloc(1, sizeof(*entry));
-	if (!entry)
-		return;
-	entry->resolvers = lookup->resolvers;
-	entry->hash = hash_of(lookup->name, lookup->resolvers);
-	entry->expires_ns = loop_boot_ns() + ttl_s * NS_PER_S;
-	memcpy(entry->name, lookup->name, sizeof(entry->name));
-	memcpy(entry->addrs, addrs, count * sizeof(*addrs));
-	entry->count = count;
-	head = head_of(resolver, entry->hash);
-	entry->next = *head;
-	*head = entry;
-	entry->older = resolver->youngest;
-	if (entry->older)
-		entry->older->younger = entry;
-	else
-		resolver->oldest = entry;
-	resolver->youngest = entry;
-	resolver->n_entries++;
 }
 
 /* ---- whoever waits ---- */
@@ -291,7 +195,8 @@ static void finish(struct lookup *lookup)
 	size_t count = merge(lookup, addrs);
 	struct resolve *waiters = lookup->waiters;
 
-	remember(lookup, addrs, count, ttl_of(lookup));
+	cache_put(lookup->resolver->cache, (struct cache_key){lookup->name, lookup->resolvers},
+		  (struct cache_value){addrs, count}, ttl_of(lookup));
 	free_lookup(lookup);
 	/* Callbacks may cancel others that wait, so each is taken out by itself. */
 	for (struct resolve *w = waiters; w; w = w->next) {
@@ -624,14 +529,14 @@ static int start(struct resolver *resolver, struct resolve *resolve, const char 
 {
 	struct relay_sandbox *sandbox = resolve->sandbox;
 	uint64_t resolvers = hash_of_resolvers(sandbox->policy);
-	const struct entry *entry = find_entry(resolver, name, resolvers);
+	struct cache_value known;
 	struct lookup *lookup;
 
-	if (entry) {
-		memcpy(resolve->addrs, entry->addrs, sizeof(resolve->addrs));
-		resolve->count = entry->count;
+	if (cache_find(resolver->cache, (struct cache_key){name, resolvers}, &known)) {
+		memcpy(resolve->addrs, known.addrs, known.count * sizeof(*known.addrs));
+		resolve->count = known.count;
 	}
-	if (entry || !sandbox->policy->n_resolvers) {
+	if (resolve->count || !sandbox->policy->n_resolvers) {
 		event_active(resolve->now, EV_TIMEOUT, 1);
 		return 0;
 	}
@@ -702,6 +607,10 @@ int resolver_new(struct relay *relay, struct resolver **ret_resolver)
 		return -ENOMEM;
 	resolver->relay = relay;
 	resolver->port = RESOLVER_PORT;
+	if (cache_new(&resolver->cache) < 0) {
+		free(resolver);
+		return -ENOMEM;
+	}
 	*ret_resolver = resolver;
 	return 0;
 }
@@ -713,8 +622,7 @@ void resolver_free(struct resolver *resolver)
 		return;
 	while (resolver->lookups)
 		free_lookup(resolver->lookups);
-	while (resolver->oldest)
-		forget(resolver, resolver->oldest);
+	cache_free(resolver->cache);
 	free(resolver);
 }
 
