@@ -146,6 +146,27 @@ __noinline int pst_assign_relayed(struct __sk_buff *skb, const struct pst_sandbo
 	return given && pst_take_home(skb);
 }
 
+/*
+ * A SYN from where the last connection has only just ended. Its TIME_WAIT socket hides the listener: Linux 6.18 drops what a
+ * listener makes of such a SYN, and a TIME_WAIT socket finds no listener where the packet is for. It answers with its last
+ * ACK, the RST for that ends it, and the SYN comes again at once. 1: it is.
+ */
+__noinline int pst_assign_ended(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
+				const struct pst_packet *p)
+{
+	struct bpf_sock *sk;
+	int given;
+
+	if (!sandbox || !p)
+		return 0;
+	sk = pst_find_relayed(skb, p);
+	if (!sk)
+		return 0;
+	given = sk->state == PST_STATE_TIME_WAIT && !bpf_sk_assign(skb, sk, 0);
+	bpf_sk_release(sk);
+	return given && pst_take_home(skb);
+}
+
 /* A SYN for the relay (`answer`, packed, says so; `name`: what let it out by name): is it there, and told where this
  * one wants to go? A reason; 0: it is. */
 __noinline int pst_tell_relay(const struct pst_sandbox *sandbox, const struct pst_packet *p,

@@ -224,8 +224,9 @@ __noinline int pst_relay_frame(struct __sk_buff *skb, const struct pst_sandbox *
 		if (reason)
 			d.rule = 0;
 	}
-	if (!reason && ((!first && pst_assign_relayed(skb, sandbox, p)) ||
-			pst_assign_listener(skb, sandbox, p))) {
+	if (!reason &&
+	    ((first ? pst_assign_ended(skb, sandbox, p) : pst_assign_relayed(skb, sandbox, p)) ||
+	     pst_assign_listener(skb, sandbox, p))) {
 		/* audit: once a flow. */
 		d.verdict = PST_VERDICT_WOULD_DENY;
 		if (first && !PST_REASON_ALLOWS(d.reason))
