@@ -15,10 +15,15 @@ from relaypeers import ANY, DNS4, DNS6, ECHO, ECHO4, ECHO6, RACES
 from wait import until
 
 ECHOES, OFF = "echo.example.org", "off.example.org"
-POLICY = {"allow": ["one.example.org", "private.example.org", f"{ECHOES}:{ECHO}", f"*.race.example.org:{ANY}"],
+POLICY = {"allow": ["one.example.org", "mute.example.org", "private.example.org", f"{ECHOES}:{ECHO}", f"*.race.example.org:{ANY}"],
           "hostCheck": "strict"}
 WAYS = {"udp": {}, "connected": {"connected": True}, "tcp": {"tcp": True}}
 BY = pytest.mark.parametrize("way", WAYS)
+
+
+def heard(resolver, asked):
+    """The names that it was asked for since; not the one that it does not answer, which is asked for again."""
+    return {question.text for question in resolver.asked[asked:]} - {"mute.example.org"}
 
 
 @pytest.fixture(name="ward")
@@ -58,7 +63,7 @@ def test_what_no_rule_allows_does_not_exist_and_the_resolver_is_not_asked(ward, 
             assert reply["blocked"], (way, reply)
             assert ward.talker.ask(server=DNS6, name=name, edns=False, **options)["rcode"] == 3
     assert ward.talker.ask(server=DNS4, name=ECHOES, tcp=True)["rcode"] == 0, "the control"
-    assert {question.text for question in resolver.asked[asked:]} == {ECHOES}
+    assert heard(resolver, asked) == {ECHOES}
     assert ward.denied("name-gate", name=OFF)["port"] == 53
 
 
@@ -77,7 +82,7 @@ def test_questions_that_hide_something_do_not_get_through(ward, resolver):
     for message in hiding:
         reply = ward.talker.raw_question(server=DNS4, data=message.decode("latin-1"), timeout=0.2)
         assert ECHO4.split(".")[0] not in reply.get("data", "") or reply["data"][7] == "\0", (message, reply)
-    assert not resolver.asked[asked:], [question.raw for question in resolver.asked[asked:]]
+    assert not heard(resolver, asked)
     assert ward.look(ECHOES) == [ECHO4], "the control"
 
 
@@ -88,7 +93,7 @@ def test_many_questions_on_one_connection(ward, resolver):
         answers = ward.talker.stream(server=DNS4, names=names, pieces=pieces)
         assert [answer["result"] for answer in answers] == ["ok"] * 5, answers
         assert sorted(answer["rcode"] for answer in answers) == [0, 0, 0, 3, 3]
-    assert OFF not in {question.text for question in resolver.asked[asked:]}
+    assert OFF not in heard(resolver, asked)
 
 
 @BY
@@ -125,7 +130,7 @@ def test_a_search_list_is_walked_to_its_end(ward, peers, resolver, tmp_path, cli
     done, token = resolving(ward, client, ECHOES, tmp_path, "search a.svc.example.net svc.example.net example.net\noptions ndots:5")
     assert done.code == 0, f"{done}\n{ward.daemon.log()[-2000:]}"
     until(lambda: any(token.encode() in seen["data"] for seen in peers.tcp.seen), "it arrives", 30)
-    assert {question.text for question in resolver.asked[asked:]} == {ECHOES}
+    assert heard(resolver, asked) == {ECHOES}
 
 
 def test_a_client_comes_back_by_tcp_by_itself(ward, peers, resolver, tmp_path):
@@ -144,9 +149,9 @@ def test_an_address_that_is_always_denied_is_no_lease(ward):
 
 
 def test_a_resolver_that_is_silent_holds_up_nobody_else(ward, resolver):
-    resolver.silent.add("one.example.org")
+    resolver.silent.add("mute.example.org")
     for options in WAYS.values():
-        reply = ward.talker.ask(server=DNS4, name="one.example.org", timeout=0.3, **options)
+        reply = ward.talker.ask(server=DNS4, name="mute.example.org", timeout=0.3, **options)
         assert reply["result"] == "timeout" or reply.get("rcode") == 2, reply
         assert ward.look(ECHOES, **options) == [ECHO4]
 
@@ -168,5 +173,5 @@ def test_a_proxy_and_rules_are_served_by_it_too(relays, peers, kind):
             for options in WAYS.values():
                 assert ward.look(ECHOES, **options) == [ECHO4], keys
                 assert ward.talker.ask(server=DNS4, name=OFF, **options)["rcode"] == 3
-            assert {question.text for question in peers.dns.asked[asked:]} == {ECHOES}
+            assert heard(peers.dns, asked) == {ECHOES}
             assert ward.talker.connect(name="c", address=ECHO4, port=ECHO) == "ok"

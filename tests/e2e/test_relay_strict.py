@@ -102,6 +102,15 @@ def test_the_other_name_of_an_address_is_denied(ward, inside, outside, came):
         assert event["address"] in (NGINX4, NGINX6), event
 
 
+def test_a_port_may_be_used_again_at_once(ward):
+    """The relay ended the last connection from there, and waits for what may still come of it (TIME_WAIT)."""
+    for n in range(4):
+        assert ward.talker.connect(name="c", address=NGINX4, port=80, own_port=19999, timeout=AT_ONCE_S) == "ok", n
+        assert ward.talker.get(TWO)[0] == 403, n
+        assert ward.talker.receive(name="c", timeout=AT_ONCE_S)["end"] == "eof"
+        ward.talker.close(name="c")
+
+
 def test_what_is_told_says_what_would_allow_it(inside):
     assert inside.http(TWO)[1] == (
         f"postern: blocked {TWO}:80: no name rule covers the name in SNI or Host (host-check). "

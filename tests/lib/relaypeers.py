@@ -53,7 +53,7 @@ ZONE = {
     "free.example.com": [ORIGIN4], "denied.example.com": [ASIDE4], "wrong.example.com": [WRONG4],
     "one.example.org": [NGINX4, NGINX6], "two.example.org": [NGINX4, NGINX6],
     "echo.example.org": [ECHO4, ECHO6], "off.example.org": [ECHO4],
-    "private.example.org": ["10.9.0.5"], "loop.example.org": ["127.0.0.1"], "none.example.org": [],
+    "private.example.org": ["10.9.0.5"], "loop.example.org": ["127.0.0.1"], "none.example.org": [], "mute.example.org": [ECHO4],
     "mixed.example.com": ["10.9.0.5", ORIGIN4],
     "socks.example.net": [AUTH4], "inner.example.net": ["10.9.0.5"],
     **{name: [address] for name, address in RACES.items()},

@@ -46,7 +46,7 @@ def close(name):
     return "ok"
 
 
-def connect(name, address, port, timeout=30, device=None, mptcp=False, bound=None):
+def connect(name, address, port, timeout=30, device=None, mptcp=False, bound=None, own_port=0):
     """ "ok" or why not."""
     close(name)
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -56,8 +56,9 @@ def connect(name, address, port, timeout=30, device=None, mptcp=False, bound=Non
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if device:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
-        if bound:
-            sock.bind((bound, 0))
+        if bound or own_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((bound or "0.0.0.0", own_port))
         sock.connect((address, port))
         return "ok"
     except OSError as error:
