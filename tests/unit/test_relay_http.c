@@ -383,22 +383,32 @@ static void a_kept_connection_that_has_closed_is_dialled_again(void **state)
 	teardown(&f);
 }
 
-static void a_post_is_never_sent_twice(void **state)
+static void what_is_not_safe_is_never_sent_twice(void **state)
 {
-	struct fixture f;
+	static const char *const rows[] = {
+		"POST / HTTP/1.1\r\nHost: good.test\r\nContent-Length: 2\r\n\r\nhi",
+		"DELETE / HTTP/1.1\r\nHost: good.test\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: good.test\r\nContent-Length: 2\r\n\r\nhi",
+	};
 
 	(void)state;
-	begin(&f);
-	party_say(&f.client, get_good);
-	until(&f, f.upstreams[0].got.size == strlen(sent_good));
-	party_say(&f.upstreams[0], ok);
-	until(&f, f.client.got.size == strlen(ok));
-	party_say(&f.client, "POST / HTTP/1.1\r\nHost: good.test\r\nContent-Length: 2\r\n\r\nhi");
-	until(&f, has(&f.upstreams[0], "\r\n\r\nhi"));
-	party_done(&f.upstreams[0]);
-	until(&f, has(&f.client, "HTTP/1.1 502"));
-	assert_int_equal(f.n_dials, 1);
-	teardown(&f);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct fixture f;
+		size_t before;
+
+		begin(&f);
+		party_say(&f.client, get_good);
+		until(&f, f.upstreams[0].got.size == strlen(sent_good));
+		party_say(&f.upstreams[0], ok);
+		until(&f, f.client.got.size == strlen(ok));
+		before = f.upstreams[0].got.size;
+		party_say(&f.client, rows[i]);
+		until(&f, strstr(f.upstreams[0].got.data + before, "\r\n\r\n"));
+		party_done(&f.upstreams[0]);
+		until(&f, has(&f.client, "HTTP/1.1 502"));
+		assert_int_equal(f.n_dials, 1);
+		teardown(&f);
+	}
 }
 
 static void continue_goes_to_who_has_asked_for_it(void **state)
@@ -546,6 +556,34 @@ static void a_side_that_does_not_read_holds_the_other_back(void **state)
 	free(body);
 }
 
+static void a_destination_that_does_not_read_holds_the_client_back(void **state)
+{
+	char *body = calloc(1, BIG);
+	size_t up = 0, before;
+	struct fixture f;
+
+	(void)state;
+	assert_non_null(body);
+	begin(&f);
+	party_say(&f.client,
+		  "POST / HTTP/1.1\r\nHost: good.test\r\nContent-Length: 8388608\r\n\r\n");
+	until(&f, has(&f.upstreams[0], "\r\n\r\n"));
+	f.upstreams[0].stops = true;
+	do {
+		before = up;
+		up += party_write(&f.client, body, BIG - up);
+		for (int i = 0; i < 20; i++)
+			round_of(&f);
+	} while (up > before);
+	assert_true(up < 2 * 1024 * 1024);
+	assert_true(buffered(&f) <= 4 * HTTP_BUFFER);
+	f.upstreams[0].stops = false;
+	until(&f, (up += up < BIG ? party_write(&f.client, body, BIG - up) : 0,
+		   f.upstreams[0].got.size >= BIG));
+	teardown(&f);
+	free(body);
+}
+
 static void bytes_may_come_one_by_one(void **state)
 {
 	const char request[] =
@@ -648,12 +686,13 @@ int main(void)
 		cmocka_unit_test(ambiguous_replies_are_not_passed_on),
 		cmocka_unit_test(what_is_cut_short_is_not_passed_off_as_whole),
 		cmocka_unit_test(a_kept_connection_that_has_closed_is_dialled_again),
-		cmocka_unit_test(a_post_is_never_sent_twice),
+		cmocka_unit_test(what_is_not_safe_is_never_sent_twice),
 		cmocka_unit_test(continue_goes_to_who_has_asked_for_it),
 		cmocka_unit_test(a_reply_before_the_end_of_the_request_ends_both),
 		cmocka_unit_test(a_websocket_passes_where_no_rule_is),
 		cmocka_unit_test(a_large_body_is_streamed_both_ways_within_bounds),
 		cmocka_unit_test(a_side_that_does_not_read_holds_the_other_back),
+		cmocka_unit_test(a_destination_that_does_not_read_holds_the_client_back),
 		cmocka_unit_test(bytes_may_come_one_by_one),
 		cmocka_unit_test(a_head_that_takes_too_long_gets_408),
 		cmocka_unit_test(trickled_bytes_do_not_buy_time),
