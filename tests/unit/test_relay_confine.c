@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What a relay whose parser was taken over can still ask the kernel for: each child is sealed as the relay is, and tries. */
+/* What a relay that was taken over can still ask the kernel for: each child is sealed as the relay is, and tries. */
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>

@@ -142,8 +142,10 @@ int confine(const struct confine_options *options, uint64_t *ret_files, struct e
 #define OUR_ARCH 0 /* the list below is not known to be right */
 #endif
 
-/* Calls that are allowed whatever their arguments. Not bind(): the sockets that we are given are of the starter's cgroup,
- * and one of them, unconnected and bound anew, would go where our own policy lets no other go. */
+/*
+ * Calls that are allowed whatever their arguments. Not bind(): the sockets that we are given are of the starter's
+ * cgroup, and one of them, unconnected and bound anew, would go where our own policy lets no other go.
+ */
 static const int plain[] = {
 	__NR_read,	   __NR_pread64,     __NR_write,	   __NR_readv,
 	__NR_writev,	   __NR_recvfrom,    __NR_recvmsg,	   __NR_sendto,
