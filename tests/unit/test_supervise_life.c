@@ -486,6 +486,29 @@ static void it_is_started_again_with_new_listeners_when_it_dies(void **state)
 	done(&w);
 }
 
+/* The one that asks is not the only one that is served. */
+static void one_that_is_needed_at_once_serves_all_whom_it_served(void **state)
+{
+	struct world w;
+	struct error err = {{0}};
+
+	(void)state;
+	make(&w, GOOD);
+	assert_int_equal(add(&w, 5, "", &err), 1);
+	assert_int_equal(add(&w, 6, "", &err), 1);
+	assert_true(supervise_settle(w.supervise, 6, WAIT_S * 1000) > 0);
+	assert_int_equal(kill(pid_of(&w), SIGKILL), 0);
+	until(&w, is_down);
+	/* In its back-off. */
+	assert_int_equal(add(&w, 5, "", &err), 1);
+	assert_true(supervise_is_up(w.supervise, 5) && supervise_is_up(w.supervise, 6));
+	assert_true(supervise_settle(w.supervise, 6, WAIT_S * 1000) > 0);
+	/* Whose sockets are new, and nobody has been told of yet. */
+	until(&w, is_up_again);
+	assert_int_equal(w.ups, 1);
+	done(&w);
+}
+
 static void one_that_does_not_start_is_said_so_with_its_own_words(void **state)
 {
 	struct world w;
@@ -613,6 +636,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(it_is_started_with_a_policy_and_sockets_and_nothing_else),
 		cmocka_unit_test(one_relay_serves_an_owner_and_none_two),
 		cmocka_unit_test(it_is_started_again_with_new_listeners_when_it_dies),
+		cmocka_unit_test(one_that_is_needed_at_once_serves_all_whom_it_served),
 		cmocka_unit_test(one_that_does_not_start_is_said_so_with_its_own_words),
 		cmocka_unit_test(whoever_says_what_nobody_says_is_ended),
 		cmocka_unit_test(one_that_applies_nothing_is_ended_when_its_time_is_over),

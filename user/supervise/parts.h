@@ -103,7 +103,8 @@ int relay_get(struct supervise *supervise, const char *owner, struct relay **ret
 	      struct error *err);
 /* Under the policy that its sandboxes ask for, running, ready: waits for that. */
 int relay_confine(struct relay *relay, struct error *err);
-int relay_ensure(struct relay *relay, struct error *err);
+/* `whom`: the sandbox that it is needed for, which is handed over then; the others are here. */
+int relay_ensure(struct relay *relay, const struct placed *whom, struct error *err);
 /* It broke the rules, or has ended: its sockets are closed, it is started again. */
 void relay_died(struct relay *relay, const char *why);
 /* Nobody will need it: its last counts are heard. */

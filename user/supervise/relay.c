@@ -245,12 +245,27 @@ static int start(struct relay *relay, struct error *err)
 	return 0;
 }
 
-int relay_ensure(struct relay *relay, struct error *err)
+/* What it served before it was started again; not `but`, whom the caller hands over. */
+static void hand_over_all(struct relay *relay, const struct placed *but)
+{
+	for (struct placed *p = relay->placed; p && process_is_there(&relay->keeper.process);
+	     p = p->next) {
+		struct error err = {0};
+
+		if (p != but && !p->has_sockets && relay_hand_over(p, &err) < 0)
+			log_error("%s: %s", relay->keeper.who, err.text);
+	}
+}
+
+int relay_ensure(struct relay *relay, const struct placed *whom, struct error *err)
 {
 	struct keeper *keeper = &relay->keeper;
 	uint64_t until_ns = loop_boot_ns() + READY_MS * 1000000ULL;
-	int r = process_is_there(&keeper->process) ? 0 : start(relay, err);
+	bool was_there = process_is_there(&keeper->process);
+	int r = was_there ? 0 : start(relay, err);
 
+	if (!r && !was_there)
+		hand_over_all(relay, whom);
 	while (!r && process_is_there(&keeper->process) && !keeper->ready) {
 		if (keeper_wait(keeper, until_ns))
 			(void)relay_hear(relay);
@@ -260,19 +275,6 @@ int relay_ensure(struct relay *relay, struct error *err)
 	if (!r && !keeper->ready)
 		r = keeper_explain(keeper, -EPIPE, "does not start", err);
 	return r;
-}
-
-/* The others that it served, after it was started for one. */
-static int hand_over_all(struct relay *relay)
-{
-	for (struct placed *p = relay->placed; p && process_is_there(&relay->keeper.process);
-	     p = p->next) {
-		struct error err = {0};
-
-		if (!p->has_sockets && relay_hand_over(p, &err) < 0)
-			log_error("%s: %s", relay->keeper.who, err.text);
-	}
-	return process_is_there(&relay->keeper.process) ? 0 : -EPIPE;
 }
 
 /* Its time to be started again, or the end of its time to be ready. */
@@ -293,7 +295,7 @@ int relay_on_again(void *context, int fd)
 		keeper_again(keeper);
 		return 0;
 	}
-	(void)hand_over_all(relay);
+	hand_over_all(relay, NULL);
 	return 0;
 }
 

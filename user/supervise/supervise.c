@@ -211,7 +211,7 @@ static int serve(struct placed *placed, struct error *err)
 	if (!r)
 		r = relay_confine(relay, err);
 	if (!r)
-		r = relay_ensure(relay, err);
+		r = relay_ensure(relay, placed, err);
 	return r ? r : relay_hand_over(placed, err);
 }
 
