@@ -18,9 +18,12 @@
 /* What one read takes: as little at first, as much where the other side takes it all. */
 #define PUMP_READ_MIN 16384
 #define PUMP_READ_MAX 262144
-/* What all of them move in one turn of the loop, and one of them at the most: nobody waits long for his turn. */
-#define ROUND_BYTES (4u * 1024 * 1024)
+/* What all of them move in one turn of the loop, and one of them: nobody waits long for his turn. */
+#define ROUND_BYTES (8u * 1024 * 1024)
 #define TURN_BYTES  (1024u * 1024)
+#define TURN_MIN    65536
+/* And in so many reads: more of them would only fill the other side, and what it does not take costs a copy. */
+#define READS_AT_ONCE 4
 /* What all that is kept may take before reads become small. */
 #define KEPT_MAX (64u * 1024 * 1024)
 
@@ -87,23 +90,13 @@ static int keep(struct way *way, const uint8_t *bytes, size_t size)
 	return 0;
 }
 
-/* What this one may move now: the more were busy in the last turn, the less. */
-static size_t take_turn(struct relay *relay)
+/* What this one may move now: the more there are that may have their turn, the less. */
+static size_t take_turn(const struct relay *relay)
 {
-	struct relay_round *round = &relay->round;
-	struct timeval now;
-	size_t bytes;
+	size_t bytes = ROUND_BYTES / (relay->sessions ? relay->sessions : 1);
 
-	(void)event_base_gettimeofday_cached(relay->base, &now);
-	if (now.tv_sec != round->at.tv_sec || now.tv_usec != round->at.tv_usec) {
-		round->at = now;
-		round->busy_before = round->busy;
-		round->busy = 0;
-	}
-	round->busy++;
-	bytes = ROUND_BYTES / (round->busy_before ? round->busy_before : 1);
-	if (bytes < PUMP_READ_MIN)
-		return PUMP_READ_MIN;
+	if (bytes < TURN_MIN)
+		return TURN_MIN;
 	return bytes < TURN_BYTES ? bytes : TURN_BYTES;
 }
 
@@ -168,7 +161,7 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
 	int more = 1;
 
 	(void)fd, (void)what;
-	while (turn && more > 0)
+	for (unsigned i = 0; i < READS_AT_ONCE && turn && more > 0; i++)
 		more = move(way, relay->shared, &turn);
 	settle(way->pump, more);
 }

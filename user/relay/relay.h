@@ -89,12 +89,6 @@ struct relay_limits {
 	uint32_t connections, total, head_bytes, head_ms, idle_ms, dial_ms;
 };
 
-/* One turn of the loop: who moves bytes in it, so that all together do not take long. */
-struct relay_round {
-	struct timeval at;
-	uint32_t busy, busy_before;
-};
-
 struct relay {
 	struct event_base *base;
 	struct relay_limits limits;
@@ -108,7 +102,6 @@ struct relay {
 	struct event *tick;	   /* tally.c: once a second, for COUNT */
 	void *shared;		   /* pump.c: the buffer of all pumps */
 	uint64_t kept;		   /* pump.c: bytes that nobody takes */
-	struct relay_round round;  /* pump.c: of the loop */
 	bool failed;		   /* control.c: the starter said what makes no sense */
 };
 
