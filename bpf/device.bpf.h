@@ -362,6 +362,9 @@ static __always_inline int pst_frame_out(struct __sk_buff *skb)
 
 	if (!device)
 		return pst_refuse_frame(0, 0, PST_REASON_NO_POLICY, 0);
+	/* Between devices of one namespace a mark stays: those that say something to us are ours alone to set. */
+	if (skb->mark == PST_RELAY_MARK || skb->mark == PST_ANSWER_MARK)
+		skb->mark = 0;
 	if (pst_settle_frame(skb, pst_headers_of(skb)))
 		return pst_refuse_frame(&device->sandbox, &p, PST_REASON_INTERNAL, PST_HOOK_EGRESS);
 	if (!pst_frame_is_own(skb, device))

@@ -108,8 +108,9 @@
  * first. */
 #define PST_REDIRECT_RESOLVERS 4
 
-/* skb->mark of packets for the relay's transparent listeners ("PSR"): the route of the same number brings them in. */
-#define PST_RELAY_MARK 0x50535202U
+/* skb->mark of packets for the relay's transparent listeners: the route of the same number brings them in. None of the
+ * bits that Cilium (0xf00) and kube-proxy (0x4000, 0x8000) give a meaning. */
+#define PST_RELAY_MARK 0x50530002U
 
 /* LSM: levels of the cgroup tree at which there are sandboxes, and sandboxes (and the entry that lists the levels). */
 #define PST_LSM_LEVELS	8

@@ -344,7 +344,7 @@ static int count_rules(const char *family)
 	list = popen(command, "re");
 	assert_non_null(list);
 	while (fgets(line, sizeof(line), list))
-		count += strstr(line, "0x50535202") != NULL;
+		count += strstr(line, "0x50530002") != NULL;
 	assert_int_equal(pclose(list), 0);
 	return count;
 }

@@ -439,8 +439,8 @@ void scene_frame(struct scene *s, struct frame *f)
 	f->to_device = dice_chance(d, 35);
 	if (f->to_device && dice_chance(d, 4))
 		f->mark = dice_chance(d, 50) ? PST_ANSWER_MARK : (uint32_t)dice_roll(d);
-	else if (dice_chance(d, 2))
-		f->mark = PST_ANSWER_MARK;
+	else if (dice_chance(d, 4))
+		f->mark = dice_chance(d, 50) ? PST_ANSWER_MARK : PST_RELAY_MARK;
 	if (kind < 60)
 		pair_frame(s, f, &s->pairs[dice_below(d, PAIRS)]);
 	else if (kind < 76)

@@ -111,6 +111,7 @@ mutant "replies of a denied flow are dropped, not reset" $device 's/return pst_a
 mutant "what comes without state passes" $device '/Under another policy/,/^}/s/if \(!known\)/if (!known) return PST_TC_NEXT; if (0)/'
 mutant "an answer's mark stays" $device 's/^\t\tskb->mark = 0;//'
 mutant "a mark opens the way out" $device '/int pst_frame_out/,/^}/s/if \(!device\)/if (skb->mark == PST_ANSWER_MARK) return PST_TC_NEXT; if (!device)/'
+mutant "a mark of ours is kept" $device '/int pst_frame_out/,/^}/s/if \(skb->mark == PST_RELAY_MARK \|\| skb->mark == PST_ANSWER_MARK\)/if (skb->mark == PST_ANSWER_MARK)/'
 mutant "an odd packet is a way around inbound" $device 's/sandbox->inbound == PST_INBOUND_ALLOW\)/1)/'
 mutant "any resolver's datagrams pass" $device 's/pst_is_trusted\(\&device->sandbox, p.source\)/1/'
 mutant "nothing is learned" $device 's/if \(device->sandbox.learn\)/if (0)/'
