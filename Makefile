@@ -49,7 +49,7 @@ asan = $(patsubst %.c,$(B)/asan/obj/%.o,$(1))
 fuzz = $(patsubst %.c,$(B)/fuzz/obj/%.o,$(1))
 
 # What the relay, and nothing with a privilege, is linked to.
-RELAY_LIBS = $(shell $(PKG_CONFIG) --libs libevent libevent_openssl openssl libnghttp2)
+RELAY_LIBS = $(shell $(PKG_CONFIG) --libs libevent openssl)
 
 CLI = $(filter-out user/cli/main.c,$(call room,net supervise cli))
 # The command line speaks to the daemon's socket; it serves nothing.
@@ -277,6 +277,7 @@ bench:
 	@tests/bench/run.sh
 	@tests/bench/daemon.py
 	@tests/bench/device.py
+	@tests/bench/relay.py
 test-kernels: all $(TOOLS) $(BPF_PROGRAMS) $(AGREE)
 	@tools/deps.sh kernels
 	@tools/vm.sh all
