@@ -194,6 +194,31 @@ static void what_went_to_an_address_does_not_live_on_by_its_name(void **state)
 	assert_null(by_name->next);
 }
 
+/* A lease of one name let it out, and another name, allowed too then, is where it went. */
+static void what_went_by_a_name_ends_with_the_name(void **state)
+{
+	struct relay_sandbox *sandbox = sandbox_with(state, 1, 0);
+	struct session *ended = add_session(sandbox, PST_STEP_NAME, PST_REASON_LEASE, 443);
+	struct session *kept = add_session(sandbox, PST_STEP_NAME, PST_REASON_LEASE, 443);
+	struct buf items = {.data = NULL};
+
+	assert_int_equal(domain_to_key("api.example.com", &ended->origin.name), 0);
+	kept->origin.name = ended->origin.name;
+	strcpy(ended->name, "x.cdn.example");
+	strcpy(kept->name, "api.example.com");
+	ended->verdict = kept->verdict = PST_VERDICT_ALLOW;
+	items = policy_of(2, 0);
+	change_policy(sandbox, &items);
+	assert_int_equal(session_judge_all(sandbox), 0);
+	items = (struct buf){.data = NULL};
+	items_policy(&items, 3, 0);
+	items_name(&items, 7, "api.example.com", 1, 65535);
+	change_policy(sandbox, &items);
+	assert_int_equal(session_judge_all(sandbox), 1);
+	assert_ptr_equal(sandbox->sessions, kept);
+	assert_null(kept->next);
+}
+
 static void a_policy_that_keeps_what_exists_ends_nothing(void **state)
 {
 	struct relay_sandbox *sandbox = sandbox_with(state, 1, PST_RELAY_STRICT);
@@ -298,6 +323,7 @@ int main(void)
 		TEST(what_was_open_once_is_asked_for_its_name_when_the_policy_is_strict),
 		TEST(a_change_ends_what_it_denies_and_nothing_else),
 		TEST(what_went_to_an_address_does_not_live_on_by_its_name),
+		TEST(what_went_by_a_name_ends_with_the_name),
 		TEST(a_policy_that_keeps_what_exists_ends_nothing),
 		TEST(audit_reports_and_keeps),
 		TEST(another_proxy_or_password_ends_what_went_through_the_old_one),

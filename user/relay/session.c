@@ -516,13 +516,20 @@ static bool is_treated_alike(const struct session *session, const struct relay_p
 			      relay_policy_transform(next, session->name));
 }
 
-/* It went where the sandbox said, and now that is for a name to say: the one that it gave is not of that place. */
+/*
+ * It went where the sandbox said, and now that is for a name to say: the one that it gave is not of that place. Or it
+ * went to the name that it gave, which is no longer allowed, whatever the lease was of.
+ */
 static bool is_stray(const struct session *session, const struct relay_policy *next)
 {
 	bool is_strict = next->flags & PST_RELAY_STRICT && is_web(session);
 
-	return session->to_address && !(next->flags & PST_RELAY_AUDIT) &&
-	       !session_passes_by_address(session) && (is_strict || !is_leased(&session->origin));
+	if (next->flags & PST_RELAY_AUDIT || session_passes_by_address(session))
+		return false;
+	if (session->to_address)
+		return is_strict || !is_leased(&session->origin);
+	return session->name[0] &&
+	       !relay_policy_name(next, session->name, PST_TCP, session->origin.port);
 }
 
 /* False: it ended. What is not decided yet will be, by the policy of then. */
