@@ -87,7 +87,7 @@ struct fixture {
 	unsigned n_dials, n_resolves, n_signs, n_allowed, n_denied;
 	enum pst_reason dial_fails, denied; /* UNSET: a dial succeeds */
 	int sign_fails;
-	bool ended, was_reset, audits, has_no_transform, is_unresolved;
+	bool ended, was_reset, audits, has_no_transform, is_unresolved, resolves_late;
 	struct signer *signer, *upstream_ca;
 	EVP_PKEY *upstream_key;
 };
@@ -240,7 +240,9 @@ struct resolve *__wrap_relay_resolve(struct relay_sandbox *sandbox, const char *
 	(void)name;
 	f->n_resolves++;
 	f->resolve = (struct resolve){f, fn, context};
-	event_base_once(f->relay.base, -1, EV_TIMEOUT, tell_resolved, &f->resolve, &at_once);
+	if (!f->resolves_late)
+		event_base_once(f->relay.base, -1, EV_TIMEOUT, tell_resolved, &f->resolve,
+				&at_once);
 	return &f->resolve;
 }
 

@@ -217,6 +217,26 @@ static void no_header_goes_in_clear_to_an_address_that_is_not_the_names(void **s
 	teardown(&f);
 }
 
+/* The answer may come while the client reads why it was refused. */
+static void a_refusal_ends_the_wait_for_the_names_addresses(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	begin(&f);
+	f.session.origin.step = PST_STEP_CIDR_ALLOW;
+	f.relay.limits.dial_ms = 50;
+	f.resolves_late = true;
+	party_say(&f.client, get_good);
+	until(&f, has(&f.client, "HTTP/1.1 502 "));
+	assert_int_equal(f.n_resolves, 1);
+	assert_int_equal(f.denied, PST_REASON_UNREACHED);
+	assert_null(f.resolve.fn);
+	assert_null(f.session.http->resolve);
+	assert_int_equal(f.n_dials, 0);
+	teardown(&f);
+}
+
 static void dial_failures_are_told(void **state)
 {
 	static const struct {
@@ -681,6 +701,7 @@ int main(void)
 		cmocka_unit_test(audit_lets_through_what_it_would_deny),
 		cmocka_unit_test(what_an_address_allows_goes_to_that_address),
 		cmocka_unit_test(no_header_goes_in_clear_to_an_address_that_is_not_the_names),
+		cmocka_unit_test(a_refusal_ends_the_wait_for_the_names_addresses),
 		cmocka_unit_test(dial_failures_are_told),
 		cmocka_unit_test(replies_are_written_anew),
 		cmocka_unit_test(ambiguous_replies_are_not_passed_on),

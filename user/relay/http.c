@@ -14,6 +14,10 @@ enum step http_gone(struct http *http, bool reset)
 
 enum step http_finish(struct http *http)
 {
+	/* It would go on to dial, past the refusal. */
+	if (http->resolve)
+		relay_resolve_cancel(http->resolve);
+	http->resolve = NULL;
 	http_disconnect(http);
 	http->state = HTTP_FINISHING;
 	return STEP_AGAIN;
