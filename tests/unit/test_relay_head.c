@@ -132,6 +132,27 @@ static void connection_says_what_does_not_go_on(void **state)
 	assert_true(head.keeps_alive);
 }
 
+/* Each costs as much as there are fields. */
+static void connection_has_a_limit(void **state)
+{
+	static const char begin[] = "GET / HTTP/1.1\r\nHost: a\r\nConnection: x";
+	char text[512] = "";
+	struct head head;
+
+	(void)state;
+	for (unsigned options = 64; options <= 65; options++) {
+		size_t at = sizeof(begin) - 1;
+
+		memcpy(text, begin, at);
+		for (unsigned i = 1; i < options; i++) {
+			memcpy(text + at, ",x", 3);
+			at += 2;
+		}
+		memcpy(text + at, "\r\n\r\n", 5);
+		assert_int_equal(request(text, 80, &head), options > 64 ? HEAD_BAD : HEAD_DONE);
+	}
+}
+
 static void a_response_is_read(void **state)
 {
 	static const char text[] =
@@ -165,6 +186,7 @@ int main(void)
 		cmocka_unit_test(hosts_may_be_addresses),
 		cmocka_unit_test(an_absolute_target_loses_its_authority),
 		cmocka_unit_test(connection_says_what_does_not_go_on),
+		cmocka_unit_test(connection_has_a_limit),
 		cmocka_unit_test(a_response_is_read),
 		cmocka_unit_test(names_are_alike_to_who_takes_one_dash_for_the_other),
 	};

@@ -251,6 +251,22 @@ static void wrong_lengths_are_refused(void **state)
 	assert_true(refused >= 20);
 }
 
+/* It is read anew behind each of them: a sandbox could keep the relay busy with few bytes. */
+static void records_of_one_byte_are_not_read_for_ever(void **state)
+{
+	static const uint8_t start[] = {1, 0, 0x70, 0};
+	static uint8_t bytes[6 * 1025];
+	struct hello hello;
+
+	(void)state;
+	for (size_t i = 0; i < 1025; i++) {
+		memcpy(bytes + 6 * i, "\x16\x03\x01\x00\x01", 5);
+		bytes[6 * i + 5] = i < sizeof(start) ? start[i] : 3;
+	}
+	assert_int_equal(hello_parse(bytes, sizeof(bytes) - 6, &hello), HELLO_MORE);
+	assert_int_equal(hello_parse(bytes, sizeof(bytes), &hello), HELLO_TOO_LONG);
+}
+
 static void nothing_may_follow_in_the_hellos_record(void **state)
 {
 	struct bytes bytes = load("openssl");
@@ -275,6 +291,7 @@ int main(void)
 		cmocka_unit_test(refuses_what_is_said_twice),
 		cmocka_unit_test(knows_encrypted_hellos),
 		cmocka_unit_test(wrong_lengths_are_refused),
+		cmocka_unit_test(records_of_one_byte_are_not_read_for_ever),
 		cmocka_unit_test(nothing_may_follow_in_the_hellos_record),
 	};
 

@@ -35,9 +35,12 @@ static const struct {
 	{"trailer", MEANS_HOP},
 };
 
+/* Of all Connection fields: each is looked for among all fields. */
+#define MAX_OPTIONS 64
+
 struct reading {
 	struct head *head;
-	unsigned n_hosts, n_lengths, n_encodings, n_expects;
+	unsigned n_hosts, n_lengths, n_encodings, n_expects, n_options;
 	bool closes, keeps; /* as Connection says */
 	struct head_text host;
 };
@@ -128,6 +131,8 @@ static bool read_connection(struct reading *r, const struct head_text *value)
 			if (!head_is_token(option.at[i]))
 				return false;
 		}
+		if (++r->n_options > MAX_OPTIONS)
+			return false;
 		if (option.size && !nominate(r, &option))
 			return false;
 	}

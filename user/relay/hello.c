@@ -15,7 +15,9 @@
 #define MESSAGE_HEADER	 4
 #define MESSAGE_HELLO	 1
 /* With post-quantum shares and a resumed session they have 2 to 4 KiB. */
-#define HELLO_MAX	    32768
+#define HELLO_MAX 32768
+/* The least that they can be in takes most of our time: it is read anew behind each of them. */
+#define RECORDS_MAX	    1024
 #define NAME_TYPE_HOST	    0
 #define EXTENSION_NAME	    0
 #define EXTENSION_ALPN	    16
@@ -195,6 +197,7 @@ enum hello_status hello_parse(const uint8_t *bytes, size_t size, struct hello *r
 	cleanup_free uint8_t *message = size ? malloc(size) : NULL;
 	enum hello_status status = HELLO_DONE, checked;
 	size_t have = 0, whole = 0;
+	unsigned records = 0;
 
 	if (size == 0)
 		return HELLO_MORE;
@@ -204,6 +207,8 @@ enum hello_status hello_parse(const uint8_t *bytes, size_t size, struct hello *r
 		status = take_record(&rest, &part);
 		if (status < 0)
 			return status;
+		if (++records > RECORDS_MAX)
+			return HELLO_TOO_LONG;
 		memcpy(message + have, part.at, part.size);
 		have += part.size;
 		checked = check_message(message, have, &whole);
