@@ -259,6 +259,22 @@ static void who_takes_no_answers_is_not_read_from(void **state)
 	assert_true(sent > 1000);
 }
 
+/* One that needs more than all may have ends; what it had is there for others then. */
+static void streams_have_no_more_room_than_all_may_have(void **state)
+{
+	struct dns *d = *state;
+
+	start(d);
+	d->sandbox.dns->room = DNS_STREAMS_ROOM - 1024;
+	asks(d, 9, "evil.net");
+	expect_rcode(d, 9, 3);
+	assert_int_equal(d->sandbox.dns->room, DNS_STREAMS_ROOM - 1024);
+	d->sandbox.dns->room = DNS_STREAMS_ROOM - 1023;
+	asks(d, 10, "evil.net");
+	expect_end(d, true);
+	assert_int_equal(d->sandbox.dns->room, DNS_STREAMS_ROOM - 1023);
+}
+
 static void a_length_that_no_question_has_is_the_end(void **state)
 {
 	static const uint8_t lengths[][2] = {{0, 0}, {0, 11}, {2, 1}, {255, 255}};
@@ -454,6 +470,7 @@ int main(void)
 		TEST(what_was_read_before_counts),
 		TEST(more_questions_than_wait_at_once_are_all_answered),
 		TEST(who_takes_no_answers_is_not_read_from),
+		TEST(streams_have_no_more_room_than_all_may_have),
 		TEST(a_length_that_no_question_has_is_the_end),
 		TEST(half_a_question_and_silence_is_the_end),
 		TEST(bytes_without_a_question_do_not_keep_it_open),

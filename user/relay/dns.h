@@ -21,6 +21,8 @@
 /* Questions in flight of one stream, and bytes that it has not taken yet: then it is not read from. */
 #define DNS_STREAM_ASKS	 16
 #define DNS_STREAM_BYTES 65536
+/* Room for these bytes, of all streams of a sandbox: one that needs more ends. */
+#define DNS_STREAMS_ROOM (8u * 1024 * 1024)
 /* A stream without a whole question or an answer for so long is closed (RFC 7766 6.2.3 asks for some seconds). */
 #define DNS_STREAM_IDLE_MS 30000
 /* Replies that a sandbox's questions hold until they are leased. */
@@ -142,6 +144,7 @@ struct dns_service {
 	struct dns_ask *asks;
 	unsigned n_asks, n_leases;
 	size_t held; /* bytes of replies */
+	size_t room; /* of what streams have not taken */
 };
 
 /* Sends a reply by where the question came from. */

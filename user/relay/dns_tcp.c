@@ -70,8 +70,23 @@ void dns_stream_settled(struct dns_stream *stream)
 	settle(stream);
 }
 
+static struct dns_service *service_of(struct dns_stream *stream)
+{
+	return stream->session->sandbox->dns;
+}
+
+static void drop_room(struct dns_stream *stream)
+{
+	if (stream->out)
+		service_of(stream)->room -= stream->out_room;
+	free(stream->out);
+	stream->out = NULL;
+	stream->out_room = 0;
+}
+
 static int make_room(struct dns_stream *stream, size_t size)
 {
+	struct dns_service *service = service_of(stream);
 	size_t room = stream->out_room ? stream->out_room : 1024;
 	uint8_t *out;
 
@@ -79,9 +94,12 @@ static int make_room(struct dns_stream *stream, size_t size)
 		room *= 2;
 	if (room == stream->out_room)
 		return 0;
+	if (room - stream->out_room > DNS_STREAMS_ROOM - service->room)
+		return -ENOBUFS;
 	out = realloc(stream->out, room);
 	if (!out)
 		return -ENOMEM;
+	service->room += room - stream->out_room;
 	stream->out = out;
 	stream->out_room = room;
 	return 0;
@@ -102,11 +120,6 @@ void dns_stream_send(struct dns_stream *stream, const uint8_t *reply, size_t siz
 	memcpy(to + LENGTH_SIZE, reply, size);
 	stream->out_size += LENGTH_SIZE + size;
 	settle(stream);
-}
-
-static struct dns_service *service_of(struct dns_stream *stream)
-{
-	return stream->session->sandbox->dns;
 }
 
 /* The messages that are whole. */
@@ -168,6 +181,8 @@ static int write_out(struct dns_stream *stream)
 	stream->session->bytes_in += (uint64_t)size;
 	stream->out_size -= (size_t)size;
 	memmove(stream->out, stream->out + size, stream->out_size);
+	if (!stream->out_size)
+		drop_room(stream);
 	arm_idle(stream);
 	return 0;
 }
@@ -268,6 +283,6 @@ void dns_stream_end(struct dns_stream *stream)
 		event_free(stream->writing);
 	if (stream->idle)
 		event_free(stream->idle);
-	free(stream->out);
+	drop_room(stream);
 	free(stream);
 }
