@@ -147,9 +147,9 @@ __noinline int pst_assign_relayed(struct __sk_buff *skb, const struct pst_sandbo
 }
 
 /*
- * A SYN from where the last connection has only just ended. Its TIME_WAIT socket hides the listener: Linux 6.18 drops what a
- * listener makes of such a SYN, and a TIME_WAIT socket finds no listener where the packet is for. It answers with its last
- * ACK, the RST for that ends it, and the SYN comes again at once. 1: it is.
+ * A SYN from where the last connection has only just ended. Its TIME_WAIT socket hides the listener: Linux 6.18
+ * drops what a listener makes of such a SYN, and a TIME_WAIT socket finds no listener where the packet is for. It
+ * answers with its last ACK, the RST for that ends it, and the SYN comes again at once. 1: it is.
  */
 __noinline int pst_assign_ended(struct __sk_buff *skb, const struct pst_sandbox *sandbox,
 				const struct pst_packet *p)

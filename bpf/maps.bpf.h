@@ -209,8 +209,8 @@ struct {
 	__type(value, struct pst_flow);
 } pst_sockets SEC(".maps");
 
-/* Bound socket -> the sandbox that bound it, and the one that the relay listens there for. Written by the bind hooks and,
- * the relay's, by the loader; read by connect, sendmsg and egress. */
+/* Bound socket -> the sandbox that bound it, and the one that the relay listens there for. Written by the bind hooks
+ * and, the relay's, by the loader; read by connect, sendmsg and egress. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -220,8 +220,8 @@ struct {
 
 /* ---- the relay ---- */
 
-/* Socket that was sent to the relay -> where it wanted to go. Written by connect and sendmsg; read by egress, by the hooks
- * that tell the application its peer, and by the socket walk. Lives as long as the socket. */
+/* Socket that was sent to the relay -> where it wanted to go. Written by connect and sendmsg; read by egress, by the
+ * hooks that tell the application its peer, and by the socket walk. Lives as long as the socket. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -319,8 +319,9 @@ struct {
 	__array(values, struct pst_flows_of_device);
 } pst_tracked SEC(".maps");
 
-/* 2 * relay slot (+ 1: IPv6) -> the relay's transparent listener for a device. Written by the loader before a record names the slot;
- * a listener that is closed is gone from here. Values are as wide as what a look from user space gives: a cookie. */
+/* 2 * relay slot (+ 1: IPv6) -> the relay's transparent listener for a device. Written by the loader before a record
+ * names the slot; a listener that is closed is gone from here. Values are as wide as what a look from user space
+ * gives: a cookie. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SOCKMAP);
 	__uint(max_entries, 1);

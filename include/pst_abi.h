@@ -436,8 +436,8 @@ struct pst_owner {
 	__u64 relay_of; /* the relay listens here for this sandbox: written by the loader; 0: it does not */
 };
 
-/* pst_redirects: socket storage of sockets that were sent to the relay: where they wanted to go. UDP: `addr` is the IPv6
- * resolver asked last, which ::1 stands for. */
+/* pst_redirects: socket storage of sockets that were sent to the relay: where they wanted to go. UDP: `addr` is the
+ * IPv6 resolver asked last, which ::1 stands for. */
 struct pst_redirect {
 	__u64 sandbox;
 	__u64 generation; /* under which it was last judged to be the relay's */

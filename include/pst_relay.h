@@ -129,8 +129,8 @@ struct pst_relay_event {
 	__u8 reason;   /* enum pst_reason */
 	__u8 step;     /* enum pst_step */
 	__u8 pad[2];
-	__u32 rule; /* number, 0: none */
-	__u32 lost; /* decisions of the sandbox before this one that were not told */
+	__u32 rule;		  /* number, 0: none */
+	__u32 lost;		  /* decisions of the sandbox before this one that were not told */
 	char name[PST_NAME_SIZE]; /* SNI, Host or question; "": none */
 };
 
@@ -145,8 +145,8 @@ struct pst_relay_count {
 };
 
 /*
- * A policy in its memfd: items, each a struct pst_relay_item and `size` bytes behind it, padded to 8. Of POLICY there is
- * one, first; the others come in any number and order, but RULEs in the order of the document.
+ * A policy in its memfd: items, each a struct pst_relay_item and `size` bytes behind it, padded to 8. Of POLICY there
+ * is one, first; the others come in any number and order, but RULEs in the order of the document.
  */
 enum pst_relay_item_type {
 	PST_RELAY_ITEM_POLICY = 1,   /* struct pst_relay_policy */
@@ -169,7 +169,7 @@ struct pst_relay_item {
 #define PST_RELAY_STRICT 1U /* hostCheck */
 #define PST_RELAY_GATED	 2U /* questions must ask for a name that a rule covers */
 #define PST_RELAY_AUDIT	 4U
-#define PST_RELAY_KEEP	 8U /* existing: keep: connections that an earlier policy let through live on */
+#define PST_RELAY_KEEP	 8U /* existing: keep */
 
 struct pst_relay_policy {
 	__u64 generation;

@@ -29,8 +29,8 @@ bool explain_covers_name(const struct policy *policy, const char *name);
 void explain_fix(const struct explain_input *in, const struct pst_query *query,
 		 const struct policy_dest *dest, struct explain_report *report);
 
-/* What only the relay denies, or for its own sake: the same, from what is known about the connection. False: `reason` is
- * none of those. */
+/* What only the relay denies, or for its own sake: the same, from what is known about the connection. False: `reason`
+ * is none of those. */
 bool explain_fix_relay(const struct policy *policy, const struct pst_query *query, uint8_t reason,
 		       char text[EXPLAIN_TEXT_MAX]);
 /* The short of it, for a line of a summary; NULL: `reason` is none of those. */
