@@ -38,6 +38,18 @@ def keys():
             {"hash": hash_of(OTHER_KEY), "role": "tenant", "owner": "globex"}]
 
 
+def remove_cgroup(top):
+    """With all that runs in it."""
+    if not top.exists():
+        return
+    (top / "cgroup.kill").write_text("1", encoding="ascii")
+    until(lambda: "populated 0" in (top / "cgroup.events").read_text("ascii"), "all are dead")
+    for directory in sorted(top.rglob("*"), key=lambda p: -len(p.parts)):
+        if directory.is_dir():
+            directory.rmdir()
+    top.rmdir()
+
+
 class Reply:
     """status, headers (lower-case names), body (bytes)."""
 
@@ -141,14 +153,8 @@ class Daemon:
         """Ends the daemon, and removes all that it and its sandboxes left."""
         if self.process and self.process.process.poll() is None:
             self.process.stop(signal.SIGKILL)
-        if self.cgroups.exists():
-            kill = self.cgroups / "cgroup.kill"
-            kill.write_text("1", encoding="ascii")
-            until(lambda: "populated 0" in (self.cgroups / "cgroup.events").read_text("ascii"), "all are dead")
-            for directory in sorted(self.cgroups.rglob("*"), key=lambda p: -len(p.parts)):
-                if directory.is_dir():
-                    directory.rmdir()
-            self.cgroups.rmdir()
+        for top in (self.cgroups, self.cgroups.with_name(f"{self.name}-relays")):
+            remove_cgroup(top)
         if self.pins.exists():
             shell("rm", "-rf", str(self.pins))
         shutil.rmtree(self.directory, ignore_errors=True)
