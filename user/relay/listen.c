@@ -17,7 +17,7 @@
 
 /* Of one listener before the others have their turn. */
 #define ACCEPT_AT_ONCE 16
-/* Without descriptors or memory: until it is tried again. */
+/* Without descriptors, memory or a socket that listens: until it is tried again. */
 #define PAUSE_US 100000
 /* What a sandbox may have at once however many the others have. */
 #define FEW 16
@@ -195,7 +195,9 @@ static void on_acceptable(evutil_socket_t fd, short what, void *context)
 		}
 		if (errno == EAGAIN)
 			return;
-		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+		/* EINVAL: it listens no more: who has CAP_NET_ADMIN in its netns can end it (SOCK_DESTROY). */
+		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS ||
+		    errno == EINVAL) {
 			pause_listener(listener);
 			return;
 		}
