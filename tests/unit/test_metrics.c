@@ -60,7 +60,7 @@ static struct metrics example(void)
 
 	m.denials[PST_REASON_DEFAULT_DENY] = 17;
 	m.denials[PST_REASON_ALWAYS_DENIED] = 3;
-	m.denials[31] = 2; /* a reason that this build has no word for */
+	m.denials[63] = 2; /* a reason that this build has no word for */
 	m.totals.lost = 12;
 	m.totals.questions_refused = 8;
 	m.totals.answers_held_back = 10;
