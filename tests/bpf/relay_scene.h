@@ -282,7 +282,7 @@ static inline struct seen seen_far(const struct scene *s)
 
 	while ((n = recv(s->sniffer, bytes, sizeof(bytes), MSG_TRUNC)) > 0) {
 		bool six = bytes[0] >> 4 == 6;
-		size_t l4 = six ? 40 : 20, end = six ? 40U + (bytes[4] << 8 | bytes[5])
+		size_t l4 = six ? 40 : 20, end = six ? 40 + (size_t)(bytes[4] << 8 | bytes[5])
 						     : (size_t)(bytes[2] << 8 | bytes[3]);
 		/* 10.99.0.0/16, fd99::/16: not what is sent from there. */
 		bool ours = six ? bytes[8] == 0xfd && bytes[9] == 0x99

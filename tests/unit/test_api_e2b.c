@@ -105,8 +105,7 @@ static void refuses_bodies_with_the_vendors_sentences(void **state)
 }
 
 #define RULES(members) "\"rules\":{\"a.com\":[{\"transform\":{\"headers\":{" members "}}}]}"
-#define PROXY                                                                                      \
-	"\"egressProxy\":{\"address\":\"p.com:1080\",\"username\":\"u\",\"password\":\"s3cret\"}"
+#define PROXY	       "\"egressProxy\":{\"address\":\"p.io:9\",\"username\":\"u\",\"password\":\"s3cret\"}"
 
 /* Step 4 the lists, 5 the proxy, then the sandbox when there are rules, then the rules. */
 static void checks_of_teams_with_the_features_come_in_the_vendors_order(void **state)
@@ -116,8 +115,7 @@ static void checks_of_teams_with_the_features_come_in_the_vendors_order(void **s
 	struct world *w = *state;
 
 	w->fake.relays = true;
-	ask(w, "PUT", NET,
-	    "{\"denyOut\":[\"x\"],\"egressProxy\":{\"address\":\"\"},\"rules\":{\"\":[]}}");
+	ask(w, "PUT", NET, "{\"denyOut\":[\"x\"],\"egressProxy\":{\"address\":\"\"}}");
 	assert_reply(w, 400, ERROR(400, "invalid denied CIDR x"));
 	ask(w, "PUT", NET, "{\"egressProxy\":{\"address\":\"\"},\"rules\":{\"\":[]}}");
 	assert_has(w, "Invalid egress proxy config: egress proxy address must not be empty");
@@ -133,7 +131,7 @@ static void checks_of_teams_with_the_features_come_in_the_vendors_order(void **s
 	assert_reply(w, 204, "");
 	assert_string_equal(w->fake.sandboxes[0].document, good);
 	ask(w, "GET", "/sandboxes/abc", "");
-	assert_has(w, "\"egressProxy\":{\"address\":\"p.com:1080\",\"username\":\"u\"}");
+	assert_has(w, "\"egressProxy\":{\"address\":\"p.io:9\",\"username\":\"u\"}");
 	assert_has(w, "\"x-key\":\"***\"");
 	assert_null(strstr(w->reply.body.data, "s3cret"));
 	assert_null(strstr(w->reply.body.data, "t0ken"));

@@ -39,7 +39,8 @@ static void reasons_are_those_of_the_list(void **state)
 static void codes_without_a_reason_are_question_marks(void **state)
 {
 	(void)state;
-	assert_string_equal(words_reason(47), "?"); /* between allowances and the denials of the relay */
+	assert_string_equal(words_reason(47),
+			    "?"); /* between allowances and the denials of the relay */
 	assert_string_equal(words_reason(PST_REASON_MAX), "?");
 	assert_string_equal(words_reason_text(47), "?");
 	assert_string_equal(words_reason_text(1000), "?");

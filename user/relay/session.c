@@ -275,7 +275,7 @@ static void decide(struct session *session, enum pst_reason reason)
 
 /* ---- the first bytes ---- */
 
-/* Does it look like a request line: a method (M-SEARCH, and some are in small letters), then a space? -1: not known yet. */
+/* Does it look like a request line: a method (M-SEARCH, some in small letters), then a space? -1: not known yet. */
 static int looks_like_http(const uint8_t *head, size_t size)
 {
 	size_t at = 0;
