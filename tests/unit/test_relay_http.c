@@ -547,15 +547,16 @@ static void a_large_body_is_streamed_both_ways_within_bounds(void **state)
 	free(body);
 }
 
-static void a_side_that_does_not_read_holds_the_other_back(void **state)
+/* A client that does not read, while other sessions keep `kept` bytes: what this one's buffers came to. */
+static size_t kept_for_a_client_that_does_not_read(uint64_t kept)
 {
 	char *body = calloc(1, BIG);
-	size_t down = 0, before;
+	size_t down = 0, before, most;
 	struct fixture f;
 
-	(void)state;
 	assert_non_null(body);
 	begin(&f);
+	f.relay.kept += kept;
 	party_say(&f.client, get_good);
 	until(&f, f.upstreams[0].got.size == strlen(sent_good));
 	f.client.stops = true;
@@ -567,13 +568,28 @@ static void a_side_that_does_not_read_holds_the_other_back(void **state)
 			round_of(&f);
 	} while (down > before);
 	assert_true(down < 2 * 1024 * 1024);
-	assert_true(buffered(&f) <= 4 * HTTP_BUFFER);
+	most = buffered(&f);
+	assert_int_equal(f.relay.kept, kept + most);
 	/* And on it goes. */
 	f.client.stops = false;
 	until(&f, (down += down < BIG ? party_write(&f.upstreams[0], body, BIG - down) : 0,
 		   f.client.got.size >= BIG));
 	teardown(&f);
 	free(body);
+	return most;
+}
+
+static void a_side_that_does_not_read_holds_the_other_back(void **state)
+{
+	(void)state;
+	assert_true(kept_for_a_client_that_does_not_read(0) <= 4 * HTTP_BUFFER);
+}
+
+static void where_much_is_kept_a_session_keeps_little(void **state)
+{
+	(void)state;
+	assert_true(kept_for_a_client_that_does_not_read(0) > HTTP_BUFFER);
+	assert_true(kept_for_a_client_that_does_not_read(RELAY_KEPT_MAX + 1) <= HTTP_BUFFER);
 }
 
 static void a_destination_that_does_not_read_holds_the_client_back(void **state)
@@ -713,6 +729,7 @@ int main(void)
 		cmocka_unit_test(a_websocket_passes_where_no_rule_is),
 		cmocka_unit_test(a_large_body_is_streamed_both_ways_within_bounds),
 		cmocka_unit_test(a_side_that_does_not_read_holds_the_other_back),
+		cmocka_unit_test(where_much_is_kept_a_session_keeps_little),
 		cmocka_unit_test(a_destination_that_does_not_read_holds_the_client_back),
 		cmocka_unit_test(bytes_may_come_one_by_one),
 		cmocka_unit_test(a_head_that_takes_too_long_gets_408),

@@ -115,28 +115,52 @@ static size_t room_for_heads(const struct http *http)
 	return head > HTTP_BUFFER ? head : HTTP_BUFFER;
 }
 
+static size_t kept_of(const struct stream *stream)
+{
+	return stream ? evbuffer_get_length(stream->in) + evbuffer_get_length(stream->out) : 0;
+}
+
+static void count_kept(struct http *http, size_t kept)
+{
+	uint64_t *all = &http->session->sandbox->relay->kept;
+
+	*all = *all - http->kept + kept;
+	http->kept = kept;
+}
+
+static size_t room(const struct http *http)
+{
+	return http->session->sandbox->relay->kept > RELAY_KEPT_MAX ? HTTP_BUFFER_MIN : HTTP_BUFFER;
+}
+
 static void settle(struct http *http)
 {
-	size_t most = room_for_heads(http);
+	bool in_reply = http->request.has_replied || http->state == HTTP_TUNNEL;
+	bool in_request = http->state == HTTP_EXCHANGE || http->state == HTTP_TUNNEL;
+	size_t heads = room_for_heads(http), most = room(http);
 
 	if (http->upstream) {
 		stream_flush(http->upstream);
 		stream_want(http->upstream,
-			    evbuffer_get_length(http->upstream->in) < most &&
-				    evbuffer_get_length(http->client->out) < HTTP_BUFFER);
+			    evbuffer_get_length(http->upstream->in) < (in_reply ? most : heads) &&
+				    evbuffer_get_length(http->client->out) < most);
 	}
 	if (http->client) {
 		stream_flush(http->client);
-		stream_want(http->client, http->state == HTTP_FINISHING ||
-						  evbuffer_get_length(http->client->in) < most);
+		stream_want(http->client,
+			    http->state == HTTP_FINISHING || evbuffer_get_length(http->client->in) <
+								     (in_request ? most : heads));
 	}
+	count_kept(http, kept_of(http->client) + kept_of(http->upstream));
 	set_timer(http);
 }
 
 static bool is_full(const struct http *http)
 {
-	return (http->client && evbuffer_get_length(http->client->out) >= HTTP_BUFFER) ||
-	       (http->upstream && evbuffer_get_length(http->upstream->out) >= HTTP_BUFFER);
+	size_t most = room(http);
+
+	return (http->client && evbuffer_get_length(http->client->out) >= most) ||
+	       (http->upstream && evbuffer_get_length(http->upstream->out) >= most);
 }
 
 static bool has_failed(const struct http *http)
@@ -199,6 +223,7 @@ struct http *http_new(struct session *session, bool is_tls)
 
 	if (!http)
 		return NULL;
+	http->session = session;
 	http->is_tls = http->is_judged = is_tls;
 	http->timer = event_new(session->sandbox->relay->base, -1, 0, on_timer, http);
 	http->head = evbuffer_new();
@@ -206,7 +231,6 @@ struct http *http_new(struct session *session, bool is_tls)
 		http_end(http);
 		return NULL;
 	}
-	http->session = session;
 	session->http = http;
 	if (session->reading)
 		(void)event_del(session->reading);
@@ -295,6 +319,7 @@ void http_end(struct http *http)
 	leaf_forget(http->leaf);
 	if (http->resolve)
 		relay_resolve_cancel(http->resolve);
+	count_kept(http, 0);
 	http_disconnect(http);
 	stream_free(http->client);
 	if (http->timer)

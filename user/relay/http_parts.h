@@ -16,6 +16,8 @@
 
 /* Of each buffer of a session; a head may be larger if the limits say so. */
 #define HTTP_BUFFER 65536u
+/* ... while all sessions together keep more than RELAY_KEPT_MAX: bodies and tunnels then go on in small pieces. */
+#define HTTP_BUFFER_MIN 8192u
 /* Replies before the reply (100, 103) that a server may send to one request. */
 #define HTTP_INTERIMS 16u
 /* How long, and for how many bytes, a refused client is listened to so that it can read why. */
@@ -78,6 +80,7 @@ struct http {
 	bool upstream_by_name, was_used; /* a request went there before */
 	size_t scanned, scanned_reply;	 /* of client->in, upstream->in */
 	size_t lingered;
+	size_t kept;	       /* of relay->kept: what is in its buffers */
 	struct evbuffer *head; /* of the request, as it goes on; kept until it cannot be repeated */
 	struct http_request request;
 };

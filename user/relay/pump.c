@@ -24,8 +24,6 @@
 #define TURN_MIN    65536
 /* And in so many reads: more of them would only fill the other side, and what it does not take costs a copy. */
 #define READS_AT_ONCE 4
-/* What all that is kept may take before reads become small. */
-#define KEPT_MAX (64u * 1024 * 1024)
 
 struct way {
 	struct pump *pump;
@@ -104,7 +102,7 @@ static size_t take_turn(const struct relay *relay)
 static size_t read_size(const struct way *way, size_t turn)
 {
 	const struct relay *relay = way->pump->session->sandbox->relay;
-	size_t size = relay->kept > KEPT_MAX ? PUMP_READ_MIN : way->read_size;
+	size_t size = relay->kept > RELAY_KEPT_MAX ? PUMP_READ_MIN : way->read_size;
 
 	return size < turn ? size : turn;
 }

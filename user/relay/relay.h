@@ -89,6 +89,9 @@ struct relay_limits {
 	uint32_t connections, total, head_bytes, head_ms, idle_ms, dial_ms;
 };
 
+/* What all that is kept may take before reads become small. */
+#define RELAY_KEPT_MAX (64u * 1024 * 1024)
+
 struct relay {
 	struct event_base *base;
 	struct relay_limits limits;
@@ -101,7 +104,7 @@ struct relay {
 	struct leaves *leaves;	   /* leaf.c: certificates for sandboxes */
 	struct event *tick;	   /* tally.c: once a second, for COUNT */
 	void *shared;		   /* pump.c: the buffer of all pumps */
-	uint64_t kept;		   /* pump.c: bytes that nobody takes */
+	uint64_t kept;		   /* bytes of all sessions that were read and not yet taken */
 	bool failed;		   /* control.c: the starter said what makes no sense */
 };
 
