@@ -245,16 +245,18 @@ def test_what_is_denied_is_denied_at_once_and_no_proxy_hears_of_it(relays, socks
 def test_a_proxy_is_found_by_its_name(relays, peers, socks, kind):
     """The relay asks for it; what is always denied is no proxy."""
     name = {"egressProxy": {"address": "socks.example.net:1080", "username": USER, "password": PASSWORD}}
-    since = peers.mark()
+    relays.net.fence()
+    since, before, asked = peers.mark(), relays.net.mark(), len(peers.dns.asked)
     with relays.ward(kind, allow=[ECHO4], **name) as ward:
         assert echoes(ward.talker, ECHO4) == "ok", ward.daemon.log()
-        assert peers.dns.asked_for("socks.example.net")
+        assert peers.dns.asked_for("socks.example.net", asked)
         reply = ward.daemon.request("PUT", f"/v1/sandboxes/{ward.box.id}/policy",
                                     {"allowOut": [ECHO4], "egressProxy": {"address": "inner.example.net:1080"}})
         if reply.status == 200:
             assert echoes(ward.talker, ECHO4) != "ok"
             ward.denied("proxy")
-        assert not relays.net.seen(dst="10.9.0.5")
+        relays.net.fence()
+        assert not relays.net.seen(dst="10.9.0.5", since=before)
     assert not socks.asked and not peers.seen(ECHO4, since=since)
 
 
