@@ -217,6 +217,40 @@ static void no_header_goes_in_clear_to_an_address_that_is_not_the_names(void **s
 	teardown(&f);
 }
 
+/* A proxy would send the secret to whatever it takes the name for. */
+static void in_clear_a_proxy_is_told_the_address_that_the_relay_found(void **state)
+{
+	struct relay_proxy proxy = {.host = "proxy.test", .port = 1080};
+	struct fixture f;
+
+	(void)state;
+	begin(&f);
+	f.policy.proxy = &proxy;
+	f.resolved.bytes[0] = 0x20;
+	party_say(&f.client, get_good);
+	until(&f, f.upstreams[0].got.size == strlen(sent_good));
+	assert_int_equal(f.n_resolves, 1);
+	assert_string_equal(f.dials[0].target.name, "");
+	assert_memory_equal(f.dials[0].target.addr.bytes, f.resolved.bytes, 16);
+	teardown(&f);
+	begin(&f);
+	f.policy.proxy = &proxy;
+	f.is_unresolved = true;
+	party_say(&f.client, get_good);
+	until(&f, has(&f.client, "HTTP/1.1 502"));
+	assert_int_equal(f.n_dials, 0);
+	teardown(&f);
+	/* The control: without a header there is nothing to lose. */
+	begin(&f);
+	f.policy.proxy = &proxy;
+	f.has_no_transform = true;
+	party_say(&f.client, get_good);
+	until(&f, has(&f.upstreams[0], "\r\n\r\n"));
+	assert_int_equal(f.n_resolves, 0);
+	assert_string_equal(f.dials[0].target.name, "good.test");
+	teardown(&f);
+}
+
 /* The answer may come while the client reads why it was refused. */
 static void a_refusal_ends_the_wait_for_the_names_addresses(void **state)
 {
@@ -717,6 +751,7 @@ int main(void)
 		cmocka_unit_test(audit_lets_through_what_it_would_deny),
 		cmocka_unit_test(what_an_address_allows_goes_to_that_address),
 		cmocka_unit_test(no_header_goes_in_clear_to_an_address_that_is_not_the_names),
+		cmocka_unit_test(in_clear_a_proxy_is_told_the_address_that_the_relay_found),
 		cmocka_unit_test(a_refusal_ends_the_wait_for_the_names_addresses),
 		cmocka_unit_test(dial_failures_are_told),
 		cmocka_unit_test(replies_are_written_anew),

@@ -53,14 +53,16 @@ struct http_request {
 	bool is_head, is_old;	  /* HEAD; HTTP/1.0 */
 	bool keeps_alive, expects_continue;
 	bool has_to_resolve; /* before a header goes in */
-	bool may_upgrade;    /* to a WebSocket */
-	bool may_repeat;     /* nothing is lost when it is sent twice */
-	bool is_repeated;    /* it was */
-	bool is_chunked;     /* as it goes on */
-	bool has_sent;	     /* all of it */
-	bool has_replied;    /* a final reply's head went to the client */
-	bool reply_chunks;   /* the reply goes on chunked */
-	bool reply_keeps;    /* its connection may be used again */
+	bool is_resolved;    /* by name, but to this address of it: a proxy is not to look for it */
+	struct addr at;
+	bool may_upgrade;  /* to a WebSocket */
+	bool may_repeat;   /* nothing is lost when it is sent twice */
+	bool is_repeated;  /* it was */
+	bool is_chunked;   /* as it goes on */
+	bool has_sent;	   /* all of it */
+	bool has_replied;  /* a final reply's head went to the client */
+	bool reply_chunks; /* the reply goes on chunked */
+	bool reply_keeps;  /* its connection may be used again */
 	unsigned interims;
 	struct body body, reply;
 };

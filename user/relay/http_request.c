@@ -156,8 +156,10 @@ static enum step send_on(struct http *http, const struct head *head,
 	(void)evbuffer_drain(http->head, evbuffer_get_length(http->head));
 	if (http_write_request(http, head, transform, http->head) < 0)
 		return http_deny_for(http, PST_REASON_RELAY_FAILED);
-	http->request.has_to_resolve = transform && !http->is_tls && !http->request.by_name &&
-				       !was_learned(http->session, head->host);
+	if (transform && !http->is_tls)
+		http->request.has_to_resolve =
+			http->request.by_name ? http->session->sandbox->policy->proxy != NULL
+					      : !was_learned(http->session, head->host);
 	http->state = HTTP_ROUTE;
 	return STEP_AGAIN;
 }

@@ -2,7 +2,8 @@
 /*
  * The connection that requests go out on. By name where a name is what was allowed; by the address that the
  * sandbox asked for where that is, so that a rule never opens what the policy does not: TLS proves whose it is,
- * and in the clear it has to be one of the name's addresses before a header is put in.
+ * and in the clear it has to be one of the name's addresses, as the relay resolves it, before a header is put in; so
+ * a proxy is told the address then, too.
  */
 #include <errno.h>
 #include <string.h>
@@ -81,7 +82,9 @@ enum step http_connect(struct http *http)
 	http_disconnect(http);
 	memcpy(http->upstream_name, http->request.name, sizeof(http->upstream_name));
 	http->upstream_by_name = http->request.by_name;
-	if (http->request.by_name)
+	if (http->request.is_resolved)
+		target.addr = http->request.at;
+	else if (http->request.by_name)
 		memcpy(target.name, http->request.name, sizeof(target.name));
 	else
 		memcpy(target.addr.bytes, session->origin.addr, sizeof(target.addr.bytes));
@@ -114,10 +117,18 @@ static void on_resolved(void *context, const struct addr *addrs, size_t count)
 {
 	static const char text[] = "headers go in only where the name has this address";
 	struct http *http = context;
+	struct http_request *r = &http->request;
 	enum step came_to;
 	bool is_found = false;
 
 	http->resolve = NULL;
+	/* One address is all that a proxy is told: of the family that every proxy has. */
+	if (r->by_name && count) {
+		r->is_resolved = is_found = true;
+		r->at = addrs[0];
+		for (size_t i = 0; i < count && !addr_is_ipv4(&r->at); i++)
+			r->at = addr_is_ipv4(&addrs[i]) ? addrs[i] : r->at;
+	}
 	for (size_t i = 0; i < count && !is_found; i++)
 		is_found = memcmp(addrs[i].bytes, http->session->origin.addr, 16) == 0;
 	if (is_found) {
