@@ -34,6 +34,18 @@ static uint8_t *map(int fd, size_t size, off_t what)
 	return at;
 }
 
+/* The queue of a socket that was closed is given back a moment later, by a worker of the kernel. */
+static int bind_when_free(int fd, const struct sockaddr_xdp *to)
+{
+	double since = now_ms();
+	int r;
+
+	while ((r = bind(fd, (const struct sockaddr *)to, sizeof(*to))) && errno == EBUSY &&
+	       now_ms() - since < 30000)
+		(void)usleep(1000);
+	return r;
+}
+
 static void open_rings(struct rings *r, const char *device)
 {
 	struct sockaddr_xdp to = {.sxdp_family = AF_XDP,
@@ -58,7 +70,7 @@ static void open_rings(struct rings *r, const char *device)
 	r->tx = map(r->fd, r->at.tx.desc + FRAMES * sizeof(struct xdp_desc), XDP_PGOFF_TX_RING);
 	r->completion = map(r->fd, r->at.cr.desc + FRAMES * sizeof(uint64_t),
 			    (off_t)XDP_UMEM_PGOFF_COMPLETION_RING);
-	if (bind(r->fd, (struct sockaddr *)&to, sizeof(to)))
+	if (bind_when_free(r->fd, &to))
 		exit(report("bind", -1, now_ms()));
 }
 
