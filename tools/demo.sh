@@ -317,7 +317,8 @@ show_daemon()
 	cgroup=${cgroup%%'"'*}
 	[ -d "$cgroup" ] || die "the sandbox has no cgroup"
 	inside 0 'hello from 93.184.216.34:443' "Allowed" curl https://example.com/
-	inside 7 'curl: (7)' "Denied" curl http://1.1.1.1/
+	inside 0 'blocked 1.1.1.1:80' "Denied: on 80 and 443 E2B's names are those of Host and SNI, so the relay reads them, and answers" \
+		curl http://1.1.1.1/
 	hold_connection
 	say "A new policy, while it runs:"
 	show_call 204 PUT "/sandboxes/$id/network" '{"denyOut": ["0.0.0.0/0"], "allowOut": ["1.1.1.0/24"]}'
