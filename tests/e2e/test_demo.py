@@ -7,6 +7,7 @@ import subprocess
 
 from daemon import POSTERND
 from postern import POSTERN, ROOT, cgroup2_mount, environment
+from relaystub import PROGRAM as RELAY
 
 
 def demo(directory):
@@ -15,8 +16,8 @@ def demo(directory):
 
 
 def put_programs(directory):
-    shutil.copy(POSTERN, directory / "postern")
-    shutil.copy(POSTERND, directory / "posternd")
+    for program in (POSTERN, POSTERND, RELAY):
+        shutil.copy(program, directory)
 
 
 def namespaces():
