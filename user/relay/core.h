@@ -73,12 +73,19 @@ struct endpoint {
 int endpoint_read(const struct sockaddr_storage *from, struct endpoint *ret_endpoint);
 socklen_t endpoint_write(const struct endpoint *endpoint, struct sockaddr_storage *ret_to);
 
-/* ---- session.c, tally.c, pump.c ---- */
+/* ---- session.c, judge.c, tally.c, pump.c ---- */
+
+/* The ports whose first bytes name a host. */
+#define SESSION_HTTP  80
+#define SESSION_HTTPS 443
 
 /* An accepted connection, its origin checked. Takes `fd` over, even when it fails. */
 void session_start(struct relay_sandbox *sandbox, int fd, const struct pst_origin *origin);
 /* After a change of the sandbox's policy. Returns how many sessions ended. */
 unsigned session_judge_all(struct relay_sandbox *sandbox);
+bool session_is_web(const struct session *session);
+/* The name whose lease let it out; "": something else did. */
+const char *session_leased_name(const struct session *session, char name[DOMAIN_MAX + 1]);
 /* Closes a socket with a RST. */
 void reset_socket(int fd);
 
