@@ -99,23 +99,15 @@ static inline void detach(struct one *one)
 /* `salt` makes policies of equal meaning different. */
 static inline void stage(struct host *host, struct one *one, uint8_t verdict, uint8_t salt)
 {
-	struct table_row4 root4 = {.key = {.prefixlen = 0}};
-	struct table_row6 root6 = {.key = {.prefixlen = 0}};
-	struct pst_ports unused = {.count = 0};
-	struct table table = {.rows4 = &root4,
-			      .n_rows4 = 1,
-			      .rows6 = &root6,
-			      .n_rows6 = 1,
-			      .ports = &unused,
-			      .n_ports = 1,
-			      .n_rules = 3,
-			      .inbound = PST_INBOUND_ALLOW,
-			      .default_verdict = verdict};
 	const uint8_t hash[KERN_HASH_SIZE] = {verdict, salt, 1};
 	struct kern_policy *policy = NULL;
 	struct error err = {{0}};
+	struct bare bare;
+	struct table *table = bare_table(&bare, verdict);
 
-	check(kern_policy_load(host->kern, &table, hash, &policy, &err));
+	table->n_rules = 3;
+	table->inbound = PST_INBOUND_ALLOW;
+	check(kern_policy_load(host->kern, table, hash, &policy, &err));
 	check(kern_attachment_stage(one->at, policy, kern_host_next_generation(host->kern), &err));
 	kern_policy_put(policy);
 }

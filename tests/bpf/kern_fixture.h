@@ -124,24 +124,31 @@ static inline void run_load(struct run *run)
 	check(kern_sandbox_set_always(run->sandbox, &root, 1, &err));
 }
 
-/* Only the defaults: the roots of both tries decide nothing. */
+/* A table of defaults alone: the roots of both tries decide nothing. */
+struct bare {
+	struct table_row4 root4;
+	struct table_row6 root6;
+	struct pst_ports unused;
+	struct table table;
+};
+
+static inline struct table *bare_table(struct bare *bare, uint8_t verdict)
+{
+	memset(bare, 0, sizeof(*bare));
+	bare->table.rows4 = &bare->root4;
+	bare->table.rows6 = &bare->root6;
+	bare->table.ports = &bare->unused;
+	bare->table.n_rows4 = bare->table.n_rows6 = bare->table.n_ports = 1;
+	bare->table.default_verdict = verdict;
+	return &bare->table;
+}
+
 static inline void run_apply_default(struct run *run, uint8_t verdict)
 {
-	struct table_row4 root4 = {.key = {.prefixlen = 0}};
-	struct table_row6 root6 = {.key = {.prefixlen = 0}};
-	struct pst_ports unused = {.count = 0};
-	struct table table = {
-		.rows4 = &root4,
-		.n_rows4 = 1,
-		.rows6 = &root6,
-		.n_rows6 = 1,
-		.ports = &unused,
-		.n_ports = 1,
-		.default_verdict = verdict,
-	};
 	struct error err = {{0}};
+	struct bare bare;
 
-	check(kern_sandbox_apply(run->sandbox, &table, &err));
+	check(kern_sandbox_apply(run->sandbox, bare_table(&bare, verdict), &err));
 }
 
 static inline void run_attach(struct run *run)

@@ -117,25 +117,17 @@ static inline void route_wire(const struct scene *s)
 
 static inline void put_in_force(struct scene *s, uint8_t verdict, uint32_t flags, bool keep)
 {
-	struct table_row4 root4 = {.key = {.prefixlen = 0}};
-	struct table_row6 root6 = {.key = {.prefixlen = 0}};
-	struct pst_ports unused = {.count = 0};
-	struct table table = {.rows4 = &root4,
-			      .n_rows4 = 1,
-			      .rows6 = &root6,
-			      .n_rows6 = 1,
-			      .ports = &unused,
-			      .n_ports = 1,
-			      .n_rules = 3,
-			      .flags = flags,
-			      .keep = keep,
-			      .inbound = PST_INBOUND_DENY,
-			      .default_verdict = verdict};
 	const uint8_t hash[KERN_HASH_SIZE] = {verdict, (uint8_t)flags, 7, keep};
 	struct kern_policy *policy = NULL;
 	struct error err = {{0}};
+	struct bare bare;
+	struct table *table = bare_table(&bare, verdict);
 
-	check(kern_policy_load(s->host->kern, &table, hash, &policy, &err));
+	table->n_rules = 3;
+	table->flags = flags;
+	table->keep = keep;
+	table->inbound = PST_INBOUND_DENY;
+	check(kern_policy_load(s->host->kern, table, hash, &policy, &err));
 	check(kern_attachment_stage(s->one.at, policy, kern_host_next_generation(s->host->kern),
 				    &err));
 	kern_policy_put(policy);

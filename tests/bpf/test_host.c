@@ -86,23 +86,15 @@ static void detach(struct host *host, struct one *one)
 /* `salt` makes policies of equal meaning different. */
 static struct kern_policy *load(struct host *host, uint8_t verdict, uint8_t salt, uint32_t rules)
 {
-	struct table_row4 root4 = {.key = {.prefixlen = 0}};
-	struct table_row6 root6 = {.key = {.prefixlen = 0}};
-	struct pst_ports unused = {.count = 0};
-	struct table table = {.rows4 = &root4,
-			      .n_rows4 = 1,
-			      .rows6 = &root6,
-			      .n_rows6 = 1,
-			      .ports = &unused,
-			      .n_ports = 1,
-			      .n_rules = rules,
-			      .loopback = PST_LOOPBACK_HOST,
-			      .default_verdict = verdict};
 	const uint8_t hash[KERN_HASH_SIZE] = {verdict, salt, 1};
 	struct kern_policy *policy = NULL;
 	struct error err = {{0}};
+	struct bare bare;
+	struct table *table = bare_table(&bare, verdict);
 
-	check(kern_policy_load(host->kern, &table, hash, &policy, &err));
+	table->n_rules = rules;
+	table->loopback = PST_LOOPBACK_HOST;
+	check(kern_policy_load(host->kern, table, hash, &policy, &err));
 	return policy;
 }
 
@@ -295,22 +287,15 @@ static void slots_come_back(void **state)
 	const unsigned changes = getenv("TEST_LIGHT") ? 300 : 2 * (2 * 64 + 1024) + 100;
 
 	for (unsigned i = 0; i < changes; i++) {
-		struct table_row4 root4 = {.key = {.prefixlen = 0}};
-		struct table_row6 root6 = {.key = {.prefixlen = 0}};
-		struct pst_ports unused = {.count = 0};
-		struct table table = {.rows4 = &root4,
-				      .n_rows4 = 1,
-				      .rows6 = &root6,
-				      .n_rows6 = 1,
-				      .ports = &unused,
-				      .n_ports = 1,
-				      .n_rules = 3};
 		uint8_t hash[KERN_HASH_SIZE] = {9};
 		struct kern_policy *policy = NULL;
 		struct error err = {{0}};
+		struct bare bare;
+		struct table *table = bare_table(&bare, 0);
 
+		table->n_rules = 3;
 		memcpy(hash + 4, &i, sizeof(i));
-		check(kern_policy_load(host.kern, &table, hash, &policy, &err));
+		check(kern_policy_load(host.kern, table, hash, &policy, &err));
 		check(kern_attachment_stage(one.at, policy, kern_host_next_generation(host.kern),
 					    &err));
 		kern_policy_put(policy);
