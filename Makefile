@@ -278,6 +278,13 @@ bench:
 	@tests/bench/daemon.py
 	@tests/bench/device.py
 	@tests/bench/relay.py
+# Beside what Debian has for the same, in one run; plots of the table go to docs/plots.
+bench-peers:
+	@tools/deps.sh
+	@$(MAKE) --no-print-directory all $(addprefix $(B)/bench/,rates cidrs requests) $(RACE) $(addprefix \
+		$(B)/tests/tools/,race fastdns)
+	@tests/bench/peers.py
+	@tests/bench/plot.py
 test-kernels: all $(TOOLS) $(BPF_PROGRAMS) $(AGREE)
 	@tools/deps.sh kernels
 	@tools/vm.sh all
@@ -338,10 +345,11 @@ help:
 	@echo 'fuzz     each fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS))'
 	@echo 'fuzz-long  the same for 600 s, and the agreement of DNS over 10,000,000 messages'
 	@echo 'bench    the measurements of docs/PERFORMANCE.md'
+	@echo 'bench-peers  Postern beside nftables, dnsmasq and ipset: docs/PERFORMANCE.md, and its plots'
 	@echo 'test-kernels  what must hold on every kernel, on stock ones of Debian in a VM (kernels: the same)'
 	@echo 'install  below DESTDIR and PREFIX ($(PREFIX)), SYSCONFDIR ($(SYSCONFDIR)), UNITDIR; uninstall; clean'
 
-.PHONY: all plain programs run test test-long unit bpf agree agree-long replay e2e fuzz fuzz-long bench kernels test-kernels boot lint layers \
+.PHONY: all plain programs run test test-long unit bpf agree agree-long replay e2e fuzz fuzz-long bench bench-peers kernels test-kernels boot lint layers \
 	install install-daemon uninstall clean help
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -42,6 +42,7 @@ test  python3-pytest-xdist   as many at a time as there are processors
 test  python3-scapy  packets that no socket would send
 test  nftables       the comparison of the benchmarks, NAT on the output path for doctor's tests
 test  iptables       firewalls of both kinds in the way of `run --netns`
+test  ipset          with iptables, another comparison of the benchmarks
 test  tcpdump        sniffs the far side
 test  groff-base     reads the manual pages for mistakes
 test  procps         process tools of the tests

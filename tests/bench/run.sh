@@ -4,6 +4,7 @@
 # also in build/bench/results.txt; every sample in build/bench/samples.txt. A missed goal is a line, not a failure.
 #   tests/bench/run.sh            ROUNDS=21 interleaved rounds, medians
 #   tests/bench/run.sh report     the table again, from the samples that are there
+#   tests/bench/run.sh first      first connections alone, their samples on stdout
 set -eu
 cd "$(dirname "$0")/../.."
 B=${B:-build}
@@ -110,6 +111,8 @@ start_resolvers()
 	EOF
 	forwarder forward 127.0.0.2
 	forwarder nftset 127.0.0.3 --nftset=/race.example/4#inet#pst#seen
+	in_netns client ipset create seen hash:ip timeout 3600 maxelem 65536
+	forwarder ipset 127.0.0.4 --ipset=/race.example/seen
 }
 
 # first MODE RESOLVER CMD...: connections as soon as the answer is there, and how many failed
@@ -117,8 +120,14 @@ first()
 {
 	local mode=$1 resolver=$2
 	shift 2
-	in_netns client timeout 20 "$@" "$B/tests/tools/race" "$resolver" $RACE_PORT "$FIRSTS" 2>/dev/null | awk -v mode="$mode" '
+	in_netns client timeout 120 "$@" "$B/tests/tools/race" "$resolver" $RACE_PORT "$FIRSTS" 2>/dev/null | awk -v mode="$mode" '
 		$1 == "resolved" { print "first." mode ".all", $2; print "first." mode ".lost", $4 + $6 + $8 + $10 }'
+}
+
+# refuse_unlisted -A|-D: by iptables, what dnsmasq has not put into ipset's set
+refuse_unlisted()
+{
+	in_netns client iptables "$1" OUTPUT -d 101.64.0.0/10 -m set ! --match-set seen dst -j REJECT
 }
 
 # Every CPU is wanted by somebody else as well.
@@ -134,6 +143,9 @@ race()
 		first none $RESOLVER env
 		first postern $RESOLVER "$B/postern" run --resolver $RESOLVER --allow '*.race.example:*'
 		first snoop $RESOLVER "$B/tests/race/snoop" "$B/tests/race/snoop.bpf.o" $RESOLVER
+		refuse_unlisted -A
+		first ipset 127.0.0.4 env
+		refuse_unlisted -D
 		in_netns client nft add rule inet pst out ip daddr 101.64.0.0/10 jump refuse
 		first nftset 127.0.0.3 env
 		FIRSTS=100 first unfed 127.0.0.2 env # all of them are refused, slowly
@@ -160,13 +172,14 @@ measure()
 	echo "beside a forwarder, $ROUNDS rounds" >&2
 	start_resolvers
 	"$B/bench/latency" "$run-latency" "$run-client" $RESOLVER 127.0.0.2 127.0.0.3 "$ROUNDS"
-	race | awk '{ sum[$1] += $2 } END { for (name in sum) print name, sum[name] }'
+	firsts
 	in_netns client nft delete table inet pst
 	stop_all
 	echo "hooks, $ROUNDS rounds" >&2
 	"$B/bench/hooks" "$run-hooks" "$run-client" "$run-server" $CIDRS "$ROUNDS"
 	echo "calls and packets, $ROUNDS rounds" >&2
-	"$B/bench/rates" "$run-rates" "$run-client" "$run-server" "$scratch/ruleset.nft" $CIDRS "$ROUNDS"
+	"$B/bench/rates" "$run-rates" "$run-client" "$run-server" $CIDRS "$ROUNDS" \
+		nft "nft -f $scratch/ruleset.nft" "nft delete table inet pst"
 	echo "loading, $ROUNDS rounds" >&2
 	"$B/bench/load" "$run-load" "$run-client" 3 "$ROUNDS"
 	"$B/bench/load" "$run-load" "$run-client" $MANY "$ROUNDS"
@@ -385,6 +398,12 @@ report()
 	hook_rows
 }
 
+# firsts: a sum of each line
+firsts()
+{
+	race | awk '{ sum[$1] += $2 } END { for (name in sum) print name, sum[name] }'
+}
+
 mkdir -p "$B/bench"
 if [ "${1-}" != report ]; then
 	[ "$(id -u)" -eq 0 ] || { echo "bench: needs root" >&2; exit 1; }
@@ -392,6 +411,11 @@ if [ "${1-}" != report ]; then
 	trap cleanup EXIT
 	trap 'exit 130' INT TERM
 	make_namespaces
+	if [ "${1-}" = first ]; then
+		start_resolvers
+		firsts
+		exit
+	fi
 	measure >"$samples.new"
 	mv "$samples.new" "$samples"
 fi

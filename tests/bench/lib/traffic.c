@@ -14,6 +14,8 @@
  * every address was called once. */
 #define WARM_OPERATIONS 1000
 
+#define ANSWER_PORT (BENCH_PORT + 1)
+
 const struct bench_kind bench_ops[BENCH_OP_COUNT] = {
 #define X(NAME, text, number) [BENCH_OP_##NAME] = {.name = text, .operations = number},
 	BENCH_OPS(X)
@@ -41,16 +43,14 @@ static void set_option(int fd, int level, int option, int value)
 		bench_fail("setsockopt", errno);
 }
 
-/* A peer on every address of its namespace. Nobody reads the datagrams: the full buffer drops them at once. */
-static int new_peer(int type)
+static int new_peer(int type, uint32_t address, in_port_t port)
 {
-	const struct sockaddr_in any = {.sin_family = AF_INET, .sin_port = htons(BENCH_PORT)};
+	const struct sockaddr_in at = {
+		.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = address};
 	int fd = new_socket(type);
 
 	set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-	if (type == SOCK_DGRAM)
-		set_option(fd, SOL_SOCKET, SO_RCVBUF, 1);
-	if (bind(fd, (const struct sockaddr *)&any, sizeof(any)))
+	if (bind(fd, (const struct sockaddr *)&at, sizeof(at)))
 		bench_fail("bind", errno);
 	return fd;
 }
@@ -67,8 +67,11 @@ void bench_traffic_open(struct bench_traffic *traffic, const char *server, const
 	for (unsigned i = 0; i < count; i++)
 		traffic->to[i] = bench_inside(&cidrs[i]);
 	bench_enter_netns(server);
-	traffic->sink = new_peer(SOCK_DGRAM);
-	traffic->listener = new_peer(SOCK_STREAM);
+	/* On every address of the namespace. Nobody reads these datagrams: the full buffer drops them at once. */
+	traffic->sink = new_peer(SOCK_DGRAM, INADDR_ANY, BENCH_PORT);
+	set_option(traffic->sink, SOL_SOCKET, SO_RCVBUF, 1);
+	traffic->answerer = new_peer(SOCK_DGRAM, traffic->to[0].sin_addr.s_addr, ANSWER_PORT);
+	traffic->listener = new_peer(SOCK_STREAM, INADDR_ANY, BENCH_PORT);
 	if (listen(traffic->listener, 16))
 		bench_fail("listen", errno);
 	bench_enter_netns(client);
@@ -78,6 +81,7 @@ void bench_traffic_close(struct bench_traffic *traffic)
 {
 	close(traffic->listener);
 	close(traffic->sink);
+	close(traffic->answerer);
 	free(traffic->to);
 }
 
@@ -134,6 +138,27 @@ static void pass_byte(const struct bench_session *session)
 		bench_fail("recv", errno);
 }
 
+/* One thread has both ends: nobody is woken up. The answer comes from the address that was asked. */
+static void ask_by_udp(const struct bench_session *session)
+{
+	const struct bench_traffic *traffic = session->traffic;
+	char byte;
+
+	send_one(session);
+	if (recv(traffic->answerer, &byte, 1, 0) != 1 || send(traffic->answerer, "q", 1, 0) != 1 ||
+	    recv(session->client, &byte, 1, 0) != 1)
+		bench_fail("an exchange", errno);
+}
+
+static void ask_by_tcp(const struct bench_session *session)
+{
+	char byte;
+
+	pass_byte(session);
+	if (send(session->server, "q", 1, 0) != 1 || recv(session->client, &byte, 1, 0) != 1)
+		bench_fail("an exchange", errno);
+}
+
 static void operate(struct bench_session *session)
 {
 	switch (session->op) {
@@ -153,25 +178,56 @@ static void operate(struct bench_session *session)
 	case BENCH_OP_TCP_STREAM:
 		pass_byte(session);
 		break;
+	case BENCH_OP_UDP_RR:
+		ask_by_udp(session);
+		break;
+	case BENCH_OP_TCP_RR:
+		ask_by_tcp(session);
+		break;
 	case BENCH_OP_COUNT:
 		break;
 	}
+}
+
+static void open_tcp(struct bench_session *session)
+{
+	const struct bench_traffic *traffic = session->traffic;
+
+	session->client = new_socket(SOCK_STREAM);
+	set_option(session->client, IPPROTO_TCP, TCP_NODELAY, 1);
+	connect_to(session->client, &traffic->to[0]);
+	session->server = accept_one(traffic);
+	set_option(session->server, IPPROTO_TCP, TCP_NODELAY, 1);
+}
+
+/* A byte tells the answerer who its peer is; it is connected to that until the end. */
+static void open_exchange(struct bench_session *session)
+{
+	const struct bench_traffic *traffic = session->traffic;
+	struct sockaddr_in to = traffic->to[0], from;
+	socklen_t size = sizeof(from);
+	char byte;
+
+	to.sin_port = htons(ANSWER_PORT);
+	connect_to(session->client, &to);
+	send_one(session);
+	if (recvfrom(traffic->answerer, &byte, 1, 0, (struct sockaddr *)&from, &size) != 1)
+		bench_fail("the first of an exchange", errno);
+	connect_to(traffic->answerer, &from);
 }
 
 void bench_session_open(struct bench_session *session, const struct bench_traffic *traffic,
 			enum bench_op op)
 {
 	*session = (struct bench_session){.traffic = traffic, .op = op, .client = -1, .server = -1};
-	if (op == BENCH_OP_TCP_STREAM) {
-		session->client = new_socket(SOCK_STREAM);
-		set_option(session->client, IPPROTO_TCP, TCP_NODELAY, 1);
-		connect_to(session->client, &traffic->to[0]);
-		session->server = accept_one(traffic);
-	} else if (op != BENCH_OP_TCP_CYCLE) {
+	if (op == BENCH_OP_TCP_STREAM || op == BENCH_OP_TCP_RR)
+		open_tcp(session);
+	else if (op != BENCH_OP_TCP_CYCLE)
 		session->client = new_socket(SOCK_DGRAM);
-	}
 	if (op == BENCH_OP_UDP_SEND)
 		connect_to(session->client, &traffic->to[0]);
+	else if (op == BENCH_OP_UDP_RR)
+		open_exchange(session);
 	for (unsigned i = 0; i < WARM_OPERATIONS; i++)
 		operate(session);
 }
@@ -184,6 +240,11 @@ void bench_session_burst(struct bench_session *session)
 
 void bench_session_close(struct bench_session *session)
 {
+	const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
+
+	if (session->op == BENCH_OP_UDP_RR &&
+	    connect(session->traffic->answerer, &nobody, sizeof(nobody)))
+		bench_fail("disconnecting", errno);
 	if (session->server >= 0)
 		close(session->server);
 	if (session->client >= 0)

@@ -12,7 +12,9 @@
 	X(UDP_SAME, "udp_same", 500)	    /* sendto() without connect(), to one address */       \
 	X(UDP_SEND, "udp_send", 500)	 /* send() on a connected socket that has sent before */   \
 	X(TCP_CYCLE, "tcp_cycle", 50)	 /* connect, accept, close, close; to all in turn */       \
-	X(TCP_STREAM, "tcp_stream", 200) /* one byte a packet, on a connection that has sent */
+	X(TCP_STREAM, "tcp_stream", 200) /* one byte a packet, on a connection that has sent */    \
+	X(UDP_RR, "udp_rr", 200)	 /* a byte there and one back, both ends connected */      \
+	X(TCP_RR, "tcp_rr", 200)	 /* the same on a connection */
 
 enum bench_op {
 #define X(NAME, name, operations) BENCH_OP_##NAME,
@@ -27,7 +29,8 @@ enum bench_op {
 struct bench_traffic {
 	struct sockaddr_in *to; /* one address in each allowed prefix */
 	unsigned count;
-	int listener, sink; /* the peers: they stay in the cgroup and namespace they were made in */
+	/* The peers: they stay in the cgroup and namespace they were made in. */
+	int listener, sink, answerer;
 };
 
 /* The client's sockets, made in the caller's cgroup. */
