@@ -105,8 +105,8 @@ const struct relay_transform *__wrap_relay_policy_transform(const struct relay_p
 struct dial *__wrap_relay_dial(struct relay_sandbox *sandbox, const struct relay_target *target,
 			       relay_dialled_fn fn, void *context);
 void __wrap_relay_dial_cancel(struct dial *dial);
-struct resolve *__wrap_relay_resolve(struct relay_sandbox *sandbox, const char *name,
-				     relay_resolved_fn fn, void *context);
+int __wrap_relay_resolve(struct relay_sandbox *sandbox, const char *name, relay_resolved_fn fn,
+			 void *context, struct resolve **ret_resolve);
 void __wrap_relay_resolve_cancel(struct resolve *resolve);
 struct relay_request *__wrap_control_ask(struct relay *relay, struct pst_relay_header *message,
 					 relay_answer_fn fn, void *context);
@@ -231,8 +231,8 @@ static inline void tell_resolved(evutil_socket_t fd, short what, void *context)
 			    resolve->fixture->is_unresolved ? 0 : 1);
 }
 
-struct resolve *__wrap_relay_resolve(struct relay_sandbox *sandbox, const char *name,
-				     relay_resolved_fn fn, void *context)
+int __wrap_relay_resolve(struct relay_sandbox *sandbox, const char *name, relay_resolved_fn fn,
+			 void *context, struct resolve **ret_resolve)
 {
 	struct fixture *f = owner_of(sandbox, struct fixture, sandbox);
 	const struct timeval at_once = {0};
@@ -243,7 +243,8 @@ struct resolve *__wrap_relay_resolve(struct relay_sandbox *sandbox, const char *
 	if (!f->resolves_late)
 		event_base_once(f->relay.base, -1, EV_TIMEOUT, tell_resolved, &f->resolve,
 				&at_once);
-	return &f->resolve;
+	*ret_resolve = &f->resolve;
+	return 0;
 }
 
 void __wrap_relay_resolve_cancel(struct resolve *resolve)

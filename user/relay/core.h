@@ -99,7 +99,7 @@ void tally_free(struct relay_sandbox *sandbox);
 
 int resolver_new(struct relay *relay, struct resolver **ret_resolver);
 void resolver_free(struct resolver *resolver);
-/* Where resolvers are asked, instead of port 53; for tests. */
-void resolver_set_port(struct resolver *resolver, uint16_t port);
+/* For tests: where resolvers are asked, instead of port 53, and how many names at once. */
+void resolver_set(struct resolver *resolver, uint16_t port, uint32_t most);
 
 #endif

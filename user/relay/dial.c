@@ -287,9 +287,10 @@ static void dial_addr(struct dial *dial, const struct addr *addr)
 
 static void dial_name(struct dial *dial, const char *name)
 {
-	dial->resolve = relay_resolve(dial->sandbox, name, on_resolved, dial);
-	if (!dial->resolve)
-		end_soon(dial, PST_REASON_RELAY_FAILED);
+	int r = relay_resolve(dial->sandbox, name, on_resolved, dial, &dial->resolve);
+
+	if (r < 0)
+		end_soon(dial, relay_reason(r));
 }
 
 static void start_proxied(struct dial *dial)

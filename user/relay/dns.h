@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 
 #include "dns/dns.h"
+#include "relay/dns_socket.h"
 #include "relay/relay.h"
 
 /* A reply of our own: header, the question, an OPT record with one option. */
@@ -98,15 +99,11 @@ struct dns_ask {
 	uint16_t size;
 	uint8_t message[PST_DNS_MAX_QUERY]; /* as it was sent, but for the txid */
 	uint64_t deadline_ns;
-	unsigned first, tried;	/* where in the resolvers it began, and how many were asked */
-	int fd;			/* to the resolver; -1 */
-	struct event *upstream; /* of fd */
+	unsigned first, tried;	    /* where in the resolvers it began, and how many were asked */
+	struct dns_socket upstream; /* to the resolver */
 	struct event *timer;
-	uint8_t prefix[2];  /* TCP: the reply's length */
-	size_t have;	    /* TCP: bytes of prefix and reply that are here */
-	uint8_t *reply;	    /* being read, or held until it is leased */
-	size_t reply_size;  /* held: counted in service->held */
-	bool is_connecting; /* TCP */
+	uint8_t *reply;	   /* being read, or held until it is leased */
+	size_t reply_size; /* held: counted in service->held */
 	struct relay_request *lease;
 	bool waits_for_lease; /* until fewer are asked for */
 };

@@ -323,7 +323,7 @@ static struct dns_ask *new_ask(struct dns_service *service, const struct dns_ask
 	}
 	ask->service = service;
 	ask->asker = *asker;
-	ask->fd = -1;
+	ask->upstream.fd = -1;
 	ask->size = (uint16_t)size;
 	memcpy(ask->message, message, size);
 	ask->txid = (uint16_t)(message[0] << 8 | message[1]);

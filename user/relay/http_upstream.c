@@ -143,10 +143,12 @@ static void on_resolved(void *context, const struct addr *addrs, size_t count)
 
 enum step http_route(struct http *http)
 {
+	int r;
+
 	if (!http->request.has_to_resolve)
 		return http_connect(http);
 	http->state = HTTP_RESOLVE;
-	http->resolve =
-		relay_resolve(http->session->sandbox, http->request.name, on_resolved, http);
-	return http->resolve ? STEP_WAIT : failed(http, PST_REASON_RELAY_FAILED);
+	r = relay_resolve(http->session->sandbox, http->request.name, on_resolved, http,
+			  &http->resolve);
+	return r < 0 ? failed(http, relay_reason(r)) : STEP_WAIT;
 }

@@ -10,6 +10,7 @@
 #ifndef RELAY_RELAY_H
 #define RELAY_RELAY_H
 
+#include <errno.h>
 #include <event2/event.h>
 #include <openssl/types.h>
 #include <stdbool.h>
@@ -118,6 +119,7 @@ struct relay_sandbox {
 	struct listener *listeners; /* listen.c */
 	struct session *sessions;
 	uint32_t n_sessions;
+	uint32_t n_lookups;	 /* resolve.c: names that are asked for on its account */
 	struct dns_service *dns; /* dns.c: UDP, and the questions in flight; NULL */
 	struct tally *tally;	 /* session.c: what COUNT has not told yet */
 	uint64_t events_next_ns; /* of its events: GCRA, as the kernel's (PST_EVENT_*) */
@@ -147,11 +149,11 @@ int confine_seal(void);
 
 /* ---- resolve.c, dial.c ---- */
 
-/* Addresses of a name, from the policy's resolvers; only those that may be dialled. */
+/* Addresses of a name, from the policy's resolvers; only those that may be dialled. -EBUSY: too many are asked for. */
 typedef void (*relay_resolved_fn)(void *context, const struct addr *addrs, size_t count);
 struct resolve;
-struct resolve *relay_resolve(struct relay_sandbox *sandbox, const char *name, relay_resolved_fn fn,
-			      void *context);
+int relay_resolve(struct relay_sandbox *sandbox, const char *name, relay_resolved_fn fn,
+		  void *context, struct resolve **ret_resolve);
 void relay_resolve_cancel(struct resolve *resolve);
 
 /* Where to: by name (resolved here; or sent as a name to the proxy), else by address. */
@@ -161,7 +163,7 @@ struct relay_target {
 	uint16_t port;
 };
 /* A connected socket, nonblocking, past the proxy where the policy has one (the callee owns it); or -1, with the reason
- * (PST_REASON_UNRESOLVED, _UNREACHED, _PROXY, _ALWAYS_DENIED, _RELAY_FAILED). */
+ * (PST_REASON_UNRESOLVED, _UNREACHED, _PROXY, _ALWAYS_DENIED, _RELAY_BUSY, _RELAY_FAILED). */
 typedef void (*relay_dialled_fn)(void *context, int fd, enum pst_reason reason);
 struct dial;
 struct dial *relay_dial(struct relay_sandbox *sandbox, const struct relay_target *target,
@@ -193,6 +195,12 @@ struct session {
 	bool is_counted;	      /* COUNT knows of the connection */
 	bool reset;		      /* it is ending, with a RST */
 };
+
+/* What is told when a call of the relay's own failed with -errno. */
+static inline enum pst_reason relay_reason(int status)
+{
+	return status == -EBUSY ? PST_REASON_RELAY_BUSY : PST_REASON_RELAY_FAILED;
+}
 
 /* Ends it: closes both sides, tells COUNT, frees it. `reset`: with a RST. */
 void session_end(struct session *session, bool reset);

@@ -147,9 +147,12 @@ static void decide(struct session *session, enum pst_reason reason)
 		session_report(session, PST_VERDICT_ALLOW, origin->reason);
 	}
 	if (origin->port == SESSION_HTTPS && is_transformed(session)) {
+		int r;
+
 		stop_reading(session);
-		if (http_start(session, true) < 0)
-			fail(session, PST_REASON_RELAY_FAILED);
+		r = http_start(session, true);
+		if (r < 0)
+			fail(session, relay_reason(r));
 		return;
 	}
 	dial(session, by_name);
