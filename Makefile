@@ -285,6 +285,11 @@ bench-peers:
 		$(B)/tests/tools/,race fastdns)
 	@tests/bench/peers.py
 	@tests/bench/plot.py
+# Lives of sandboxes until what comes first; a short one is a part of `make test`.
+SOAK_LIVES ?= 10000
+SOAK_SECONDS ?= 3600
+soak: all $(TOOLS)
+	@tests/lib/soak.py $(SOAK_LIVES) $(SOAK_SECONDS)
 test-kernels: all $(TOOLS) $(BPF_PROGRAMS) $(AGREE)
 	@tools/deps.sh kernels
 	@tools/vm.sh all
@@ -346,10 +351,11 @@ help:
 	@echo 'fuzz-long  the same for 600 s, and the agreement of DNS over 10,000,000 messages'
 	@echo 'bench    the measurements of docs/PERFORMANCE.md'
 	@echo 'bench-peers  Postern beside nftables, dnsmasq and ipset: docs/PERFORMANCE.md, and its plots'
+	@echo 'soak     SOAK_LIVES ($(SOAK_LIVES)) lives of sandboxes, at most SOAK_SECONDS ($(SOAK_SECONDS)): nothing is left'
 	@echo 'test-kernels  what must hold on every kernel, on stock ones of Debian in a VM (kernels: the same)'
 	@echo 'install  below DESTDIR and PREFIX ($(PREFIX)), SYSCONFDIR ($(SYSCONFDIR)), UNITDIR; uninstall; clean'
 
-.PHONY: all plain programs run test test-long unit bpf agree agree-long replay e2e fuzz fuzz-long bench bench-peers kernels test-kernels boot lint layers \
+.PHONY: all plain programs run test test-long unit bpf agree agree-long replay e2e fuzz fuzz-long bench bench-peers soak kernels test-kernels boot lint layers \
 	install install-daemon uninstall clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
