@@ -302,7 +302,10 @@ def children(pid):
     """Every process below that one: pid -> its command line."""
     found = {}
     for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
+        born = ""
+        with contextlib.suppress(OSError):  # a thread that ended meanwhile
+            born = (task / "children").read_text()
+        for child in born.split():
             with contextlib.suppress(OSError):
                 words = Path(f"/proc/{child}/cmdline").read_bytes().decode().split("\0")
                 found[int(child)] = words
