@@ -62,6 +62,21 @@ def test_what_is_allowed_goes_through_the_proxy_and_by_no_other_way(relays, peer
         assert peers.seen(address, SOCKS, since=since)
 
 
+@pytest.mark.usefixtures("control")
+def test_what_an_audit_lets_through_goes_by_the_proxy_and_is_told_once(relays, peers, kind):
+    """By its own reason: neither as allowed, nor as lacking a name, whatever the step that would have denied it."""
+    for reason, policy in (("default-deny", {"allowOut": [ECHO6], "denyOut": ["0.0.0.0/0"]}), ("deny-rule", {"denyOut": [ECHO4]})):
+        since = peers.mark()
+        with relays.ward(kind, policy, audit=True, **proxy(OPEN4)) as ward:
+            assert echoes(ward.talker, ECHO4) == "ok", ward.daemon.log()
+            assert echoes(ward.talker, ECHO6, name="other") == "ok", ward.daemon.log()
+            told = ward.events.wait(verdict="would-deny", address=ECHO4)
+            assert told["reason"] == reason, told
+            ward.events.wait(verdict="allow", address=ECHO6)
+            assert [event["reason"] for event in ward.events.all(address=ECHO4)] == [reason], ward.events.lines
+        assert not peers.seen(ECHO4, since=since)
+
+
 def test_dante_takes_the_password_too(relays, peers, kind):
     dante = peers.start_dante()
     try:

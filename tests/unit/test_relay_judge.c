@@ -141,6 +141,33 @@ static bool hears_event(struct fixture *f, uint8_t verdict, uint8_t reason)
 	       heard.event.reason == reason && heard.header.sandbox == 5;
 }
 
+/* By its own reason, once, which the kernel has done: by the relay it is neither allowed nor asked for a name. */
+static void what_an_audit_let_out_passes_and_is_not_reported_again(void **state)
+{
+	static const struct {
+		uint8_t step, reason;
+	} origins[] = {
+		{PST_STEP_DEFAULT, PST_REASON_DEFAULT_DENY},
+		{PST_STEP_CIDR_DENY, PST_REASON_DENY_RULE},
+		{PST_STEP_NAME, PST_REASON_LEASE_EXPIRED},
+	};
+	struct relay_sandbox *sandbox = sandbox_with(state, 1, PST_RELAY_AUDIT);
+	struct session *allowed;
+
+	for (size_t i = 0; i < sizeof(origins) / sizeof(origins[0]); i++) {
+		struct session *session =
+			add_session(sandbox, origins[i].step, origins[i].reason, 443);
+
+		is_allowed(session, "", 3);
+		is_allowed(session, "evil.example", 3);
+		session_report(session, PST_VERDICT_ALLOW, session->origin.reason);
+	}
+	allowed = add_session(sandbox, PST_STEP_DEFAULT, PST_REASON_ALLOW_DEFAULT, 443);
+	session_report(allowed, PST_VERDICT_ALLOW, allowed->origin.reason);
+	assert_true(hears_event(*state, PST_VERDICT_ALLOW, PST_REASON_ALLOW_DEFAULT));
+	assert_false(hears_event(*state, PST_VERDICT_ALLOW, PST_REASON_ALLOW_DEFAULT));
+}
+
 static void a_change_ends_what_it_denies_and_nothing_else(void **state)
 {
 	struct relay_sandbox *sandbox = sandbox_with(state, 1, PST_RELAY_STRICT);
@@ -324,6 +351,7 @@ int main(void)
 		TEST(a_change_ends_what_it_denies_and_nothing_else),
 		TEST(what_went_to_an_address_does_not_live_on_by_its_name),
 		TEST(what_went_by_a_name_ends_with_the_name),
+		TEST(what_an_audit_let_out_passes_and_is_not_reported_again),
 		TEST(a_policy_that_keeps_what_exists_ends_nothing),
 		TEST(audit_reports_and_keeps),
 		TEST(another_proxy_or_password_ends_what_went_through_the_old_one),

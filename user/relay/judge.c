@@ -15,9 +15,17 @@ bool session_is_web(const struct session *session)
 	return session->origin.port == SESSION_HTTP || session->origin.port == SESSION_HTTPS;
 }
 
+/* An audit lets pass what a rule or the default denies: the kernel has reported that. */
+static bool is_audited(const struct pst_origin *origin)
+{
+	return origin->reason == PST_REASON_DEFAULT_DENY ||
+	       origin->reason == PST_REASON_DENY_RULE || origin->reason == PST_REASON_LEASE_EXPIRED;
+}
+
 static bool is_allowed_by_address(const struct pst_origin *origin)
 {
-	return origin->step == PST_STEP_CIDR_ALLOW || origin->step == PST_STEP_DEFAULT;
+	return origin->step == PST_STEP_CIDR_ALLOW || origin->step == PST_STEP_DEFAULT ||
+	       is_audited(origin);
 }
 
 static bool is_leased(const struct pst_origin *origin)
@@ -110,6 +118,8 @@ void session_report(struct session *session, uint8_t verdict, enum pst_reason re
 	};
 	char leased[DOMAIN_MAX + 1];
 
+	if (verdict == PST_VERDICT_ALLOW && reason == origin->reason && is_audited(origin))
+		return;
 	if (verdict == PST_VERDICT_DENY && session->sandbox->policy->flags & PST_RELAY_AUDIT &&
 	    is_softened(reason))
 		event.verdict = PST_VERDICT_WOULD_DENY;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/loop.h"
 #include "relay/core.h"
 
 /* Of one listener before the others have their turn. */
@@ -79,6 +80,7 @@ void reset_socket(int fd)
 
 /* ---- origins ---- */
 
+/* One that was left behind by a SYN that never came to a connection is not for whoever has the port next. */
 static int take_origin(const struct relay_sandbox *sandbox, const struct endpoint *peer,
 		       struct pst_origin *ret_origin)
 {
@@ -92,7 +94,9 @@ static int take_origin(const struct relay_sandbox *sandbox, const struct endpoin
 	attr.value = (__u64)(unsigned long)ret_origin;
 	if (syscall(SYS_bpf, BPF_MAP_LOOKUP_AND_DELETE_ELEM, &attr, sizeof(attr)) < 0)
 		return -errno;
-	return ret_origin->sandbox == sandbox->id ? 0 : -EPERM;
+	if (ret_origin->sandbox != sandbox->id)
+		return -EPERM;
+	return loop_boot_ns() > ret_origin->time_ns + PST_ORIGIN_NS ? -ESTALE : 0;
 }
 
 /* A device's connections come with the address that they are meant for: it must be the one that was judged. */
