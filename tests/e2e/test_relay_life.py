@@ -42,7 +42,7 @@ def test_a_relay_killed_under_load_lets_nothing_go_direct(relays, peers, kind):
     beside, since = relays.beside(kind), peers.mark()
     assert echoes(beside) == "ok" and peers.seen(ECHO4, since=since), "the control"
     beside.close(name="c")
-    peers.fence()
+    peers.fence(since)
     with relays.ward(kind, **PROXIED) as ward:
         assert echoes(ward.talker) == "ok"
         since = peers.mark()

@@ -258,6 +258,7 @@ class Peers:
         self.namespace = Namespace("peers")
         self.dir = Path(tempfile.mkdtemp(prefix="pst-peers-"))
         self._parts, self._stop, self._reading = [], threading.Event(), threading.Lock()
+        self._lost = {}  # mark -> frames that the sniffer had lost by then
         try:
             self._join()
             if sniff:
@@ -361,17 +362,22 @@ class Peers:
                 self.sniffer.read(sock)
 
     def mark(self):
-        """The present: what the host sends from now on comes behind it."""
-        self.fence()
-        return len(self.sniffer.frames)
+        """The present: what the host sends from now on comes behind it. What was lost before is nobody's witness."""
+        self._await_fences()
+        mark = len(self.sniffer.frames)
+        self._lost.setdefault(mark, self.sniffer.count_drops())
+        return mark
 
-    def fence(self):
-        """Returns when the sniffer has read all that the host sent before."""
+    def fence(self, since=0):
+        """Returns when the sniffer has read all that the host sent before, and all since then."""
+        self._await_fences()
+        self.sniffer.check_drops(self._lost.get(since, 0))
+
+    def _await_fences(self):
         for cpu in sorted(os.sched_getaffinity(0)):
             token = canary().encode()
             self.net.host.call(send_from_cpu, cpu, DEVICE.encode(), token, GATE4)
             until(lambda t=token: self._arrived(t), "a fence arrives", 60)
-        self.sniffer.check_drops()
 
     def _arrived(self, token):
         self._take()
@@ -382,7 +388,7 @@ class Peers:
         Frames from the host since then: to dst and port, with that token in them. Of TCP those that open a connection or
         carry bytes: how a connection of before ends (that of a control) is nobody's way out.
         """
-        self.fence()
+        self.fence(since)
         address = ipaddress.ip_address(dst) if dst else None
         return [f for f in self.sniffer.frames[since:]
                 if (address is None or f.dst == address) and port in (None, f.dport) and protocol in (None, f.protocol) and
