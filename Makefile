@@ -49,7 +49,7 @@ asan = $(patsubst %.c,$(B)/asan/obj/%.o,$(1))
 fuzz = $(patsubst %.c,$(B)/fuzz/obj/%.o,$(1))
 
 # What the relay, and nothing with a privilege, is linked to.
-RELAY_LIBS = $(shell $(PKG_CONFIG) --libs libevent openssl)
+RELAY_LIBS = $(shell $(PKG_CONFIG) --libs libevent openssl libnghttp2)
 
 CLI = $(filter-out user/cli/main.c,$(call room,net supervise cli))
 # The command line speaks to the daemon's socket; it serves nothing.
@@ -183,7 +183,7 @@ $(foreach v,$(B) $(B)/asan,$(addprefix $(v)/,$(UNIT_RELAY))): TEST_LIBS += $(REL
 # Tests of HTTP play session, policy, dialling and starter themselves.
 RELAY_WRAPS = session_end session_judge session_deny session_report relay_policy_name relay_policy_transform \
 	relay_dial relay_dial_cancel relay_resolve relay_resolve_cancel control_ask control_forget
-$(foreach v,$(B) $(B)/asan,$(addprefix $(v)/tests/unit/test_relay_,http http_tls smuggling leaf)): \
+$(foreach v,$(B) $(B)/asan,$(addprefix $(v)/tests/unit/test_relay_,http http_tls h2 smuggling leaf)): \
 	TEST_LIBS += $(addprefix -Wl$(comma)--wrap=,$(RELAY_WRAPS))
 $(addprefix $(B)/,$(UNIT_SUPERVISE)): $(call obj,$(SUPERVISE))
 $(addprefix $(B)/asan/,$(UNIT_SUPERVISE)): $(call asan,$(SUPERVISE))

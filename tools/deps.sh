@@ -24,6 +24,7 @@ build libpsl-dev     the public suffix list: refuses *.co.uk
 build libmicrohttpd-dev  the daemon's HTTP server
 build libssl-dev     SHA-256 of API keys and policies, the relay's TLS
 build libevent-dev   the relay's loop
+build libnghttp2-dev HTTP/2 from clients of the relay that take nothing else
 run   iproute2       the demo's network namespaces
 run   curl           the demo's command that is allowed here and denied there
 run   nginx-light    the demo's server, and a real server with TLS as a peer of the tests

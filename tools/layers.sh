@@ -117,7 +117,7 @@ function include_in_room(name, quoted,    of)
 		bad("http", name " belongs to the server, user/api")
 	if (name ~ /^openssl\// && room != "api" && room != "daemon" && room != "relay")
 		bad("crypto", name " belongs to user/api, user/daemon and user/relay: the command line is not linked to it")
-	if (name ~ /^event2\// && room != "relay")
+	if (name ~ /^(event2|nghttp2)\// && room != "relay")
 		bad("relay", name " belongs to user/relay, which has no privilege to lose")
 	if (pure ~ " " room " " && name ~ /^base\/(log|io|loop)\.h$/)
 		bad("pure", "the room " room " neither logs nor does I/O, yet includes " name)
@@ -203,6 +203,7 @@ self_test()
 	plant direction user/daemon/planted.c '#include "cli/command.h"'
 	plant direction user/daemon/planted.c '#include "relay/session.h"'
 	plant relay user/daemon/planted.c '#include <event2/event.h>'
+	plant relay user/api/planted.c '#include <nghttp2/nghttp2.h>'
 	plant direction user/relay/planted.c '#include "kern/relay.h"'
 	plant direction user/supervise/planted.c '#include "daemon/daemon.h"'
 	plant http user/daemon/planted.c '#include <microhttpd.h>'

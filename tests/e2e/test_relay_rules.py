@@ -310,7 +310,6 @@ for (let n = 0; n < 3; n++) {
 """
 
 
-@pytest.mark.xfail(reason="the relay does not speak HTTP/2 to clients yet", strict=True)
 def test_a_client_that_insists_on_http_2(ward, asking, trust):
     done = execute(ward.daemon.net, ward.box.argv(["env", f"NODE_EXTRA_CA_CERTS={trust}", "node", "-e", NODE_H2, API, ORIGIN4]))
     assert sorted(done.out.split("\n")[:-1]) == ["got 1", "got 2", "got 3"], done

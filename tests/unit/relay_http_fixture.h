@@ -31,7 +31,7 @@
 #include "relay/signer.h"
 #include "relay/tls.h"
 
-#define MAX_DIALS  8
+#define MAX_DIALS  64
 #define MAX_SIGNS  32
 #define DEADLINE_S 60
 
@@ -397,7 +397,9 @@ static inline void setup(struct fixture *f, uint16_t port)
 	signal(SIGPIPE, SIG_IGN);
 	*f = (struct fixture){.client.fd = -1};
 	f->relay.base = event_base_new();
-	f->relay.limits = (struct relay_limits){.head_bytes = PST_RELAY_HEAD_BYTES,
+	f->relay.limits = (struct relay_limits){.connections = PST_RELAY_CONNECTIONS,
+						.total = PST_RELAY_TOTAL,
+						.head_bytes = PST_RELAY_HEAD_BYTES,
 						.head_ms = 60000,
 						.idle_ms = 60000,
 						.dial_ms = 60000};

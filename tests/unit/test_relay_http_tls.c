@@ -1,67 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* HTTP behind TLS that ends in the relay: certificates, names, verification of the destination. */
-#include "relay_http_fixture.h"
-
-#include <openssl/pem.h>
-#include <openssl/x509v3.h>
+#include "relay_tls_fixture.h"
 
 static const char get_good[] = "GET / HTTP/1.1\r\nHost: good.test\r\n\r\n";
 static const char ok[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-
-static X509 *read_pem(const char *pem)
-{
-	BIO *bio = BIO_new_mem_buf(pem, -1);
-	X509 *cert = PEM_read_bio_X509(bio, NULL, NULL, NULL);
-
-	BIO_free(bio);
-	assert_non_null(cert);
-	return cert;
-}
-
-/* The sandbox's end trusts the signer's CA, and asks for `sni`. */
-static void start_client(struct fixture *f, const char *sni, const char *alpn)
-{
-	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
-	X509 *ca = read_pem(signer_ca(f->signer));
-
-	X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), ca);
-	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
-	X509_free(ca);
-	f->client.ssl = SSL_new(ctx);
-	SSL_CTX_free(ctx);
-	SSL_set_fd(f->client.ssl, f->client.fd);
-	SSL_set_connect_state(f->client.ssl);
-	if (sni) {
-		/* What the macro does, without a cast that takes const away. */
-		SSL_ctrl(f->client.ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
-			 (void *)(uintptr_t)sni);
-		SSL_set1_host(f->client.ssl, sni);
-	}
-	if (alpn)
-		SSL_set_alpn_protos(f->client.ssl, (const unsigned char *)alpn,
-				    (unsigned)strlen(alpn));
-}
-
-/* The relay trusts the CA of the destinations, as the operator's bundle says. */
-static void trust(struct fixture *f)
-{
-	const char *pem = signer_ca(f->upstream_ca);
-	int fd = memfd_create("trust", MFD_CLOEXEC);
-
-	assert_int_equal(write(fd, pem, strlen(pem)), strlen(pem));
-	assert_int_equal(relay_tls_init(&f->relay, fd), 0);
-	close(fd);
-}
-
-static void begin(struct fixture *f, const char *name, const char *sni, const char *alpn)
-{
-	setup(f, 443);
-	assert_int_equal(signer_new(-1, &f->signer, NULL), 0);
-	assert_int_equal(signer_new(-1, &f->upstream_ca, NULL), 0);
-	trust(f);
-	memcpy(f->session.name, name, strlen(name) + 1);
-	start_client(f, sni, alpn);
-}
 
 /* Some of the ClientHello was read before it was known whom it is for. */
 static void begin_read(struct fixture *f, size_t size)
@@ -72,31 +14,6 @@ static void begin_read(struct fixture *f, size_t size)
 	f->session.head_size = (size_t)recv(f->session.fd, f->session.head, size, 0);
 	assert_int_equal(f->session.head_size, size);
 	assert_int_equal(http_start(&f->session, true), 0);
-}
-
-/* The destination's end, with a certificate for `name`. */
-static void start_upstream(struct fixture *f, struct signer *ca, const char *name)
-{
-	unsigned char key[PST_RELAY_MAX_KEY], cert[PST_RELAY_MAX_CERT], *at = key;
-	const unsigned char *from = cert;
-	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
-	struct party *p = &f->upstreams[0];
-	int size;
-	X509 *leaf;
-
-	f->upstream_key = EVP_EC_gen("P-256");
-	size = i2d_PUBKEY(f->upstream_key, &at);
-	size = signer_sign(ca, name, key, (size_t)size, cert);
-	assert_true(size > 0);
-	leaf = d2i_X509(NULL, &from, size);
-	p->ssl = SSL_new(ctx);
-	SSL_CTX_free(ctx);
-	assert_int_equal(SSL_use_certificate(p->ssl, leaf), 1);
-	assert_int_equal(SSL_use_PrivateKey(p->ssl, f->upstream_key), 1);
-	X509_free(leaf);
-	SSL_set_fd(p->ssl, p->fd);
-	SSL_set_accept_state(p->ssl);
-	p->stops = false;
 }
 
 static bool has(const struct party *p, const char *text)
@@ -201,18 +118,6 @@ static void another_name_in_the_hello_than_was_judged_is_not_served(void **state
 		assert_false(f.client.is_open);
 		teardown(&f);
 	}
-}
-
-static void a_client_that_insists_on_h2_is_refused_in_the_handshake(void **state)
-{
-	struct fixture f;
-
-	(void)state;
-	begin(&f, "good.test", "good.test", "\x02h2");
-	assert_int_equal(http_start(&f.session, true), 0);
-	until(&f, f.ended);
-	assert_false(f.client.is_open);
-	teardown(&f);
 }
 
 static void host_has_to_be_the_name_of_the_handshake(void **state)
@@ -346,7 +251,6 @@ int main(void)
 		cmocka_unit_test(a_second_session_needs_no_second_certificate),
 		cmocka_unit_test(a_certificate_that_is_refused_ends_the_session),
 		cmocka_unit_test(another_name_in_the_hello_than_was_judged_is_not_served),
-		cmocka_unit_test(a_client_that_insists_on_h2_is_refused_in_the_handshake),
 		cmocka_unit_test(host_has_to_be_the_name_of_the_handshake),
 		cmocka_unit_test(a_destination_that_is_not_the_name_gets_nothing),
 		cmocka_unit_test(an_address_that_is_allowed_has_to_prove_the_name),

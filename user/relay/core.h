@@ -64,6 +64,8 @@ struct relay_sandbox *sandbox_find(struct relay *relay, uint64_t id);
 int listener_add(struct relay_sandbox *sandbox, int fd);
 void listeners_start(struct relay_sandbox *sandbox);
 void listeners_free(struct relay_sandbox *sandbox);
+/* For one more connection. */
+bool sandbox_has_room(const struct relay_sandbox *sandbox);
 
 struct endpoint {
 	struct addr addr;

@@ -4,11 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "relay/h2.h"
 #include "relay/http_parts.h"
 
 enum step http_gone(struct http *http, bool reset)
 {
-	session_end(http->session, reset);
+	if (http->gone)
+		http->gone(http->gone_context, reset);
+	else
+		session_end(http->session, reset);
 	return STEP_GONE;
 }
 
@@ -51,7 +55,9 @@ static enum step step(struct http *http)
 	case HTTP_RESOLVE:
 		break;
 	case HTTP_HEAD:
-		return http_read_head(http);
+		return h2_was_chosen(http->client) ? h2_begin(http) : http_read_head(http);
+	case HTTP_H2:
+		return h2_step(http);
 	case HTTP_ROUTE:
 		return http_route(http);
 	case HTTP_DIAL:
@@ -80,7 +86,12 @@ static enum http_timer timer_of(const struct http *http)
 	case HTTP_EXCHANGE:
 	case HTTP_TUNNEL:
 		return HTTP_TIMER_IDLE;
+	case HTTP_H2:
+		return h2_is_in_head(http->h2) ? HTTP_TIMER_HEAD : HTTP_TIMER_IDLE;
 	case HTTP_FINISHING:
+		/* The end of a reply may be as slow to take as the rest of it was. */
+		if (evbuffer_get_length(http->client->out))
+			return HTTP_TIMER_IDLE;
 		break;
 	}
 	return HTTP_TIMER_LINGER;
@@ -128,7 +139,7 @@ static void count_kept(struct http *http, size_t kept)
 	http->kept = kept;
 }
 
-static size_t room(const struct http *http)
+size_t http_room(const struct http *http)
 {
 	return http->session->sandbox->relay->kept > RELAY_KEPT_MAX ? HTTP_BUFFER_MIN : HTTP_BUFFER;
 }
@@ -137,7 +148,7 @@ static void settle(struct http *http)
 {
 	bool in_reply = http->request.has_replied || http->state == HTTP_TUNNEL;
 	bool in_request = http->state == HTTP_EXCHANGE || http->state == HTTP_TUNNEL;
-	size_t heads = room_for_heads(http), most = room(http);
+	size_t heads = room_for_heads(http), most = http_room(http);
 
 	if (http->upstream) {
 		stream_flush(http->upstream);
@@ -147,17 +158,20 @@ static void settle(struct http *http)
 	}
 	if (http->client) {
 		stream_flush(http->client);
-		stream_want(http->client,
-			    http->state == HTTP_FINISHING || evbuffer_get_length(http->client->in) <
+		/* Answers to frames that nobody reads are not to pile up. */
+		stream_want(http->client, http->h2 ? evbuffer_get_length(http->client->out) < most
+						   : http->state == HTTP_FINISHING ||
+							     evbuffer_get_length(http->client->in) <
 								     (in_request ? most : heads));
 	}
-	count_kept(http, kept_of(http->client) + kept_of(http->upstream));
+	count_kept(http, kept_of(http->client) + kept_of(http->upstream) +
+				 (http->h2 ? h2_kept(http->h2) : 0));
 	set_timer(http);
 }
 
 static bool is_full(const struct http *http)
 {
-	size_t most = room(http);
+	size_t most = http_room(http);
 
 	return (http->client && evbuffer_get_length(http->client->out) >= most) ||
 	       (http->upstream && evbuffer_get_length(http->upstream->out) >= most);
@@ -217,7 +231,7 @@ static void on_timer(evutil_socket_t fd, short what, void *context)
 		http_run(http);
 }
 
-struct http *http_new(struct session *session, bool is_tls)
+static struct http *new (struct session *session, bool is_tls)
 {
 	struct http *http = calloc(1, sizeof(*http));
 
@@ -227,10 +241,34 @@ struct http *http_new(struct session *session, bool is_tls)
 	http->is_tls = http->is_judged = is_tls;
 	http->timer = event_new(session->sandbox->relay->base, -1, 0, on_timer, http);
 	http->head = evbuffer_new();
-	if (!http->timer || !http->head) {
-		http_end(http);
+	if (http->timer && http->head)
+		return http;
+	http_end(http);
+	return NULL;
+}
+
+struct http *http_new_lane(struct session *session, void (*gone)(void *context, bool reset),
+			   void (*said)(void *context), void *context)
+{
+	struct http *http = new (session, true);
+
+	if (!http)
 		return NULL;
-	}
+	http->gone = gone;
+	http->gone_context = context;
+	http->state = HTTP_HEAD;
+	if (stream_new_inner(said, context, &http->client) == 0)
+		return http;
+	http_end(http);
+	return NULL;
+}
+
+struct http *http_new(struct session *session, bool is_tls)
+{
+	struct http *http = new (session, is_tls);
+
+	if (!http)
+		return NULL;
 	session->http = http;
 	if (session->reading)
 		(void)event_del(session->reading);
@@ -319,6 +357,7 @@ void http_end(struct http *http)
 	leaf_forget(http->leaf);
 	if (http->resolve)
 		relay_resolve_cancel(http->resolve);
+	h2_end(http->h2);
 	count_kept(http, 0);
 	http_disconnect(http);
 	stream_free(http->client);

@@ -32,6 +32,7 @@ enum http_state {
 	HTTP_DIAL,	/* until the destination (and its TLS) is there */
 	HTTP_EXCHANGE,	/* the request's body one way, the reply the other */
 	HTTP_TUNNEL,	/* behind a 101: bytes */
+	HTTP_H2,	/* its client speaks HTTP/2: h2.c has what is in it */
 	HTTP_FINISHING, /* writes the rest, says so, waits for the other side to do so */
 };
 
@@ -85,6 +86,10 @@ struct http {
 	size_t kept;	       /* of relay->kept: what is in its buffers */
 	struct evbuffer *head; /* of the request, as it goes on; kept until it cannot be repeated */
 	struct http_request request;
+	struct h2 *h2; /* NULL: its client speaks HTTP/1.x */
+	/* Of a request of HTTP/2: its end, instead of the session's. */
+	void (*gone)(void *context, bool reset);
+	void *gone_context;
 };
 
 /* ---- http.c ---- */
@@ -92,6 +97,12 @@ void http_run(void *context);
 /* http_open() gives it the client's end, with what the session has read of it. */
 struct http *http_new(struct session *session, bool is_tls);
 int http_open(struct http *http, SSL *ssl);
+/* One for requests that somebody in here writes into client->in, who reads client->out: `said` tells that there may be
+ * something, `gone` (after which it is to be freed) that it has ended. Freed by http_end(). */
+struct http *http_new_lane(struct session *session, void (*gone)(void *context, bool reset),
+			   void (*said)(void *context), void *context);
+/* How much may be in a buffer, as things are. */
+size_t http_room(const struct http *http);
 void http_run_later(struct http *http);
 /* Everything was said: flush, close_notify, end. */
 enum step http_finish(struct http *http);
@@ -122,6 +133,7 @@ enum step http_exchange(struct http *http);
 enum step http_tunnel(struct http *http);
 
 /* ---- http_response.c ---- */
+enum body_kind http_reply_kind(bool is_head, const struct head *head);
 enum step http_read_reply(struct http *http);
 
 static inline uint16_t http_port(const struct http *http)

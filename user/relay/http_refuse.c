@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "relay/h2.h"
 #include "relay/http_parts.h"
 
 static const struct {
@@ -126,6 +127,8 @@ enum step http_deny(struct http *http, unsigned status, enum pst_reason reason, 
 {
 	cleanup_buf struct buf line = {.data = NULL};
 
+	if (http->h2)
+		return h2_close(http);
 	if (!http->client || !http->client->is_open || http->request.has_replied)
 		return http_gone(http, true);
 	print_line(http->session, reason, http->session->name, text, &line);

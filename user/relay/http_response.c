@@ -46,14 +46,9 @@ static int write_fields(const struct head *head, struct evbuffer *out)
 	return r;
 }
 
-static bool has_no_body(const struct http *http, const struct head *head)
+enum body_kind http_reply_kind(bool is_head, const struct head *head)
 {
-	return http->request.is_head || head->status == 204 || head->status == 304;
-}
-
-static enum body_kind kind_of(const struct http *http, const struct head *head)
-{
-	if (has_no_body(http, head))
+	if (is_head || head->status == 204 || head->status == 304)
 		return BODY_NONE;
 	switch (head->framing) {
 	case HEAD_FRAMING_LENGTH:
@@ -89,7 +84,7 @@ static int write_reply(struct http *http, const struct head *head, enum body_kin
 static enum step begin_reply(struct http *http, const struct head *head)
 {
 	struct http_request *r = &http->request;
-	enum body_kind kind = kind_of(http, head);
+	enum body_kind kind = http_reply_kind(http->request.is_head, head);
 
 	r->has_replied = true;
 	r->reply_chunks = kind == BODY_CHUNKED && !r->is_old;

@@ -43,19 +43,31 @@ struct leaves {
 	unsigned count, asked;
 };
 
-/* The client's own choice of a protocol: it gets HTTP/1.1, or none. */
+/* Does the client offer it? */
+static bool find_protocol(const unsigned char *in, unsigned in_size, const char *name,
+			  const unsigned char **out, unsigned char *out_size)
+{
+	unsigned char size = (unsigned char)strlen(name);
+
+	for (unsigned at = 0; at < in_size; at += 1u + in[at]) {
+		if (in[at] == size && in_size - at > size && memcmp(in + at + 1, name, size) == 0) {
+			*out = in + at + 1;
+			*out_size = size;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* HTTP/1.1 where it is among what the client offers, HTTP/2 where it insists on it, or none. */
 static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *out_size,
 			   const unsigned char *in, unsigned in_size, void *context)
 {
 	(void)ssl;
 	(void)context;
-	for (unsigned at = 0; at < in_size; at += 1u + in[at]) {
-		if (in[at] == 8 && in_size - at > 8 && memcmp(in + at + 1, "http/1.1", 8) == 0) {
-			*out = in + at + 1;
-			*out_size = 8;
-			return SSL_TLSEXT_ERR_OK;
-		}
-	}
+	if (find_protocol(in, in_size, "http/1.1", out, out_size) ||
+	    find_protocol(in, in_size, "h2", out, out_size))
+		return SSL_TLSEXT_ERR_OK;
 	return SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 

@@ -131,7 +131,7 @@ static void tell(const struct relay_sandbox *sandbox, const struct pst_origin *o
  * A sandbox may have as many as are still free (or FEW): the more there are at once, the fewer each may have, and some
  * are always left for whoever has none yet.
  */
-static bool has_room(const struct relay_sandbox *sandbox)
+bool sandbox_has_room(const struct relay_sandbox *sandbox)
 {
 	const struct relay *relay = sandbox->relay;
 	const struct relay_limits *limits = &relay->limits;
@@ -166,7 +166,7 @@ static void on_connection(struct relay_sandbox *sandbox, int fd,
 		reset_socket(fd);
 		return;
 	}
-	if (!has_room(sandbox)) {
+	if (!sandbox_has_room(sandbox)) {
 		tell(sandbox, &origin, PST_REASON_RELAY_BUSY);
 		reset_socket(fd);
 		return;

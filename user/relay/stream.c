@@ -26,6 +26,8 @@ static void watch(struct stream *stream)
 	bool reads =
 		!stream->wire_ended && !stream->failed && (stream->wants_read || !stream->is_open);
 
+	if (stream->fd < 0)
+		return;
 	if (reads ? event_add(stream->readable, NULL) : event_del(stream->readable))
 		stream->failed = true;
 }
@@ -190,6 +192,26 @@ int stream_new(struct event_base *base, int fd, SSL *ssl, stream_fn fn, void *co
 	return 0;
 }
 
+int stream_new_inner(stream_fn fn, void *context, struct stream **ret_stream)
+{
+	struct stream *stream = calloc(1, sizeof(*stream));
+
+	if (!stream)
+		return -ENOMEM;
+	stream->fd = -1;
+	stream->fn = fn;
+	stream->context = context;
+	stream->is_open = true;
+	stream->in = evbuffer_new();
+	stream->out = evbuffer_new();
+	if (!stream->in || !stream->out) {
+		stream_free(stream);
+		return -ENOMEM;
+	}
+	*ret_stream = stream;
+	return 0;
+}
+
 void stream_free(struct stream *stream)
 {
 	if (!stream)
@@ -266,6 +288,10 @@ static bool tls_write(struct stream *stream)
 
 void stream_flush(struct stream *stream)
 {
+	if (stream->fd < 0) {
+		stream->fn(stream->context);
+		return;
+	}
 	ERR_clear_error();
 	while (stream->is_open && !stream->failed && !stream->is_waiting &&
 	       evbuffer_get_length(stream->out) > 0) {
@@ -279,6 +305,10 @@ void stream_finish(struct stream *stream)
 	if (stream->is_finished || stream->failed || evbuffer_get_length(stream->out) > 0)
 		return;
 	stream->is_finished = true;
+	if (stream->fd < 0) {
+		stream->fn(stream->context);
+		return;
+	}
 	if (stream->ssl && stream->is_open)
 		(void)SSL_shutdown(stream->ssl);
 	ERR_clear_error();

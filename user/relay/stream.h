@@ -15,7 +15,7 @@
 typedef void (*stream_fn)(void *context);
 
 struct stream {
-	int fd;
+	int fd;	      /* -1: there is none */
 	bool owns_fd; /* set by who has it closed with the stream */
 	SSL *ssl;     /* NULL: in the clear */
 	struct event *readable, *writable;
@@ -35,6 +35,8 @@ struct stream {
 /* Takes over ssl (also when it fails). fn hears of everything that comes in or becomes possible. */
 int stream_new(struct event_base *base, int fd, SSL *ssl, stream_fn fn, void *context,
 	       struct stream **ret_stream);
+/* Without a socket: who makes it fills `in` and takes `out`, and hears from fn that there may be something. */
+int stream_new_inner(stream_fn fn, void *context, struct stream **ret_stream);
 void stream_free(struct stream *stream);
 /* What was read from the socket before there was a stream. */
 int stream_feed(struct stream *stream, const void *bytes, size_t size);
