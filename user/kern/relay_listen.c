@@ -194,16 +194,30 @@ static void *visit_there(void *context)
 	return NULL;
 }
 
-int kern_relay_listen(const struct kern_relay_listen *listen,
-		      struct kern_relay_sockets *ret_sockets, struct error *err)
+static int visit_by_thread(struct visit *visit, struct error *err)
 {
-	struct visit visit = {.listen = listen, .sockets = no_sockets};
 	pthread_t thread;
-	int r = pthread_create(&thread, NULL, visit_there, &visit);
+	int r = pthread_create(&thread, NULL, visit_there, visit);
 
 	if (r)
 		return error_set(err, -r, "cannot start a thread: %s", strerror(r));
 	(void)pthread_join(thread, NULL);
+	return 0;
+}
+
+int kern_relay_listen(const struct kern_relay_listen *listen,
+		      struct kern_relay_sockets *ret_sockets, struct error *err)
+{
+	struct visit visit = {.listen = listen, .sockets = no_sockets};
+	int r = 0;
+
+	/* Who is there already need not go: a thousand sandboxes come back at once when their relay does. */
+	if (listen->netns_fd < 0)
+		(void)visit_there(&visit);
+	else
+		r = visit_by_thread(&visit, err);
+	if (r < 0)
+		return r;
 	if (visit.status < 0)
 		return error_set(err, visit.status, "%s", visit.err.text);
 	*ret_sockets = visit.sockets;
