@@ -83,6 +83,8 @@ socklen_t endpoint_write(const struct endpoint *endpoint, struct sockaddr_storag
 
 /* An accepted connection, its origin checked. Takes `fd` over, even when it fails. */
 void session_start(struct relay_sandbox *sandbox, int fd, const struct pst_origin *origin);
+/* No first bytes are waited for any more. */
+void session_stop_reading(struct session *session);
 /* After a change of the sandbox's policy. Returns how many sessions ended. */
 unsigned session_judge_all(struct relay_sandbox *sandbox);
 bool session_is_web(const struct session *session);

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -14,13 +15,13 @@
 #include "base/cleanup.h"
 #include "relay/core.h"
 
-#define ADDRS_MAX     8
-#define STAGGER_MS    250
-#define PROXY_AT_ONCE 600 /* bytes looked at: more than any reply has */
+#define ADDRS_MAX  8
+#define STAGGER_MS 250
 
 struct attempt {
 	struct dial *dial;
 	int fd; /* -1: not begun, or failed */
+	bool is_connected;
 	struct event *event;
 };
 
@@ -108,6 +109,14 @@ static void on_limit(evutil_socket_t fd, short what, void *context)
 	end(dial, dial->late);
 }
 
+void relay_dialled_options(int fd)
+{
+	static const int one = 1;
+
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+}
+
 static enum pst_reason unreached(const struct dial *dial)
 {
 	return dial->policy->proxy ? PST_REASON_PROXY : PST_REASON_UNREACHED;
@@ -126,21 +135,22 @@ static int send_to_proxy(struct dial *dial)
 	return sent == (ssize_t)size ? 0 : -EPIPE;
 }
 
-/* Looks at what is there, and takes no more of it than the handshake's. */
+/* Takes no more than the handshake's: what follows belongs to the connection. */
 static enum socks_status hear_proxy(struct dial *dial)
 {
-	uint8_t bytes[PROXY_AT_ONCE];
-	size_t used;
-	ssize_t got = recv(dial->fd, bytes, sizeof(bytes), MSG_PEEK | MSG_DONTWAIT);
-	enum socks_status status;
+	enum socks_status status = SOCKS_MORE;
+	uint8_t bytes[SOCKS_REPLY_MAX];
 
-	if (got < 0 && (errno == EAGAIN || errno == EINTR))
-		return SOCKS_MORE;
-	if (got <= 0)
-		return SOCKS_FAILED;
-	status = socks_step(dial->socks, bytes, (size_t)got, &used);
-	if (used && recv(dial->fd, bytes, used, MSG_DONTWAIT) != (ssize_t)used)
-		return SOCKS_FAILED;
+	while (status == SOCKS_MORE) {
+		size_t wanted = socks_wanted(dial->socks), used;
+		ssize_t got = recv(dial->fd, bytes, wanted, MSG_DONTWAIT);
+
+		if (got < 0 && (errno == EAGAIN || errno == EINTR))
+			return SOCKS_MORE;
+		if (got <= 0)
+			return SOCKS_FAILED;
+		status = socks_step(dial->socks, bytes, (size_t)got, &used);
+	}
 	return status;
 }
 
@@ -158,20 +168,25 @@ static void on_proxy(evutil_socket_t fd, short what, void *context)
 		end(dial, PST_REASON_PROXY);
 }
 
+/* The proxy has its time to think while the rest is made ready. */
 static void start_proxy(struct dial *dial)
 {
 	size_t used;
 
 	dial->socks = malloc(sizeof(*dial->socks));
-	dial->reading = event_new(dial->sandbox->relay->base, dial->fd, EV_READ | EV_PERSIST,
-				  on_proxy, dial);
-	if (!dial->socks || !dial->reading || event_add(dial->reading, NULL) < 0) {
+	if (!dial->socks) {
 		end(dial, PST_REASON_RELAY_FAILED);
 		return;
 	}
 	socks_start(dial->socks, dial->policy->proxy, &dial->target);
-	if (socks_step(dial->socks, NULL, 0, &used) != SOCKS_WRITE || send_to_proxy(dial) < 0)
+	if (socks_step(dial->socks, NULL, 0, &used) != SOCKS_WRITE || send_to_proxy(dial) < 0) {
 		end(dial, PST_REASON_PROXY);
+		return;
+	}
+	dial->reading = event_new(dial->sandbox->relay->base, dial->fd, EV_READ | EV_PERSIST,
+				  on_proxy, dial);
+	if (!dial->reading || event_add(dial->reading, NULL) < 0)
+		end(dial, PST_REASON_RELAY_FAILED);
 }
 
 /* ---- connecting ---- */
@@ -181,15 +196,11 @@ static void try_next(struct dial *dial);
 /* One is connected: the others are given up. */
 static void on_connected(struct dial *dial, struct attempt *attempt)
 {
-	static const int one = 1;
-
 	dial->fd = TAKE_FD(attempt->fd);
 	dial->open--;
 	for (size_t i = 0; i < dial->tried; i++)
 		free_attempt(&dial->attempts[i]);
 	(void)event_del(dial->stagger);
-	(void)setsockopt(dial->fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
-	(void)setsockopt(dial->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	if (dial->policy->proxy)
 		start_proxy(dial);
 	else
@@ -204,7 +215,7 @@ static void on_attempt(evutil_socket_t fd, short what, void *context)
 	socklen_t size = sizeof(status);
 
 	(void)what;
-	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &status, &size) < 0)
+	if (!attempt->is_connected && getsockopt(fd, SOL_SOCKET, SO_ERROR, &status, &size) < 0)
 		status = errno;
 	if (!status) {
 		on_connected(dial, attempt);
@@ -212,6 +223,18 @@ static void on_attempt(evutil_socket_t fd, short what, void *context)
 	}
 	free_attempt(attempt);
 	try_next(dial);
+}
+
+/* What is near has answered by now: it is not waited for. */
+static int await_attempt(struct attempt *attempt)
+{
+	struct pollfd now = {.fd = attempt->fd, .events = POLLOUT};
+
+	if (poll(&now, 1, 0) <= 0)
+		return event_add(attempt->event, NULL) < 0 ? -ENOMEM : 0;
+	attempt->is_connected = now.revents == POLLOUT;
+	event_active(attempt->event, EV_WRITE, 1);
+	return 0;
 }
 
 static int begin(struct dial *dial, struct attempt *attempt, const struct addr *addr)
@@ -226,11 +249,11 @@ static int begin(struct dial *dial, struct attempt *attempt, const struct addr *
 	if (connect(fd, (struct sockaddr *)&to, size) < 0 && errno != EINPROGRESS)
 		return -errno;
 	attempt->event = event_new(dial->sandbox->relay->base, fd, EV_WRITE, on_attempt, attempt);
-	if (!attempt->event || event_add(attempt->event, NULL) < 0)
+	if (!attempt->event)
 		return -ENOMEM;
 	attempt->fd = TAKE_FD(fd);
 	dial->open++;
-	return 0;
+	return await_attempt(attempt);
 }
 
 /* The next address that can be tried at all; when there is none and none is open, it has failed. */

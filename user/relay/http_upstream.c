@@ -40,6 +40,7 @@ static int open_upstream(struct http *http, int fd)
 	if (stream_new(relay->base, fd, ssl, http_run, http, &http->upstream) < 0)
 		return -ENOMEM;
 	http->upstream->owns_fd = true;
+	relay_dialled_options(fd);
 	stream_start(http->upstream);
 	return 0;
 }

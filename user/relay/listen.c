@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <linux/bpf.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -18,6 +19,9 @@
 
 /* Of one listener before the others have their turn. */
 #define ACCEPT_AT_ONCE 16
+/* Whether there is another one costs a call before anything is done for the first: where there was none, it is asked
+ * half as often, but at least behind so many. */
+#define ACCEPT_PATIENCE 64
 /* Without descriptors, memory or a socket that listens: until it is tried again. */
 #define PAUSE_US 100000
 /* What a sandbox may have at once however many the others have. */
@@ -27,6 +31,7 @@ struct listener {
 	struct listener *next;
 	struct relay_sandbox *sandbox;
 	int fd;
+	unsigned patience, accepted; /* connections that came one by one, and since when */
 	struct event *reading, *pause;
 };
 
@@ -99,13 +104,24 @@ static int take_origin(const struct relay_sandbox *sandbox, const struct endpoin
 	return loop_boot_ns() > ret_origin->time_ns + PST_ORIGIN_NS ? -ESTALE : 0;
 }
 
-/* A device's connections come with the address that they are meant for: it must be the one that was judged. */
-static bool is_meant(const struct relay_sandbox *sandbox, const struct endpoint *local,
-		     const struct pst_origin *origin)
+static bool read_local(int fd, struct endpoint *ret_local)
 {
-	return !sandbox->is_device ||
-	       (local->port == origin->port &&
-		memcmp(local->addr.bytes, origin->addr, sizeof(origin->addr)) == 0);
+	struct sockaddr_storage name = {.ss_family = AF_UNSPEC};
+	socklen_t size = sizeof(name);
+
+	return getsockname(fd, (struct sockaddr *)&name, &size) == 0 &&
+	       endpoint_read(&name, ret_local) == 0;
+}
+
+/* A device's connections come with the address that they are meant for: it must be the one that was judged. */
+static bool is_meant(const struct relay_sandbox *sandbox, int fd, const struct pst_origin *origin)
+{
+	struct endpoint local;
+
+	if (!sandbox->is_device)
+		return true;
+	return read_local(fd, &local) && local.port == origin->port &&
+	       memcmp(local.addr.bytes, origin->addr, sizeof(origin->addr)) == 0;
 }
 
 static void tell(const struct relay_sandbox *sandbox, const struct pst_origin *origin,
@@ -123,6 +139,21 @@ static void tell(const struct relay_sandbox *sandbox, const struct pst_origin *o
 
 	memcpy(event.addr, origin->addr, sizeof(event.addr));
 	control_event(sandbox->relay, &event);
+}
+
+/* Nobody knows where it was meant to go: it is told where it arrived. */
+static void refuse_stray(const struct relay_sandbox *sandbox, int fd)
+{
+	struct pst_origin origin;
+	struct endpoint local;
+
+	memset(&origin, 0, sizeof(origin));
+	if (read_local(fd, &local)) {
+		memcpy(origin.addr, local.addr.bytes, sizeof(origin.addr));
+		origin.port = local.port;
+		tell(sandbox, &origin, PST_REASON_NO_ORIGIN);
+	}
+	reset_socket(fd);
 }
 
 /* ---- limits ---- */
@@ -147,23 +178,16 @@ bool sandbox_has_room(const struct relay_sandbox *sandbox)
 static void on_connection(struct relay_sandbox *sandbox, int fd,
 			  const struct sockaddr_storage *from)
 {
-	struct sockaddr_storage name = {.ss_family = AF_UNSPEC};
-	socklen_t size = sizeof(name);
 	struct pst_origin origin;
-	struct endpoint peer, local;
+	struct endpoint peer;
 
 	memset(&origin, 0, sizeof(origin));
-	if (getsockname(fd, (struct sockaddr *)&name, &size) < 0 ||
-	    endpoint_read(&name, &local) < 0 || endpoint_read(from, &peer) < 0) {
+	if (endpoint_read(from, &peer) < 0) {
 		reset_socket(fd);
 		return;
 	}
-	if (take_origin(sandbox, &peer, &origin) < 0 || !is_meant(sandbox, &local, &origin)) {
-		memset(&origin, 0, sizeof(origin));
-		memcpy(origin.addr, local.addr.bytes, sizeof(origin.addr));
-		origin.port = local.port;
-		tell(sandbox, &origin, PST_REASON_NO_ORIGIN);
-		reset_socket(fd);
+	if (take_origin(sandbox, &peer, &origin) < 0 || !is_meant(sandbox, fd, &origin)) {
+		refuse_stray(sandbox, fd);
 		return;
 	}
 	if (!sandbox_has_room(sandbox)) {
@@ -182,12 +206,30 @@ static void pause_listener(struct listener *listener)
 	(void)evtimer_add(listener->pause, &wait);
 }
 
+static bool may_be_more(struct listener *listener)
+{
+	if (++listener->accepted < listener->patience)
+		return false;
+	listener->accepted = 0;
+	return true;
+}
+
+/* So many there were at once. */
+static void adapt(struct listener *listener, unsigned count)
+{
+	if (count > 1)
+		listener->patience = 1;
+	else if (listener->patience < ACCEPT_PATIENCE)
+		listener->patience *= 2;
+}
+
 static void on_acceptable(evutil_socket_t fd, short what, void *context)
 {
 	struct listener *listener = context;
+	unsigned at_once = may_be_more(listener) ? ACCEPT_AT_ONCE : 1;
 
 	(void)what;
-	for (unsigned i = 0; i < ACCEPT_AT_ONCE; i++) {
+	for (unsigned i = 0; i < at_once; i++) {
 		struct sockaddr_storage from = {.ss_family = AF_UNSPEC};
 		socklen_t size = sizeof(from);
 		int accepted =
@@ -197,8 +239,10 @@ static void on_acceptable(evutil_socket_t fd, short what, void *context)
 			on_connection(listener->sandbox, accepted, &from);
 			continue;
 		}
-		if (errno == EAGAIN)
+		if (errno == EAGAIN) {
+			adapt(listener, i);
 			return;
+		}
 		/* EINVAL: it listens no more: who has CAP_NET_ADMIN in its netns can end it (SOCK_DESTROY). */
 		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS ||
 		    errno == EINVAL) {
@@ -228,6 +272,16 @@ static void free_listener(struct listener *listener)
 	free(listener);
 }
 
+/* What every connection has that comes from it: a peer that is gone without a word is noticed after two hours; nothing
+ * is held back to be sent with more. */
+static void set_options(int fd)
+{
+	static const int one = 1;
+
+	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+}
+
 int listener_add(struct relay_sandbox *sandbox, int fd)
 {
 	struct event_base *base = sandbox->relay->base;
@@ -239,6 +293,8 @@ int listener_add(struct relay_sandbox *sandbox, int fd)
 	}
 	listener->sandbox = sandbox;
 	listener->fd = fd;
+	listener->patience = 1;
+	set_options(fd);
 	listener->reading = event_new(base, fd, EV_READ | EV_PERSIST, on_acceptable, listener);
 	listener->pause = evtimer_new(base, on_pause_over, listener);
 	if (!listener->reading || !listener->pause || evutil_make_socket_nonblocking(fd) < 0) {

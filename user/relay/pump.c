@@ -6,8 +6,6 @@
  * Plain read and write: splice was slower, sockmap loses data (docs/DESIGN.md).
  */
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -42,6 +40,7 @@ struct pump {
 	struct way out, in; /* from, to the sandbox */
 	struct event *idle;
 	uint64_t moved; /* when `idle` was last looked at */
+	int status;	/* < 0: it is over, and that is the loop's to see to */
 };
 
 /* One for all: what is in it is written or kept before the next read. */
@@ -116,6 +115,18 @@ static void adapt(struct way *way, size_t got, size_t sent)
 		way->read_size *= 2;
 }
 
+/* The end of this way. Where the other one has ended before, both are closed next, which says as much. */
+static int end_of(struct way *way)
+{
+	const struct pump *pump = way->pump;
+
+	way->ended = true;
+	if (pump->out.ended && pump->in.ended)
+		return 0;
+	(void)event_del(way->reading);
+	return shutdown(way->to, SHUT_WR) < 0 ? -errno : 0;
+}
+
 /* Takes what it moves off *turn. 1: there may be more to read; 0: there is not, or nowhere to write it to; -errno: the
  * connection is over. */
 static int move(struct way *way, struct shared *shared, size_t *turn)
@@ -126,11 +137,8 @@ static int move(struct way *way, struct shared *shared, size_t *turn)
 
 	if (got < 0)
 		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-	if (got == 0) {
-		way->ended = true;
-		(void)event_del(way->reading);
-		return shutdown(way->to, SHUT_WR) < 0 ? -errno : 0;
-	}
+	if (got == 0)
+		return end_of(way);
 	*way->moved += (size_t)got;
 	*turn -= (size_t)got;
 	r = send_some(way->to, shared->bytes, (size_t)got, &sent);
@@ -156,7 +164,7 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
 	struct way *way = context;
 	struct relay *relay = way->pump->session->sandbox->relay;
 	size_t turn = take_turn(relay);
-	int more = 1;
+	int more = way->pump->status < 0 ? way->pump->status : 1;
 
 	(void)fd, (void)what;
 	for (unsigned i = 0; i < READS_AT_ONCE && turn && more > 0; i++)
@@ -261,28 +269,49 @@ static int start_idle(struct pump *pump)
 	return pump->idle && event_add(pump->idle, &idle) == 0 ? 0 : -ENOMEM;
 }
 
-static int start(struct pump *pump)
+static int prepare(struct pump *pump)
 {
 	struct session *session = pump->session;
 	struct relay *relay = session->sandbox->relay;
-	int r;
 
 	if (!relay->shared)
 		relay->shared = malloc(sizeof(struct shared));
 	if (!relay->shared || start_way(&pump->out, pump, session->fd, pump->fd) < 0 ||
-	    start_way(&pump->in, pump, pump->fd, session->fd) < 0 || start_idle(pump) < 0)
+	    start_way(&pump->in, pump, pump->fd, session->fd) < 0)
 		return -ENOMEM;
 	pump->out.moved = &session->bytes_out;
 	pump->in.moved = &session->bytes_in;
-	if (event_add(pump->in.reading, NULL) < 0 || event_add(pump->out.reading, NULL) < 0)
+	return 0;
+}
+
+/* What the sandbox has said by now: the other side's time to think begins before anything else is done. */
+static int send_first(struct pump *pump)
+{
+	struct relay *relay = pump->session->sandbox->relay;
+	size_t turn = take_turn(relay);
+
+	if (pump->session->head_size)
+		return send_head(pump);
+	pump->status = move(&pump->out, relay->shared, &turn);
+	if (pump->status < 0)
+		event_active(pump->out.reading, EV_READ, 1);
+	return 0;
+}
+
+/* It is the other side's turn: now there is time for what can wait. */
+static int start(struct pump *pump)
+{
+	if (event_add(pump->in.reading, NULL) < 0)
 		return -ENOMEM;
-	r = send_head(pump);
-	return r;
+	if (!pump->out.kept && !pump->out.ended && event_add(pump->out.reading, NULL) < 0)
+		return -ENOMEM;
+	session_stop_reading(pump->session);
+	relay_dialled_options(pump->fd);
+	return start_idle(pump);
 }
 
 int pump_start(struct session *session, int fd)
 {
-	static const int one = 1;
 	struct pump *pump = calloc(1, sizeof(*pump));
 	int r;
 
@@ -290,15 +319,13 @@ int pump_start(struct session *session, int fd)
 		close(fd);
 		return -ENOMEM;
 	}
+	session->pump = pump;
 	pump->session = session;
 	pump->fd = fd;
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	(void)setsockopt(session->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	r = start(pump);
-	if (r < 0) {
-		pump_end(pump);
-		return r;
-	}
-	session->pump = pump;
-	return 0;
+	r = prepare(pump);
+	if (r == 0)
+		r = send_first(pump);
+	if (r >= 0)
+		r = start(pump);
+	return r < 0 ? r : 0;
 }

@@ -169,6 +169,9 @@ struct dial;
 struct dial *relay_dial(struct relay_sandbox *sandbox, const struct relay_target *target,
 			relay_dialled_fn fn, void *context);
 void relay_dial_cancel(struct dial *dial);
+/* What the callee gives its socket, once it has said what it has to say first, which needs none of it: that nothing is
+ * held back to be sent with more, and that a peer that is gone without a word is noticed after two hours. */
+void relay_dialled_options(int fd);
 
 /* ---- sessions (session.c) ---- */
 
@@ -251,20 +254,24 @@ enum hello_status hello_parse(const uint8_t *bytes, size_t size, struct hello *r
 
 /* socks.c: RFC 1928 and 1929, the client's side. */
 enum socks_status { SOCKS_MORE = 0, SOCKS_WRITE = 1, SOCKS_DONE = 2, SOCKS_FAILED = -1 };
+#define SOCKS_REPLY_MAX 262
 struct socks {
 	unsigned char state;
 	const struct relay_proxy *proxy;
 	const struct relay_target *target;
 	uint8_t out[600]; /* to be written after SOCKS_WRITE; then wiped */
 	size_t out_size;
-	uint8_t in[262]; /* of a reply that is not whole yet */
+	uint8_t in[SOCKS_REPLY_MAX]; /* of a reply that is not whole yet */
 	size_t in_size;
 	uint8_t reply; /* the proxy's code, when it failed; 0: it broke the protocol */
 };
 void socks_start(struct socks *socks, const struct relay_proxy *proxy,
 		 const struct relay_target *target);
-/* Takes what the proxy sent; the first `ret_used` bytes of it belong to the handshake: the caller peeks, and takes no
- * more than that out of its socket. WRITE: send `out`, and go on. The first WRITE comes without bytes (size 0). */
+/* So many bytes of the reply that is waited for are still to come, at the least: who reads no more reads nothing that
+ * belongs to the connection. */
+size_t socks_wanted(const struct socks *socks);
+/* Takes what the proxy sent; the first `ret_used` bytes of it belong to the handshake. WRITE: send `out`, and go on.
+ * The first WRITE comes without bytes (size 0). */
 enum socks_status socks_step(struct socks *socks, const uint8_t *bytes, size_t size,
 			     size_t *ret_used);
 

@@ -18,13 +18,19 @@
 
 /* ---- life ---- */
 
-static void stop_reading(struct session *session)
+static void stop_timer(struct session *session)
 {
-	if (session->reading)
-		event_free(session->reading);
 	if (session->timer)
 		event_free(session->timer);
-	session->reading = session->timer = NULL;
+	session->timer = NULL;
+}
+
+void session_stop_reading(struct session *session)
+{
+	stop_timer(session);
+	if (session->reading)
+		event_free(session->reading);
+	session->reading = NULL;
 }
 
 static void unlink_session(struct session *session)
@@ -45,7 +51,7 @@ void session_end(struct session *session, bool reset)
 {
 	tally_session(session);
 	session->reset = reset;
-	stop_reading(session);
+	session_stop_reading(session);
 	relay_dial_cancel(session->dial);
 	pump_end(session->pump);
 	if (session->http)
@@ -65,7 +71,7 @@ void session_end(struct session *session, bool reset)
 /* Refused before anything was dialled, in the words of what it speaks where that is known. */
 static void refuse(struct session *session, enum pst_reason reason)
 {
-	stop_reading(session);
+	session_stop_reading(session);
 	if (session->origin.port == SESSION_HTTP)
 		http_refuse(session, reason, session->name);
 	else if (session->origin.port == SESSION_HTTPS)
@@ -110,12 +116,13 @@ static void make_target(const struct session *session, bool by_name,
 	ret_target->port = origin->port;
 }
 
-/* The sandbox's bytes wait in its socket until there is somewhere to write them to. */
+/* The sandbox's bytes wait in its socket until there is somewhere to write them to. That socket goes on being watched:
+ * most have nothing to say until then (on_first_bytes()), and the pump goes on with it. */
 static void dial(struct session *session, bool by_name)
 {
 	struct relay_target target;
 
-	stop_reading(session);
+	stop_timer(session);
 	make_target(session, by_name, &target);
 	session->to_address = !target.name[0];
 	session->dial = relay_dial(session->sandbox, &target, on_dialled, session);
@@ -149,7 +156,7 @@ static void decide(struct session *session, enum pst_reason reason)
 	if (origin->port == SESSION_HTTPS && is_transformed(session)) {
 		int r;
 
-		stop_reading(session);
+		session_stop_reading(session);
 		r = http_start(session, true);
 		if (r < 0)
 			fail(session, relay_reason(r));
@@ -159,6 +166,9 @@ static void decide(struct session *session, enum pst_reason reason)
 }
 
 /* ---- the first bytes ---- */
+
+/* DONE: it is decided, or over. */
+enum look { LOOK_MORE, LOOK_DONE };
 
 /* Does it look like a request line: a method (M-SEARCH, some in small letters), then a space? -1: not known yet. */
 static int looks_like_http(const uint8_t *head, size_t size)
@@ -174,19 +184,18 @@ static int looks_like_http(const uint8_t *head, size_t size)
 }
 
 /* Only what is HTTP is read as such: a port 80 whose addresses are allowed may speak anything, others nothing else. */
-static void look_at_http(struct session *session)
+static enum look look_at_http(struct session *session)
 {
 	int is_http = looks_like_http(session->head, session->head_size);
 
 	if (is_http < 0)
-		return;
-	stop_reading(session);
-	if (!is_http) {
+		return LOOK_MORE;
+	session_stop_reading(session);
+	if (!is_http)
 		decide(session, PST_REASON_NOT_HTTP);
-		return;
-	}
-	if (http_start(session, false) < 0)
+	else if (http_start(session, false) < 0)
 		fail(session, PST_REASON_RELAY_FAILED);
+	return LOOK_DONE;
 }
 
 /* Do whole TLS records end here? Between them there is nothing new to be read in a ClientHello. */
@@ -199,27 +208,28 @@ static bool ends_record(const uint8_t *head, size_t size)
 	return at == size || (at < size && head[at] != HANDSHAKE);
 }
 
-static void look_at_tls(struct session *session)
+static enum look look_at_tls(struct session *session)
 {
 	struct hello hello;
 
 	if (!ends_record(session->head, session->head_size))
-		return;
+		return LOOK_MORE;
 	memset(&hello, 0, sizeof(hello));
 	switch (hello_parse(session->head, session->head_size, &hello)) {
 	case HELLO_MORE:
-		return;
+		return LOOK_MORE;
 	case HELLO_DONE:
 		memcpy(session->name, hello.name, sizeof(session->name));
 		decide(session, hello.has_ech ? PST_REASON_ECH : PST_REASON_UNSET);
-		return;
+		break;
 	case HELLO_TOO_LONG:
 		decide(session, PST_REASON_HEAD_SIZE);
-		return;
+		break;
 	case HELLO_BAD:
 		decide(session, PST_REASON_NOT_TLS);
-		return;
+		break;
 	}
+	return LOOK_DONE;
 }
 
 static int make_room(struct session *session, size_t *ret_room)
@@ -241,37 +251,50 @@ static int make_room(struct session *session, size_t *ret_room)
 	return 0;
 }
 
-static void on_first_bytes(evutil_socket_t fd, short what, void *context)
+static enum look look_at(struct session *session)
 {
-	struct session *session = context;
+	return session->origin.port == SESSION_HTTPS ? look_at_tls(session) : look_at_http(session);
+}
+
+static enum look take_first_bytes(struct session *session)
+{
+	bool is_tls = session->origin.port == SESSION_HTTPS;
 	size_t room = 0;
 	int r = make_room(session, &room);
 	ssize_t got;
 
-	(void)what;
 	if (r == -ENOBUFS) {
 		decide(session, PST_REASON_HEAD_SIZE);
-		return;
+		return LOOK_DONE;
 	}
 	if (r < 0) {
 		fail(session, PST_REASON_RELAY_FAILED);
-		return;
+		return LOOK_DONE;
 	}
-	got = recv(fd, session->head + session->head_size, room, MSG_DONTWAIT);
+	got = recv(session->fd, session->head + session->head_size, room, MSG_DONTWAIT);
 	if (got < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
+		return LOOK_MORE;
 	if (got < 0 || (got == 0 && !session->head_size)) {
 		session_end(session, got < 0); /* it has asked for nothing */
-		return;
+		return LOOK_DONE;
 	}
 	session->head_size += (size_t)got;
-	if (got == 0)
-		decide(session, session->origin.port == SESSION_HTTPS ? PST_REASON_NOT_TLS
-								      : PST_REASON_NOT_HTTP);
-	else if (session->origin.port == SESSION_HTTPS)
-		look_at_tls(session);
+	if (got > 0)
+		return look_at(session);
+	decide(session, is_tls ? PST_REASON_NOT_TLS : PST_REASON_NOT_HTTP);
+	return LOOK_DONE;
+}
+
+static void on_first_bytes(evutil_socket_t fd, short what, void *context)
+{
+	struct session *session = context;
+
+	(void)fd, (void)what;
+	/* More of them, while it is dialled: they wait. */
+	if (session->dial)
+		(void)event_del(session->reading);
 	else
-		look_at_http(session);
+		(void)take_first_bytes(session);
 }
 
 static void on_head_late(evutil_socket_t fd, short what, void *context)
@@ -280,12 +303,15 @@ static void on_head_late(evutil_socket_t fd, short what, void *context)
 	decide(context, PST_REASON_HEAD_TIME);
 }
 
+/* Many clients have said it by now. */
 static int read_first_bytes(struct session *session)
 {
 	struct relay *relay = session->sandbox->relay;
 	struct timeval limit = {.tv_sec = relay->limits.head_ms / 1000,
 				.tv_usec = relay->limits.head_ms % 1000 * 1000};
 
+	if (take_first_bytes(session) == LOOK_DONE)
+		return 0;
 	session->reading =
 		event_new(relay->base, session->fd, EV_READ | EV_PERSIST, on_first_bytes, session);
 	session->timer = evtimer_new(relay->base, on_head_late, session);
@@ -335,15 +361,12 @@ static struct session *new_session(struct relay_sandbox *sandbox, int fd,
 
 void session_start(struct relay_sandbox *sandbox, int fd, const struct pst_origin *origin)
 {
-	static const int one = 1;
 	struct session *session = new_session(sandbox, fd, origin);
 
 	if (!session) {
 		reset_socket(fd);
 		return;
 	}
-	/* A peer that is gone without a word is noticed after two hours. */
-	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
 	if (serve(session) < 0)
 		fail(session, PST_REASON_RELAY_FAILED);
 }

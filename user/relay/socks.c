@@ -116,7 +116,7 @@ static enum socks_status request(struct socks *socks)
 }
 
 /* Bytes of the reply that is being read, as far as those that are here tell. */
-static size_t wanted(const struct socks *socks)
+static size_t reply_size(const struct socks *socks)
 {
 	const uint8_t *in = socks->in;
 
@@ -127,6 +127,11 @@ static size_t wanted(const struct socks *socks)
 	if (in[3] == ATYP_IPV4)
 		return 4 + 4 + 2;
 	return in[3] == ATYP_IPV6 ? 4 + 16 + 2 : 4u + 1 + in[4] + 2;
+}
+
+size_t socks_wanted(const struct socks *socks)
+{
+	return reply_size(socks) - socks->in_size;
 }
 
 /* What those bytes say that are here is settled before more is waited for. */
@@ -186,7 +191,7 @@ enum socks_status socks_step(struct socks *socks, const uint8_t *bytes, size_t s
 	while (status == SOCKS_MORE && used < size) {
 		socks->in[socks->in_size++] = bytes[used++];
 		status = check(socks);
-		if (status == SOCKS_MORE && socks->in_size == wanted(socks))
+		if (status == SOCKS_MORE && socks->in_size == reply_size(socks))
 			status = understand(socks);
 	}
 	*ret_used = used;
