@@ -10,20 +10,6 @@
 #include "base/domain.h"
 #include "relay/head_parts.h"
 
-bool head_is_token(char c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-	       (c && strchr("!#$%&'*+-.^_`|~", c));
-}
-
-/* RFC 9110 5.5: visible characters, space, tab, and bytes that once were ISO 8859-1. */
-bool head_is_value(char c)
-{
-	unsigned char u = (unsigned char)c;
-
-	return u == '\t' || (u >= 0x20 && u != 0x7f);
-}
-
 static char lower(char c)
 {
 	return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
@@ -306,7 +292,7 @@ enum head_status head_request(const uint8_t *bytes, size_t size, uint16_t port,
 	struct authority host = {.name = ""};
 	enum head_status status;
 
-	*ret_head = (struct head){.minor = 0};
+	memset(ret_head, 0, offsetof(struct head, fields));
 	if (!take_line(&rest, &line) || !parse_request_line(&line, ret_head))
 		return HEAD_BAD;
 	status = parse_fields(&rest, ret_head);
@@ -326,7 +312,7 @@ enum head_status head_response(const uint8_t *bytes, size_t size, struct head *r
 	struct head_text rest = {(const char *)bytes, size}, line;
 	enum head_status status;
 
-	*ret_head = (struct head){.minor = 0};
+	memset(ret_head, 0, offsetof(struct head, fields));
 	if (!take_line(&rest, &line) || !parse_status_line(&line, ret_head))
 		return HEAD_BAD;
 	status = parse_fields(&rest, ret_head);

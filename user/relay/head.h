@@ -50,8 +50,8 @@ struct head {
 	bool keeps_alive;      /* by version and Connection */
 	bool has_upgrade;      /* Upgrade, or HTTP2-Settings */
 	bool expects_continue; /* never of HTTP/1.0 */
-	struct head_field fields[HEAD_MAX_FIELDS];
 	size_t n_fields;
+	struct head_field fields[HEAD_MAX_FIELDS]; /* those are set */
 };
 
 /*
@@ -73,7 +73,22 @@ bool head_text_is(const struct head_text *text, const char *other); /* ASCII cas
 bool head_name_is_like(const struct head_text *name, const char *other);
 /* Does the relay itself decide about this field: framing, Host, hop by hop? */
 bool head_name_has_meaning(const struct head_text *name);
-bool head_is_token(char c);
-bool head_is_value(char c);
+
+/* RFC 9110 5.6.2: letters, digits and !#$%&'*+-.^_`|~, a bit for each. */
+static inline bool head_is_token(char c)
+{
+	static const uint64_t tokens[2] = {0x03ff6cfa00000000, 0x57ffffffc7fffffe};
+	unsigned char u = (unsigned char)c;
+
+	return u < 128 && tokens[u / 64] >> u % 64 & 1;
+}
+
+/* RFC 9110 5.5: visible characters, space, tab, and bytes that once were ISO 8859-1. */
+static inline bool head_is_value(char c)
+{
+	unsigned char u = (unsigned char)c;
+
+	return u == '\t' || (u >= 0x20 && u != 0x7f);
+}
 
 #endif

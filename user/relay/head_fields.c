@@ -15,24 +15,29 @@ enum meaning {
 	MEANS_EXPECT,
 };
 
+#define TEXT(text)                                                                                 \
+	{                                                                                          \
+		text, sizeof(text) - 1                                                             \
+	}
+
 static const struct {
-	const char *name;
+	struct head_text name;
 	enum meaning meaning;
 } meanings[] = {
-	{"host", MEANS_HOST},
-	{"content-length", MEANS_LENGTH},
-	{"transfer-encoding", MEANS_ENCODING},
-	{"connection", MEANS_CONNECTION},
-	{"upgrade", MEANS_UPGRADE},
-	{"http2-settings", MEANS_UPGRADE},
-	{"expect", MEANS_EXPECT},
-	{"keep-alive", MEANS_HOP},
-	{"proxy-connection", MEANS_HOP},
-	{"proxy-authenticate", MEANS_HOP},
-	{"proxy-authorization", MEANS_HOP},
-	{"proxy-authentication-info", MEANS_HOP},
-	{"te", MEANS_HOP},
-	{"trailer", MEANS_HOP},
+	{TEXT("host"), MEANS_HOST},
+	{TEXT("content-length"), MEANS_LENGTH},
+	{TEXT("transfer-encoding"), MEANS_ENCODING},
+	{TEXT("connection"), MEANS_CONNECTION},
+	{TEXT("upgrade"), MEANS_UPGRADE},
+	{TEXT("http2-settings"), MEANS_UPGRADE},
+	{TEXT("expect"), MEANS_EXPECT},
+	{TEXT("keep-alive"), MEANS_HOP},
+	{TEXT("proxy-connection"), MEANS_HOP},
+	{TEXT("proxy-authenticate"), MEANS_HOP},
+	{TEXT("proxy-authorization"), MEANS_HOP},
+	{TEXT("proxy-authentication-info"), MEANS_HOP},
+	{TEXT("te"), MEANS_HOP},
+	{TEXT("trailer"), MEANS_HOP},
 };
 
 /* Of all Connection fields: each is looked for among all fields. */
@@ -50,10 +55,11 @@ static bool find_meaning(const struct head_text *name, enum meaning *ret_meaning
 {
 	*ret_meaning = MEANS_NOTHING;
 	for (size_t i = 0; i < sizeof(meanings) / sizeof(meanings[0]); i++) {
-		if (!head_name_is_like(name, meanings[i].name))
+		if (name->size != meanings[i].name.size ||
+		    !head_texts_are_like(name, &meanings[i].name))
 			continue;
 		*ret_meaning = meanings[i].meaning;
-		return head_text_is(name, meanings[i].name);
+		return head_text_is(name, meanings[i].name.at);
 	}
 	return true;
 }

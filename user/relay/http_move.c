@@ -4,11 +4,27 @@
 
 enum moved { MOVED_WAIT = 0, MOVED_DONE, MOVED_BAD };
 
-static int pass_on(struct stream *from, struct stream *to, size_t size, bool is_chunked)
+/* A copy of so little goes where there is room behind the head, and both are one piece to write. */
+#define COPIED 2048
+
+/* Bytes of a body, at the beginning of what came in. */
+struct run {
+	const uint8_t *at;
+	size_t size;
+};
+
+static int move_run(struct stream *from, struct stream *to, struct run run)
 {
-	if (is_chunked && evbuffer_add_printf(to->out, "%zx\r\n", size) < 0)
+	if (run.size > COPIED)
+		return evbuffer_remove_buffer(from->in, to->out, run.size) != (int)run.size;
+	return evbuffer_add(to->out, run.at, run.size) || evbuffer_drain(from->in, run.size);
+}
+
+static int pass_on(struct stream *from, struct stream *to, struct run run, bool is_chunked)
+{
+	if (is_chunked && evbuffer_add_printf(to->out, "%zx\r\n", run.size) < 0)
 		return -1;
-	if (evbuffer_remove_buffer(from->in, to->out, size) != (int)size)
+	if (move_run(from, to, run))
 		return -1;
 	return is_chunked ? evbuffer_add(to->out, "\r\n", 2) : 0;
 }
@@ -18,16 +34,16 @@ static enum moved move(struct body *body, struct stream *from, struct stream *to
 {
 	while (evbuffer_get_length(to->out) < HTTP_BUFFER) {
 		struct evbuffer_iovec piece = {.iov_len = 0};
-		const uint8_t *run = NULL;
-		size_t used = 0, run_size = 0;
+		struct run run = {.at = NULL};
+		size_t used = 0;
 		enum body_status status;
 
 		if (evbuffer_get_length(from->in))
 			(void)evbuffer_peek(from->in, -1, NULL, &piece, 1);
-		status = body_step(body, piece.iov_base, piece.iov_len, &used, &run, &run_size);
+		status = body_step(body, piece.iov_base, piece.iov_len, &used, &run.at, &run.size);
 		*count += used;
-		(void)evbuffer_drain(from->in, used - run_size);
-		if (status == BODY_DATA && pass_on(from, to, run_size, is_chunked))
+		(void)evbuffer_drain(from->in, used - run.size);
+		if (status == BODY_DATA && pass_on(from, to, run, is_chunked))
 			return MOVED_BAD;
 		if (status == BODY_BAD)
 			return MOVED_BAD;

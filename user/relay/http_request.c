@@ -5,10 +5,13 @@
  * alone.
  */
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "relay/http_parts.h"
+#include "relay/writer.h"
+
+/* What a head has of ours at the most: an address for a host, framing, and so on. */
+#define HEAD_OURS 512
 
 static bool is_method(const struct head *head, const char *method)
 {
@@ -25,78 +28,93 @@ bool http_is_injected(const struct relay_transform *transform, const struct head
 	return false;
 }
 
-static int add_field(struct evbuffer *out, const struct head_field *field)
-{
-	return evbuffer_add(out, field->name.at, field->name.size) || evbuffer_add(out, ": ", 2) ||
-	       evbuffer_add(out, field->value.at, field->value.size) ||
-	       evbuffer_add(out, "\r\n", 2);
-}
-
-static int add_host(const struct http *http, const struct head *head, struct evbuffer *out)
+static void put_host(const struct http *http, const struct head *head, struct writer *writer)
 {
 	char text[CIDR_TEXT_MAX];
 	struct addr addr = head->host_addr;
 
-	if (head->host[0])
-		return evbuffer_add_printf(out, "Host: %s\r\n", head->host) < 0;
-	if (!head->host_is_address) /* HTTP/1.0 without Host: what it connected to */
+	if (!head->host[0] &&
+	    !head->host_is_address) /* HTTP/1.0 without Host: what it connected to */
 		memcpy(addr.bytes, http->session->origin.addr, sizeof(addr.bytes));
-	return evbuffer_add_printf(out, addr_is_ipv4(&addr) ? "Host: %s\r\n" : "Host: [%s]\r\n",
-				   addr_print(&addr, text)) < 0;
+	writer_text(writer, "Host: ");
+	if (head->host[0]) {
+		writer_text(writer, head->host);
+	} else if (addr_is_ipv4(&addr)) {
+		writer_text(writer, addr_print(&addr, text));
+	} else {
+		writer_text(writer, "[");
+		writer_text(writer, addr_print(&addr, text));
+		writer_text(writer, "]");
+	}
+	writer_text(writer, "\r\n");
 }
 
 /* The policy was checked when it came in; what would break the message is left out all the same. */
-static int add_injected(const struct relay_header *header, struct evbuffer *out)
+static void put_injected(const struct relay_header *header, struct writer *writer)
 {
-	const struct head_text name = {header->name, strlen(header->name)};
+	const struct head_field field = {.name = {header->name, strlen(header->name)},
+					 .value = {header->value, strlen(header->value)}};
 
-	for (size_t i = 0; i < name.size; i++) {
-		if (!head_is_token(name.at[i]))
-			return 0;
+	for (size_t i = 0; i < field.name.size; i++) {
+		if (!head_is_token(field.name.at[i]))
+			return;
 	}
-	for (const char *p = header->value; *p; p++) {
-		if (!head_is_value(*p))
-			return 0;
+	for (size_t i = 0; i < field.value.size; i++) {
+		if (!head_is_value(field.value.at[i]))
+			return;
 	}
-	if (name.size == 0 || head_name_has_meaning(&name))
-		return 0;
-	return evbuffer_add_printf(out, "%s: ", header->name) < 0 ||
-	       evbuffer_add(out, header->value, strlen(header->value)) ||
-	       evbuffer_add(out, "\r\n", 2);
+	if (field.name.size && !head_name_has_meaning(&field.name))
+		writer_field(writer, &field);
 }
 
-static int add_framing(const struct http *http, const struct head *head, struct evbuffer *out)
+static void put_framing(const struct http *http, const struct head *head, struct writer *writer)
 {
-	if (head->expects_continue && evbuffer_add_printf(out, "Expect: 100-continue\r\n") < 0)
-		return -1;
-	if (http->request.may_upgrade &&
-	    evbuffer_add_printf(out, "Connection: Upgrade\r\nUpgrade: websocket\r\n") < 0)
-		return -1;
+	if (head->expects_continue)
+		writer_text(writer, "Expect: 100-continue\r\n");
+	if (http->request.may_upgrade)
+		writer_text(writer, "Connection: Upgrade\r\nUpgrade: websocket\r\n");
 	if (head->framing == HEAD_FRAMING_CHUNKED)
-		return evbuffer_add_printf(out, "Transfer-Encoding: chunked\r\n") < 0;
-	if (head->framing == HEAD_FRAMING_LENGTH)
-		return evbuffer_add_printf(out, "Content-Length: %llu\r\n",
-					   (unsigned long long)head->length) < 0;
-	return 0;
+		writer_text(writer, "Transfer-Encoding: chunked\r\n");
+	if (head->framing == HEAD_FRAMING_LENGTH) {
+		writer_text(writer, "Content-Length: ");
+		writer_number(writer, head->length);
+		writer_text(writer, "\r\n");
+	}
+}
+
+/* What is written of this request at the most. */
+static size_t room_for(const struct head *head, const struct relay_transform *transform)
+{
+	size_t room = HEAD_OURS + head->method.size + head->target.size + sizeof(head->host);
+
+	for (size_t i = 0; i < head->n_fields; i++)
+		room += WRITER_FIELD + head->fields[i].name.size + head->fields[i].value.size;
+	for (size_t i = 0; transform && i < transform->n_headers; i++)
+		room += WRITER_FIELD + strlen(transform->headers[i].name) +
+			strlen(transform->headers[i].value);
+	return room;
 }
 
 int http_write_request(struct http *http, const struct head *head,
 		       const struct relay_transform *transform, struct evbuffer *out)
 {
-	int r = evbuffer_add(out, head->method.at, head->method.size) ||
-		evbuffer_add(out, " ", 1) ||
-		evbuffer_add(out, head->target.at, head->target.size) ||
-		evbuffer_add(out, " HTTP/1.1\r\n", 11) || add_host(http, head, out);
+	struct writer writer;
 
-	for (size_t i = 0; i < head->n_fields && !r; i++) {
+	writer_start(&writer, out, room_for(head, transform));
+	writer_put(&writer, head->method.at, head->method.size);
+	writer_text(&writer, " ");
+	writer_put(&writer, head->target.at, head->target.size);
+	writer_text(&writer, " HTTP/1.1\r\n");
+	put_host(http, head, &writer);
+	for (size_t i = 0; i < head->n_fields; i++) {
 		if (!head->fields[i].is_hop && !http_is_injected(transform, &head->fields[i].name))
-			r = add_field(out, &head->fields[i]);
+			writer_field(&writer, &head->fields[i]);
 	}
-	for (size_t i = 0; transform && i < transform->n_headers && !r; i++)
-		r = add_injected(&transform->headers[i], out);
-	if (!r)
-		r = add_framing(http, head, out) || evbuffer_add(out, "\r\n", 2);
-	return r ? -ENOMEM : 0;
+	for (size_t i = 0; transform && i < transform->n_headers; i++)
+		put_injected(&transform->headers[i], &writer);
+	put_framing(http, head, &writer);
+	writer_text(&writer, "\r\n");
+	return writer_end(&writer) ? -ENOMEM : 0;
 }
 
 /* Upgrade to anything else is left out, as RFC 9110 7.8 lets us: behind h2c, names would go by unread. */

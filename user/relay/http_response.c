@@ -4,6 +4,10 @@
 #include <string.h>
 
 #include "relay/http_parts.h"
+#include "relay/writer.h"
+
+/* What a head has of ours at the most: the status, framing, and so on. */
+#define HEAD_OURS 256
 
 static enum step bad_reply(struct http *http)
 {
@@ -28,22 +32,26 @@ static enum step no_reply(struct http *http)
 	return http_deny_for(http, PST_REASON_UNREACHED);
 }
 
-static int write_fields(const struct head *head, struct evbuffer *out)
+static size_t room_for(const struct head *head)
 {
-	int r = evbuffer_add_printf(out, "HTTP/1.1 %03u %.*s\r\n", head->status,
-				    (int)head->reason.size, head->reason.at) < 0;
+	size_t room = HEAD_OURS + head->reason.size;
 
-	for (size_t i = 0; i < head->n_fields && !r; i++) {
-		const struct head_field *field = &head->fields[i];
+	for (size_t i = 0; i < head->n_fields; i++)
+		room += WRITER_FIELD + head->fields[i].name.size + head->fields[i].value.size;
+	return room;
+}
 
-		if (field->is_hop)
-			continue;
-		r = evbuffer_add(out, field->name.at, field->name.size) ||
-		    evbuffer_add(out, ": ", 2) ||
-		    evbuffer_add(out, field->value.at, field->value.size) ||
-		    evbuffer_add(out, "\r\n", 2);
+static void put_fields(const struct head *head, struct writer *writer)
+{
+	writer_text(writer, "HTTP/1.1 ");
+	writer_number(writer, head->status); /* of three digits: head_response() */
+	writer_text(writer, " ");
+	writer_put(writer, head->reason.at, head->reason.size);
+	writer_text(writer, "\r\n");
+	for (size_t i = 0; i < head->n_fields; i++) {
+		if (!head->fields[i].is_hop)
+			writer_field(writer, &head->fields[i]);
 	}
-	return r;
 }
 
 enum body_kind http_reply_kind(bool is_head, const struct head *head)
@@ -64,21 +72,21 @@ enum body_kind http_reply_kind(bool is_head, const struct head *head)
 static int write_reply(struct http *http, const struct head *head, enum body_kind kind)
 {
 	struct http_request *r = &http->request;
-	struct evbuffer *out = http->client->out;
+	struct writer writer;
 
-	if (write_fields(head, out))
-		return -1;
-	if (r->reply_chunks && evbuffer_add_printf(out, "Transfer-Encoding: chunked\r\n") < 0)
-		return -1;
+	writer_start(&writer, http->client->out, room_for(head));
+	put_fields(head, &writer);
+	if (r->reply_chunks)
+		writer_text(&writer, "Transfer-Encoding: chunked\r\n");
 	/* A length says something of the reply to HEAD, too, and of what did not change; nothing of 204. */
 	if (head->framing == HEAD_FRAMING_LENGTH && head->status != 204 &&
-	    (kind == BODY_LENGTH || kind == BODY_NONE) &&
-	    evbuffer_add_printf(out, "Content-Length: %llu\r\n", (unsigned long long)head->length) <
-		    0)
-		return -1;
-	if (!r->keeps_alive && evbuffer_add_printf(out, "Connection: close\r\n") < 0)
-		return -1;
-	return evbuffer_add(out, "\r\n", 2);
+	    (kind == BODY_LENGTH || kind == BODY_NONE)) {
+		writer_text(&writer, "Content-Length: ");
+		writer_number(&writer, head->length);
+		writer_text(&writer, "\r\n");
+	}
+	writer_text(&writer, r->keeps_alive ? "\r\n" : "Connection: close\r\n\r\n");
+	return writer_end(&writer);
 }
 
 static enum step begin_reply(struct http *http, const struct head *head)
@@ -97,16 +105,18 @@ static enum step begin_reply(struct http *http, const struct head *head)
 
 static enum step begin_tunnel(struct http *http, const struct head *head)
 {
-	struct evbuffer *out = http->client->out;
 	bool is_websocket = false;
+	struct writer writer;
 
 	for (size_t i = 0; i < head->n_fields; i++)
 		is_websocket |= head_text_is(&head->fields[i].name, "upgrade") &&
 				head_text_is(&head->fields[i].value, "websocket");
 	if (!http->request.may_upgrade || !is_websocket)
 		return bad_reply(http);
-	if (write_fields(head, out) ||
-	    evbuffer_add_printf(out, "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n") < 0)
+	writer_start(&writer, http->client->out, room_for(head));
+	put_fields(head, &writer);
+	writer_text(&writer, "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+	if (writer_end(&writer))
 		return http_gone(http, true);
 	http->state = HTTP_TUNNEL;
 	return STEP_AGAIN;

@@ -8,9 +8,12 @@
 #include <openssl/ssl.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #define READ_SIZE 16384
+/* Pieces of a buffer that are written at once: a head, and some of a body. */
+#define PIECES 8
 
 static void wait_to_write(struct stream *stream)
 {
@@ -112,13 +115,16 @@ static void tls_receive(struct stream *stream)
 	tls_advance(stream);
 }
 
+/* Copied to where there is room for no more than came: what is in a buffer takes what it is counted for. */
 static void plain_receive(struct stream *stream)
 {
-	int r = evbuffer_read(stream->in, stream->fd, READ_SIZE);
+	unsigned char bytes[READ_SIZE];
+	ssize_t size = recv(stream->fd, bytes, sizeof(bytes), 0);
 
-	if (r == 0)
+	if (size == 0)
 		stream->wire_ended = stream->ended = true;
-	else if (r < 0 && errno != EAGAIN && errno != EINTR)
+	else if (size > 0 ? evbuffer_add(stream->in, bytes, (size_t)size) != 0
+			  : errno != EAGAIN && errno != EINTR)
 		stream->failed = true;
 }
 
@@ -224,8 +230,10 @@ void stream_free(struct stream *stream)
 		evbuffer_free(stream->in);
 	if (stream->out)
 		evbuffer_free(stream->out);
-	SSL_free(stream->ssl);
-	ERR_clear_error();
+	if (stream->ssl) {
+		SSL_free(stream->ssl);
+		ERR_clear_error();
+	}
 	if (stream->owns_fd)
 		close(stream->fd);
 	free(stream);
@@ -260,13 +268,19 @@ void stream_want(struct stream *stream, bool read)
 
 static bool plain_write(struct stream *stream)
 {
-	int r = evbuffer_write(stream->out, stream->fd);
+	struct iovec pieces[PIECES];
+	int count = evbuffer_peek(stream->out, -1, NULL, pieces, PIECES);
+	const struct msghdr message = {.msg_iov = pieces, .msg_iovlen = (size_t)count};
+	ssize_t size = count == 1
+			       ? send(stream->fd, pieces->iov_base, pieces->iov_len, MSG_NOSIGNAL)
+			       : sendmsg(stream->fd, &message, MSG_NOSIGNAL);
 
-	if (r < 0 && errno != EAGAIN && errno != EINTR)
+	if (size >= 0)
+		return evbuffer_drain(stream->out, (size_t)size) == 0;
+	if (errno != EAGAIN && errno != EINTR)
 		stream->failed = true;
-	if (r < 0)
-		wait_to_write(stream);
-	return r >= 0;
+	wait_to_write(stream);
+	return false;
 }
 
 static bool tls_write(struct stream *stream)
@@ -292,7 +306,8 @@ void stream_flush(struct stream *stream)
 		stream->fn(stream->context);
 		return;
 	}
-	ERR_clear_error();
+	if (stream->ssl)
+		ERR_clear_error();
 	while (stream->is_open && !stream->failed && !stream->is_waiting &&
 	       evbuffer_get_length(stream->out) > 0) {
 		if (!(stream->ssl ? tls_write(stream) : plain_write(stream)))
@@ -311,6 +326,7 @@ void stream_finish(struct stream *stream)
 	}
 	if (stream->ssl && stream->is_open)
 		(void)SSL_shutdown(stream->ssl);
-	ERR_clear_error();
+	if (stream->ssl)
+		ERR_clear_error();
 	(void)shutdown(stream->fd, SHUT_WR);
 }
