@@ -271,11 +271,13 @@ PST_FUNCTION __u64 pst_judge_names(const struct pst_sandbox *sandbox, const stru
 	return !says || pst_unpack(embedded).verdict == PST_VERDICT_ALLOW ? embedded : says;
 }
 
-/* Where what is allowed goes through the relay, its DNS service answers too: TCP; and of the cgroup kind, whose
- * socket hooks cannot see the question, UDP. */
+/* The relay's DNS service answers over TCP wherever somebody listens for it; and where what is allowed goes through the
+ * relay, in any case; and there also over UDP, of the cgroup kind, whose socket hooks cannot see the question. */
 static __always_inline int pst_is_relays_dns(const struct pst_sandbox *sandbox,
 					     const struct pst_query *query)
 {
+	if (query->protocol != PST_UDP && sandbox->relay_port)
+		return 1;
 	return sandbox->flags & PST_SANDBOX_RELAYED &&
 	       (query->protocol != PST_UDP || !sandbox->ifindex);
 }

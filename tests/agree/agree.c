@@ -82,7 +82,8 @@ static int judge(struct run *run, const struct agree_tables *tables)
 				   .leases = leases,
 				   .n_leases = c->n_leases,
 				   .device = c->device,
-				   .relay_down = !c->relay_port};
+				   .relay_down = !c->relay_port,
+				   .dns_relay = c->relay_port};
 	int r = 0;
 
 	agree_oracle_leases(c, leases);

@@ -266,6 +266,7 @@ struct world {
 	uint32_t rule;
 	unsigned events, leases, counts, downs, ups;
 	uint64_t connections;
+	struct kern_relay_sockets *given; /* to the next that is added; NULL: none */
 	bool (*done)(const struct world *world);
 	int ticks;
 };
@@ -376,6 +377,7 @@ static int add(struct world *world, uint64_t id, const char *owner, struct error
 					      &world->policy, err),
 				 0);
 	told.policy = world->policy;
+	told.sockets = world->given;
 	r = supervise_add(world->supervise, &told, &sockets, err);
 	if (r == 1)
 		assert_true(sockets.port && sockets.tcp4 >= 0);
@@ -509,6 +511,48 @@ static void one_that_is_needed_at_once_serves_all_whom_it_served(void **state)
 	done(&w);
 }
 
+static int add_listening(struct world *w, struct kern_relay_sockets *sockets, struct error *err)
+{
+	const struct kern_relay_listen listen = {.netns_fd = -1, .tcp_only = true};
+
+	assert_int_equal(kern_relay_listen(&listen, sockets, err), 0);
+	assert_true(sockets->tcp4 >= 0 && sockets->udp4 < 0 && sockets->udp6 < 0);
+	w->given = sockets;
+	return add(w, 5, "", err);
+}
+
+/* Whoever connected meanwhile is in their queue. */
+static void listeners_that_are_there_are_handed_over_as_they_are(void **state)
+{
+	struct kern_relay_sockets given = KERN_RELAY_NO_SOCKETS, sockets = KERN_RELAY_NO_SOCKETS;
+	struct world w;
+	struct error err = {{0}};
+	uint16_t port;
+
+	(void)state;
+	make(&w, GOOD);
+	assert_int_equal(add_listening(&w, &given, &err), 1);
+	assert_int_equal(given.tcp4, -1);
+	assert_int_equal(supervise_sockets(w.supervise, 5, &sockets), 0);
+	assert_true(sockets.port && sockets.tcp4 >= 0 && sockets.udp4 < 0);
+	assert_true(supervise_is_tcp_only(w.supervise, 5));
+	port = sockets.port;
+	/* A policy goes to the ones that it has; another relay has others, for TCP as well. */
+	w.given = NULL;
+	assert_int_equal(add(&w, 5, "", &err), 0);
+	assert_true(supervise_settle(w.supervise, 5, WAIT_S * 1000) > 0);
+	assert_int_equal(kill(pid_of(&w), SIGKILL), 0);
+	until(&w, is_up_again);
+	assert_int_equal(supervise_sockets(w.supervise, 5, &sockets), 0);
+	assert_true(sockets.port != port && sockets.tcp4 >= 0 && sockets.udp4 < 0);
+	done(&w);
+	/* They are closed whatever becomes of it. */
+	make(&w, NEVER_READY);
+	assert_true(add_listening(&w, &given, &err) < 0);
+	assert_int_equal(given.tcp4, -1);
+	done(&w);
+}
+
 static void one_that_does_not_start_is_said_so_with_its_own_words(void **state)
 {
 	struct world w;
@@ -637,6 +681,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(one_relay_serves_an_owner_and_none_two),
 		cmocka_unit_test(it_is_started_again_with_new_listeners_when_it_dies),
 		cmocka_unit_test(one_that_is_needed_at_once_serves_all_whom_it_served),
+		cmocka_unit_test(listeners_that_are_there_are_handed_over_as_they_are),
 		cmocka_unit_test(one_that_does_not_start_is_said_so_with_its_own_words),
 		cmocka_unit_test(whoever_says_what_nobody_says_is_ended),
 		cmocka_unit_test(one_that_applies_nothing_is_ended_when_its_time_is_over),

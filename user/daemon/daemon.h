@@ -23,6 +23,8 @@
 /* Programs on its device that are not ours, as far as they were told. */
 #define SANDBOX_FOREIGN 8
 
+struct relay_waiting;
+
 struct sandbox {
 	struct sandbox *next, *previous; /* by creation */
 	struct stored stored;
@@ -35,7 +37,9 @@ struct sandbox {
 	struct pst_quota seen; /* as far as it was told to streams and is in the daemon's totals */
 	struct policy
 		*policy; /* parsed when it was asked for; NULL: not yet. Dropped at each change */
-	bool relay_is_new, relay_ends; /* of the change that is under way */
+	struct relay_waiting *waiting;	   /* relay_wait.c; NULL: nobody listens, or a relay does */
+	bool relay_is_new, relay_ends;	   /* of the change that is under way */
+	bool waiting_is_new, waiting_ends; /* likewise */
 	bool policy_used; /* asked for since the last look at it: it stays until the next one */
 };
 

@@ -79,6 +79,7 @@ enum api_status daemon_explain(struct daemon *daemon, struct sandbox *sandbox, c
 	}
 	in = learned_input(daemon, sandbox->stored.dialect, policy, &learned);
 	in.device = sandbox_is_device(sandbox);
+	in.dns_relay = daemon_relay_has_dns(sandbox);
 	in.relay_down = daemon_relay_advice(daemon, sandbox);
 	if (explain_answer(&in, &dest, &answer, err) < 0)
 		return API_INVALID;

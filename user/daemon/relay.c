@@ -6,23 +6,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "daemon/relay.h"
+#include "daemon/relay_parts.h"
 #include "daemon/stream.h"
-#include "kern/netns.h"
-#include "kern/relay.h"
-#include "net/relay_route.h"
 
 /* For a relay to judge its sessions again. */
 #define SETTLE_MS 5000
-
-struct relays {
-	struct supervise *supervise;
-	struct relay_route route; /* of devices' packets to their relays; made for the first */
-	uint64_t denials[PST_REASON_MAX];
-};
 
 /* ---- what relays tell ---- */
 
@@ -126,87 +118,100 @@ static void on_changed(void *context, uint64_t id, bool up)
 		put_in_force(daemon, sandbox, up);
 }
 
-/* ---- where its listeners belong ---- */
-
-/* -1: ours. A duplicate. */
-static int find_netns(const struct daemon *daemon, const struct sandbox *sandbox, int *ret_fd,
-		      struct error *err)
-{
-	cleanup_close int cgroup = -1;
-	struct members_netns_list list = {0};
-	uint64_t own = 0, wanted = sandbox->stored.netns_cookie;
-	int r = netns_cookie(&own, err);
-
-	if (r < 0)
-		return r;
-	*ret_fd = -1;
-	if (sandbox_is_device(sandbox) || wanted == own)
-		return 0;
-	r = sandbox_open_cgroup(daemon, sandbox, &cgroup);
-	if (!r)
-		r = members_netns(cgroup, &list, err);
-	for (size_t i = 0; !r && i < list.count && *ret_fd < 0; i++) {
-		if (list.items[i].cookie == wanted)
-			*ret_fd = fcntl(list.items[i].fd, F_DUPFD_CLOEXEC, 3);
-	}
-	members_netns_done(&list);
-	if (*ret_fd < 0)
-		return error_set(
-			err, -ENOENT,
-			"the relay needs the network namespace that it is attached in: nobody is in it");
-	return 0;
-}
-
 /* ---- changes ---- */
 
-/* 1: with the next flip, to sockets that are new. */
-static int hand_over(struct daemon *daemon, struct sandbox *sandbox, const struct policy *policy,
-		     uint64_t generation, struct error *err)
+static int tell_supervisor(struct daemon *daemon, struct sandbox *sandbox,
+			   const struct supervise_sandbox *told, struct error *err)
+{
+	struct kern_relay_sockets sockets;
+	int r = supervise_add(daemon->relays->supervise, told, &sockets, err);
+
+	if (r == 1)
+		r = point_at(daemon, sandbox, &sockets, err) < 0 ? -EPIPE : 1;
+	return r;
+}
+
+int daemon_relay_hand_over(struct daemon *daemon, struct sandbox *sandbox,
+			   const struct relay_hand_over *what, struct error *err)
 {
 	cleanup_free struct table_always_row *rows = NULL;
 	cleanup_close int netns = -1;
 	struct supervise_sandbox told = {.id = sandbox->stored.kernel_id,
 					 .owner = sandbox->stored.owner,
 					 .is_device = sandbox_is_device(sandbox),
-					 .generation = generation,
-					 .policy = policy,
+					 .generation = what->generation,
+					 .policy = what->policy,
+					 .sockets = what->sockets,
 					 .env = sandbox_env(daemon, sandbox->stored.dialect)};
-	struct kern_relay_sockets sockets;
 	int r = table_always(&daemon->host.always, &rows, &told.n_always);
 
 	if (r < 0)
-		return error_set(err, r, "cannot make the always-denied set: %s", strerror(-r));
+		(void)error_set(err, r, "cannot make the always-denied set: %s", strerror(-r));
 	/* What it has keeps its place: nobody may be in that namespace any more. */
-	if (!supervise_has(daemon->relays->supervise, told.id))
-		r = find_netns(daemon, sandbox, &netns, err);
+	if (!r && !supervise_has(daemon->relays->supervise, told.id))
+		r = daemon_relay_netns(daemon, sandbox, &netns, err);
 	if (!r && told.is_device)
 		r = net_relay_route_add(&daemon->relays->route, err);
-	if (r < 0)
+	if (r < 0) {
+		if (what->sockets)
+			kern_relay_close(what->sockets);
 		return r;
+	}
 	told.netns_fd = netns;
 	told.always = rows;
-	r = supervise_add(daemon->relays->supervise, &told, &sockets, err);
-	if (r == 1)
-		r = point_at(daemon, sandbox, &sockets, err) < 0 ? -EPIPE : 1;
-	return r;
+	return tell_supervisor(daemon, sandbox, &told, err);
+}
+
+static int hand_over(struct daemon *daemon, struct sandbox *sandbox, const struct policy *policy,
+		     uint64_t generation, struct error *err)
+{
+	const struct relay_hand_over what = {.policy = policy, .generation = generation};
+
+	return daemon_relay_hand_over(daemon, sandbox, &what, err);
+}
+
+static void forget_placed(struct daemon *daemon, const struct sandbox *sandbox)
+{
+	supervise_remove(daemon->relays->supervise, sandbox->stored.kernel_id);
+}
+
+/* For DNS over TCP alone, and nobody runs for it: what cannot be had is refused (dns-tcp), and is no error. */
+static void wait_for_dns(struct daemon *daemon, struct sandbox *sandbox)
+{
+	bool had = sandbox->waiting;
+	struct error err = {0};
+
+	if (daemon_relay_wait(daemon, sandbox, &err) < 0)
+		log_debug("%s: DNS over TCP is refused: %s", sandbox->stored.id, err.text);
+	sandbox->waiting_is_new = sandbox->waiting && !had;
 }
 
 int daemon_relay_prepare(struct daemon *daemon, struct sandbox *sandbox,
 			 const struct policy *policy, uint64_t generation, struct error *err)
 {
+	bool had, needs = supervise_is_needed(policy), asks = supervise_is_asked(policy);
 	uint64_t id = sandbox->stored.kernel_id;
-	bool had, needs = supervise_is_needed(policy);
-	int r;
 
 	if (!daemon->relays)
 		return needs ? error_set(err, -EOPNOTSUPP, "relays cannot run on this host") : 0;
+	/* Its listeners were for DNS over TCP: it gets all of them. */
+	if (needs && supervise_is_tcp_only(daemon->relays->supervise, id))
+		forget_placed(daemon, sandbox);
 	had = supervise_has(daemon->relays->supervise, id);
 	sandbox->relay_is_new = needs && !had;
-	sandbox->relay_ends = !needs && had;
-	if (!needs)
-		return had ? kern_attachment_set_relay(sandbox->at, NULL, NULL, err) : 0;
-	r = hand_over(daemon, sandbox, policy, generation, err);
-	return r < 0 ? r : 0;
+	sandbox->relay_ends = !needs && !asks && had;
+	sandbox->waiting_is_new = false;
+	sandbox->waiting_ends = sandbox->waiting && !asks;
+	if (asks && !had)
+		wait_for_dns(daemon, sandbox);
+	if (needs || (asks && had)) {
+		int r = hand_over(daemon, sandbox, policy, generation, err);
+
+		return r < 0 ? r : 0;
+	}
+	return sandbox->relay_ends || sandbox->waiting_ends
+		       ? kern_attachment_set_relay(sandbox->at, NULL, NULL, err)
+		       : 0;
 }
 
 /* The policy that is in force already, with sockets that may be new. */
@@ -222,17 +227,15 @@ static int hand_over_now(struct daemon *daemon, struct sandbox *sandbox,
 	return r;
 }
 
-void daemon_relay_undo(struct daemon *daemon, struct sandbox *sandbox)
+static void undo_placed(struct daemon *daemon, struct sandbox *sandbox)
 {
 	const struct policy *policy;
 	struct error err = {0};
 	int r;
 
-	if (!daemon->relays)
-		return;
 	if (sandbox->relay_is_new) {
 		(void)kern_attachment_set_relay(sandbox->at, NULL, NULL, &err);
-		daemon_relay_forget(daemon, sandbox);
+		forget_placed(daemon, sandbox);
 		return;
 	}
 	policy = sandbox_policy(sandbox, &err);
@@ -240,7 +243,7 @@ void daemon_relay_undo(struct daemon *daemon, struct sandbox *sandbox)
 		return;
 	/* Its listeners are forgotten in the kernel: it gets others. */
 	if (sandbox->relay_ends)
-		daemon_relay_forget(daemon, sandbox);
+		forget_placed(daemon, sandbox);
 	sandbox->relay_ends = false;
 	r = hand_over_now(daemon, sandbox, policy, &err);
 	daemon_relay_settle(daemon, sandbox);
@@ -249,14 +252,35 @@ void daemon_relay_undo(struct daemon *daemon, struct sandbox *sandbox)
 			  err.text);
 }
 
-void daemon_relay_settle(struct daemon *daemon, const struct sandbox *sandbox)
+void daemon_relay_undo(struct daemon *daemon, struct sandbox *sandbox)
+{
+	struct error err = {0};
+	bool waits;
+
+	if (!daemon->relays)
+		return;
+	waits = sandbox->waiting && !sandbox->waiting_is_new;
+	sandbox->waiting_ends = false;
+	if (sandbox->waiting_is_new) {
+		(void)kern_attachment_set_relay(sandbox->at, NULL, NULL, &err);
+		daemon_relay_unwait(daemon, sandbox);
+	}
+	undo_placed(daemon, sandbox);
+	if (waits)
+		daemon_relay_wait_on(sandbox);
+}
+
+void daemon_relay_settle(struct daemon *daemon, struct sandbox *sandbox)
 {
 	int closed;
 
 	if (!daemon->relays)
 		return;
+	if (sandbox->waiting_ends)
+		daemon_relay_unwait(daemon, sandbox);
+	sandbox->waiting_ends = sandbox->waiting_is_new = false;
 	if (sandbox->relay_ends) {
-		daemon_relay_forget(daemon, sandbox);
+		forget_placed(daemon, sandbox);
 		return;
 	}
 	if (!supervise_has(daemon->relays->supervise, sandbox->stored.kernel_id))
@@ -266,10 +290,12 @@ void daemon_relay_settle(struct daemon *daemon, const struct sandbox *sandbox)
 		daemon->counts.ended += (uint64_t)closed;
 }
 
-void daemon_relay_forget(struct daemon *daemon, const struct sandbox *sandbox)
+void daemon_relay_forget(struct daemon *daemon, struct sandbox *sandbox)
 {
-	if (daemon->relays)
-		supervise_remove(daemon->relays->supervise, sandbox->stored.kernel_id);
+	if (!daemon->relays)
+		return;
+	daemon_relay_unwait(daemon, sandbox);
+	forget_placed(daemon, sandbox);
 }
 
 /* ---- all of them ---- */
@@ -317,13 +343,22 @@ void daemon_relay_refresh(struct daemon *daemon)
 		log_error("relays do not follow this host's addresses: %s",
 			  err.text[0] ? err.text : strerror(-r));
 	for (struct sandbox *s = daemon->registry.first; s; s = s->next) {
-		if (is_relayed(s))
+		if (is_relayed(s) || daemon_relay_may_wait(s))
 			daemon_relay_settle(daemon, s);
 	}
 }
 
+bool daemon_relay_has_dns(const struct sandbox *sandbox)
+{
+	return sandbox->at && kern_attachment_record(sandbox->at)->relay_port;
+}
+
 const char *daemon_relay_advice(const struct daemon *daemon, const struct sandbox *sandbox)
 {
+	if (daemon_relay_may_wait(sandbox) && !daemon->relays)
+		return "DNS over TCP is refused (dns-tcp): relays cannot run on this host";
+	if (daemon_relay_may_wait(sandbox) && !daemon_relay_has_dns(sandbox))
+		return "DNS over TCP is refused (dns-tcp): its relay is down, or nobody listens for it: it is tried again";
 	if (!is_relayed(sandbox))
 		return NULL;
 	if (!daemon->relays)
@@ -369,6 +404,14 @@ static struct supervise_options options_of(struct daemon *daemon, const char *ca
 					  .unconfine = daemon_relay_unconfine};
 }
 
+/* Two descriptors each: of all that there may be an eighth. */
+static size_t waiting_max(void)
+{
+	struct rlimit limit = {.rlim_cur = 0};
+
+	return getrlimit(RLIMIT_NOFILE, &limit) ? 0 : limit.rlim_cur / 16;
+}
+
 void daemon_relay_start(struct daemon *daemon)
 {
 	cleanup_free char *ca_dir = NULL;
@@ -384,12 +427,13 @@ void daemon_relay_start(struct daemon *daemon)
 	if (!daemon->relays)
 		return;
 	daemon->relays->route = (struct relay_route)RELAY_ROUTE_NONE;
+	daemon->relays->max_waiting = waiting_max();
 	options = options_of(daemon, ca_dir);
 	r = supervise_new(&options, &daemon->relays->supervise, &err);
 	if (!r)
 		return;
 	log_warning(
-		"no relays: policies with egressProxy, rules or hostCheck strict are refused: %s",
+		"no relays: policies with egressProxy, rules or hostCheck strict are refused, and so is DNS over TCP by policies with names: %s",
 		err.text);
 	free(daemon->relays);
 	daemon->relays = NULL;
@@ -399,6 +443,8 @@ void daemon_relay_end(struct daemon *daemon)
 {
 	if (!daemon->relays)
 		return;
+	for (struct sandbox *s = daemon->registry.first; s; s = s->next)
+		daemon_relay_unwait(daemon, s);
 	supervise_free(daemon->relays->supervise);
 	daemon_relay_places_done(daemon);
 	net_relay_route_remove(&daemon->relays->route);

@@ -24,12 +24,16 @@ int daemon_relay_prepare(struct daemon *daemon, struct sandbox *sandbox,
 			 const struct policy *policy, uint64_t generation, struct error *err);
 void daemon_relay_undo(struct daemon *daemon, struct sandbox *sandbox);
 /* After the flip. A relay that does not get there has been ended, with all that it served. */
-void daemon_relay_settle(struct daemon *daemon, const struct sandbox *sandbox);
+void daemon_relay_settle(struct daemon *daemon, struct sandbox *sandbox);
 /* It is removed, or its place is gone. */
-void daemon_relay_forget(struct daemon *daemon, const struct sandbox *sandbox);
+void daemon_relay_forget(struct daemon *daemon, struct sandbox *sandbox);
 
 /* At start: of those whose policy in force needs one. */
 void daemon_relay_adopt(struct daemon *daemon);
+/* Now and then: somebody is to listen for its DNS over TCP, where nothing else of it needs a relay. */
+void daemon_relay_look(struct daemon *daemon, struct sandbox *sandbox);
+/* Somebody does, or its relay serves it. */
+bool daemon_relay_has_dns(const struct sandbox *sandbox);
 /* The always-denied set is another one. */
 void daemon_relay_refresh(struct daemon *daemon);
 /* It is needed, and not there: why, for whoever asks; NULL else. */

@@ -4,6 +4,7 @@
  * that no sandbox has.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "daemon/relay.h"
+#include "daemon/relay_parts.h"
 #include "kern/cgroup.h"
 #include "kern/dir.h"
 #include "kern/netns.h"
@@ -167,6 +168,36 @@ void daemon_relay_places_done(struct daemon *daemon)
 		daemon->relay_places = place->next;
 		place_free(daemon, place);
 	}
+}
+
+/* ---- where its listeners belong ---- */
+
+int daemon_relay_netns(const struct daemon *daemon, const struct sandbox *sandbox, int *ret_fd,
+		       struct error *err)
+{
+	cleanup_close int cgroup = -1;
+	struct members_netns_list list = {0};
+	uint64_t own = 0, wanted = sandbox->stored.netns_cookie;
+	int r = netns_cookie(&own, err);
+
+	if (r < 0)
+		return r;
+	*ret_fd = -1;
+	if (sandbox_is_device(sandbox) || wanted == own)
+		return 0;
+	r = sandbox_open_cgroup(daemon, sandbox, &cgroup);
+	if (!r)
+		r = members_netns(cgroup, &list, err);
+	for (size_t i = 0; !r && i < list.count && *ret_fd < 0; i++) {
+		if (list.items[i].cookie == wanted)
+			*ret_fd = fcntl(list.items[i].fd, F_DUPFD_CLOEXEC, 3);
+	}
+	members_netns_done(&list);
+	if (*ret_fd < 0)
+		return error_set(
+			err, -ENOENT,
+			"the relay needs the network namespace that it is attached in: nobody is in it");
+	return 0;
 }
 
 /* ---- what earlier ones left ---- */

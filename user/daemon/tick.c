@@ -117,6 +117,7 @@ static void look_after(struct daemon *daemon, struct sandbox *sandbox, uint64_t 
 		call_gone(daemon, sandbox);
 	if (turn && sandbox->at && !sandbox->gone) {
 		look_at_pins(sandbox);
+		daemon_relay_look(daemon, sandbox);
 		if (sandbox_is_device(sandbox))
 			device_look(daemon, sandbox);
 	}

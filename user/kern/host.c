@@ -261,7 +261,7 @@ static int make_pools(struct kern_host *host, const struct kern_host_options *op
 				     .n_outers = host->devices ? 1 : 0,
 				     .ready = host->devices ? 8 : 0},
 		[KERN_POOL_DEVICE] = {.ready = host->devices ? 256 : 0},
-		[KERN_POOL_RELAY] = {.outer = {KERN_MAP_ORIGINS}, .n_outers = 1, .ready = 4},
+		[KERN_POOL_RELAY] = {.outer = {KERN_MAP_ORIGINS}, .n_outers = 1, .ready = 8},
 	};
 	struct kern_pool_spec all[KERN_POOLS];
 

@@ -27,6 +27,7 @@ struct kern_relay_sockets {
 struct kern_relay_listen {
 	int netns_fd;	  /* where; -1: ours */
 	bool transparent; /* netdev kind: TCP on 127.0.0.1 and ::1 with IP_TRANSPARENT; no UDP */
+	bool tcp_only;	  /* no UDP in any case */
 };
 
 /* TCP listeners and (bound to `lo`, 127.0.0.0/8 and ::1) UDP sockets on one free port. All or nothing but IPv6. */

@@ -143,19 +143,19 @@ static bool has_no_ipv6(int r)
 /* One try: whatever port TCP gets. */
 static int open_all(const struct kern_relay_listen *listen, struct kern_relay_sockets *all)
 {
-	bool transparent = listen->transparent;
+	bool transparent = listen->transparent, tcp_only = transparent || listen->tcp_only;
 	int r = open_tcp(false, transparent, 0, &all->tcp4);
 
 	if (!r)
 		r = port_of(all->tcp4, &all->port);
-	if (!r && !transparent)
+	if (!r && !tcp_only)
 		r = open_udp(false, all->port, &all->udp4);
 	if (r)
 		return r;
 	r = open_tcp(true, transparent, all->port, &all->tcp6);
 	if (has_no_ipv6(r))
 		return 0;
-	return r || transparent ? r : open_udp(true, all->port, &all->udp6);
+	return r || tcp_only ? r : open_udp(true, all->port, &all->udp6);
 }
 
 static int open_there(struct visit *visit)

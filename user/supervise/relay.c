@@ -154,13 +154,15 @@ int relay_send_origins(struct placed *placed, int fd)
 int relay_hand_over(struct placed *placed, struct error *err)
 {
 	const struct kern_relay_listen listen = {.netns_fd = placed->netns_fd,
-						 .transparent = placed->is_device};
+						 .transparent = placed->is_device,
+						 .tcp_only = placed->tcp_only};
 	bool has = placed->has_sockets;
-	int r = has ? 0 : kern_relay_listen(&listen, &placed->sockets, err);
+	int r = has || placed->is_given ? 0 : kern_relay_listen(&listen, &placed->sockets, err);
 
 	if (r < 0)
 		return error_prepend(err, r, "cannot listen for the relay: ");
 	placed->has_sockets = true;
+	placed->is_given = false;
 	r = send_sandbox(placed, !has);
 	return r < 0 ? keeper_explain(&placed->relay->keeper, r, "takes no policy", err) : !has;
 }

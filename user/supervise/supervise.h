@@ -66,6 +66,8 @@ int supervise_trust(const struct supervise *supervise);
 
 /* Does this policy need a relay: egressProxy, rules, or hostCheck strict where it has an effect? */
 bool supervise_is_needed(const struct policy *policy);
+/* Does it need none, but one for whoever asks its resolvers over TCP: names alone, with the gate? */
+bool supervise_is_asked(const struct policy *policy);
 
 struct supervise_sandbox {
 	uint64_t id;	   /* the record's */
@@ -74,6 +76,9 @@ struct supervise_sandbox {
 	int netns_fd; /* where its listeners belong; -1: ours */
 	uint64_t generation;
 	const struct policy *policy;
+	/* TCP listeners that are in force already, for DNS alone; taken over, whatever becomes of it. NULL: it makes
+	 * its own. */
+	struct kern_relay_sockets *sockets;
 	const struct table_env *env;	       /* trusted resolvers */
 	const struct table_always_row *always; /* the host's always-denied set */
 	size_t n_always;
@@ -100,6 +105,8 @@ int supervise_origins(struct supervise *supervise, uint64_t id, int fd);
 int supervise_settle(struct supervise *supervise, uint64_t id, unsigned timeout_ms);
 void supervise_remove(struct supervise *supervise, uint64_t id);
 bool supervise_has(const struct supervise *supervise, uint64_t id);
+/* It was added with `sockets`: none of its listeners is for anything else. */
+bool supervise_is_tcp_only(const struct supervise *supervise, uint64_t id);
 /* Its relay is up and serves it. */
 bool supervise_is_up(const struct supervise *supervise, uint64_t id);
 

@@ -34,6 +34,7 @@ struct explain_input {
 	const char *live;
 	bool device;	 /* netdev kind: the host is a neighbour like any other */
 	bool relay_down; /* what needs the relay is refused */
+	bool dns_relay;	 /* it serves DNS over TCP, also where nothing else needs it */
 };
 
 /* The oracle: what pst_decide() must answer to `query`. Uses no table. */

@@ -328,7 +328,7 @@ static bool judge_resolver(const struct explain_input *in, const struct pst_quer
 			answer(PST_VERDICT_ALLOW, PST_STEP_RESOLVER, PST_REASON_RESOLVER, 0);
 	else if (!policy->has_names)
 		return false;
-	else if (needs_relay(policy) && !(udp && in->device))
+	else if (udp ? needs_relay(policy) && !in->device : needs_relay(policy) || in->dns_relay)
 		*ret_decision = by_relay(
 			in, answer(PST_VERDICT_RELAY, PST_STEP_RESOLVER, PST_REASON_RESOLVER, 0));
 	else if (udp)

@@ -67,6 +67,7 @@ static struct explain_input input_of(const struct world *w)
 				      .leases = w->leases,
 				      .n_leases = w->n_leases,
 				      .relay_down = !w->c.relay_port,
+				      .dns_relay = w->c.relay_port,
 				      .device = true};
 }
 

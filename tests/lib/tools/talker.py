@@ -333,6 +333,23 @@ def race(server, names, port, tcp=False):
     return wrong
 
 
+def at_once(server, name, count):
+    """So many questions over TCP, each by a connection of its own; how many ended how."""
+    results = {}
+    lock = threading.Lock()
+
+    def one():
+        word_of_it = ask(server, name, tcp=True, timeout=60)["result"]
+        with lock:
+            results[word_of_it] = results.get(word_of_it, 0) + 1
+    threads = [threading.Thread(target=one) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
 def stream(server, names, pieces=0, timeout=10):
     """All questions in one go over one TCP connection, in pieces of so many bytes; the answers in their order."""
     raw = b"".join(struct.pack("!H", len(one)) + one for one in (_question(name, 1, True) for name in names))
