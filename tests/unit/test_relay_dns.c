@@ -532,6 +532,54 @@ static void a_sandbox_that_goes_takes_its_questions_along(void **state)
 	dns_rest(d);
 }
 
+/* ---- a change of the policy while a question is in flight ---- */
+
+static void a_question_that_the_next_policy_would_not_let_out_ends_at_once(void **state)
+{
+	struct dns *d = *state;
+
+	d->policy->flags &= ~PST_RELAY_GATED;
+	ask(d, "evil.net");
+	/* The policy in force, told again. */
+	dns_service_judge(d->sandbox.dns);
+	expect_silence(d, d->client_fd);
+	d->policy->flags |= PST_RELAY_GATED;
+	dns_service_judge(d->sandbox.dns);
+	expect_rcode(d, DNS_NXDOMAIN);
+	assert_int_equal(d->events[0].reason, PST_REASON_NAME_GATE);
+	dns_resolver_says(d, 0, &asked, REPLY_FLAGS, "192.0.2.1");
+	expect_silence(d, d->client_fd);
+	assert_int_equal(d->n_requests, 0);
+	assert_int_equal(d->relay.questions, 0);
+}
+
+/* Who is taken out of the policy because it lies teaches no more, also where it has been asked already. */
+static void a_resolver_that_the_next_policy_does_not_trust_is_not_listened_to(void **state)
+{
+	struct dns *d = *state;
+
+	ask(d, "example.com");
+	d->policy->resolvers[0].bytes[15] ^= 0xff;
+	dns_service_judge(d->sandbox.dns);
+	expect_rcode(d, DNS_SERVFAIL);
+	dns_resolver_says(d, 0, &asked, REPLY_FLAGS, "192.0.2.1");
+	expect_silence(d, d->client_fd);
+	assert_int_equal(d->n_requests, 0);
+}
+
+static void nor_does_it_teach_when_its_reply_waits_for_a_lease(void **state)
+{
+	struct dns *d = *state;
+
+	ask(d, "example.com");
+	dns_resolver_says(d, 0, &asked, REPLY_FLAGS, "192.0.2.1");
+	UNTIL(d, d->n_requests == 1);
+	d->policy->resolvers[0].bytes[15] ^= 0xff;
+	dns_service_judge(d->sandbox.dns);
+	expect_rcode(d, DNS_SERVFAIL);
+	assert_int_equal(d->n_forgotten, 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, dns_setup, dns_teardown)
 
 int main(void)
@@ -565,6 +613,9 @@ int main(void)
 		TEST(each_answer_comes_from_the_address_that_was_asked),
 		TEST(ipv6_is_served_by_its_own_socket),
 		TEST(a_sandbox_that_goes_takes_its_questions_along),
+		TEST(a_question_that_the_next_policy_would_not_let_out_ends_at_once),
+		TEST(a_resolver_that_the_next_policy_does_not_trust_is_not_listened_to),
+		TEST(nor_does_it_teach_when_its_reply_waits_for_a_lease),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

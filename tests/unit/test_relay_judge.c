@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <setjmp.h>
 #include <cmocka.h>
+#include <netinet/in.h>
 
 #include "relay_fixture.h"
 
@@ -246,6 +247,89 @@ static void what_went_by_a_name_ends_with_the_name(void **state)
 	assert_null(kept->next);
 }
 
+/* As the relay has dialled it: 127.0.0.1 stands for an address that is lifted. */
+static struct session *add_dialled(struct relay_sandbox *sandbox, int *ret_far)
+{
+	struct session *session = add_session(sandbox, PST_STEP_NAME, PST_REASON_HOST_NAME, 443);
+	int pair[2];
+
+	tcp_pair(pair);
+	strcpy(session->name, "api.example.com");
+	session->verdict = PST_VERDICT_ALLOW;
+	assert_int_equal(pump_start(session, pair[1]), 0);
+	*ret_far = pair[0];
+	return session;
+}
+
+/* The kernel knows only the address that the sandbox asked for, which may be any under the host check. */
+static void what_reaches_an_address_that_is_lifted_no_more_ends(void **state)
+{
+	struct buf items = policy_of(1, PST_RELAY_STRICT);
+	struct relay_sandbox *sandbox;
+	int far;
+
+	items_range(&items, PST_RELAY_ITEM_OPEN, "127.0.0.0/8");
+	sandbox = add_sandbox(*state, 5, &items);
+	add_dialled(sandbox, &far);
+	items = policy_of(2, PST_RELAY_STRICT);
+	items_range(&items, PST_RELAY_ITEM_OPEN, "127.0.0.0/8");
+	change_policy(sandbox, &items);
+	assert_int_equal(session_judge_all(sandbox), 0);
+	/* `keep` spares nobody from the always-denied set. */
+	items = policy_of(3, PST_RELAY_STRICT | PST_RELAY_KEEP | PST_RELAY_AUDIT);
+	change_policy(sandbox, &items);
+	assert_int_equal(session_judge_all(sandbox), 1);
+	assert_null(sandbox->sessions);
+	assert_true(hears_event(*state, PST_VERDICT_DENY, PST_REASON_ALWAYS_DENIED));
+	close(far);
+}
+
+static enum pst_reason dialled;
+
+static void on_dialled(void *context, int fd, enum pst_reason reason)
+{
+	(void)context;
+	if (fd >= 0)
+		close(fd);
+	dialled = reason;
+}
+
+static void dials(struct fixture *f, struct relay_sandbox *sandbox, bool changes)
+{
+	struct relay_target target = {.port = 0};
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct buf items = policy_of(2, 0);
+	socklen_t size = sizeof(at);
+
+	assert_int_equal(bind(listener, (struct sockaddr *)&at, size), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&at, &size), 0);
+	target.port = ntohs(at.sin_port);
+	assert_int_equal(addr_parse("127.0.0.1", &target.addr, NULL), 0);
+	dialled = PST_REASON_MAX;
+	assert_non_null(relay_dial(sandbox, &target, on_dialled, NULL));
+	if (changes)
+		change_policy(sandbox, &items);
+	else
+		buf_done(&items);
+	UNTIL(f, dialled != PST_REASON_MAX);
+	close(listener);
+}
+
+static void what_is_being_dialled_then_is_not_connected(void **state)
+{
+	struct buf items = policy_of(1, 0);
+	struct relay_sandbox *sandbox;
+
+	items_range(&items, PST_RELAY_ITEM_OPEN, "127.0.0.0/8");
+	sandbox = add_sandbox(*state, 5, &items);
+	dials(*state, sandbox, false);
+	assert_int_equal(dialled, PST_REASON_UNSET);
+	dials(*state, sandbox, true);
+	assert_int_equal(dialled, PST_REASON_UNREACHED);
+}
+
 static void a_policy_that_keeps_what_exists_ends_nothing(void **state)
 {
 	struct relay_sandbox *sandbox = sandbox_with(state, 1, PST_RELAY_STRICT);
@@ -352,6 +436,8 @@ int main(void)
 		TEST(what_went_to_an_address_does_not_live_on_by_its_name),
 		TEST(what_went_by_a_name_ends_with_the_name),
 		TEST(what_an_audit_let_out_passes_and_is_not_reported_again),
+		TEST(what_reaches_an_address_that_is_lifted_no_more_ends),
+		TEST(what_is_being_dialled_then_is_not_connected),
 		TEST(a_policy_that_keeps_what_exists_ends_nothing),
 		TEST(audit_reports_and_keeps),
 		TEST(another_proxy_or_password_ends_what_went_through_the_old_one),

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <setjmp.h>
 #include <cmocka.h>
+#include <arpa/inet.h>
 
 #include "relay_fixture.h"
 #include "tests/lib/dns_wire.h"
@@ -435,7 +436,8 @@ static enum pst_reason dialled;
 static void on_dialled(void *context, int fd, enum pst_reason reason)
 {
 	(void)context;
-	assert_true(fd < 0);
+	if (fd >= 0)
+		close(fd);
 	dialled = reason;
 }
 
@@ -457,6 +459,76 @@ static void a_full_queue_is_told_as_such(void **state)
 		relay_resolve_cancel(first[i]);
 }
 
+static int socket_at(const char *text, uint16_t *port, bool listens)
+{
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(*port)};
+	socklen_t size = sizeof(at);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	assert_int_equal(inet_pton(AF_INET, text, &at.sin_addr), 1);
+	if (listens) {
+		assert_int_equal(bind(fd, (struct sockaddr *)&at, size), 0);
+		assert_int_equal(listen(fd, 0), 0);
+		assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &size), 0);
+		*port = ntohs(at.sin_port);
+	} else {
+		(void)connect(fd, (struct sockaddr *)&at, size);
+	}
+	return fd;
+}
+
+/* A name of two addresses, the first of which takes no connection and says nothing. */
+static void dials_past_silence(struct place *p)
+{
+	struct relay_target target = {.name = "api.example.com"};
+	int fds[8], silent = socket_at("127.0.0.2", &target.port, true);
+	int there = socket_at("127.0.0.3", &target.port, true);
+	struct question q[2];
+	struct dns_wire w;
+
+	for (size_t i = 0; i < 8; i++)
+		fds[i] = socket_at("127.0.0.2", &target.port, false);
+	dialled = PST_REASON_MAX;
+	assert_non_null(relay_dial(p->one, &target, on_dialled, NULL));
+	hears_both(p, q);
+	says(p, &q[1], REPLY, NULL);
+	compose(&q[0], REPLY, "127.0.0.2", &w);
+	dns_wire_address(&w, "@12", 0, "127.0.0.3");
+	dns_wire_patch(&w, 6, 2);
+	assert_int_equal(sendto(p->udp, w.bytes, w.size, 0, (struct sockaddr *)&q[0].from,
+				sizeof(struct sockaddr_in)),
+			 w.size);
+	UNTIL(p->f, dialled != PST_REASON_MAX);
+	for (size_t i = 0; i < 8; i++)
+		close(fds[i]);
+	close(silent);
+	close(there);
+}
+
+/* They take descriptors, of which others want some, too. */
+static void many_silent_addresses_of_one_are_tried_one_at_a_time(void **state)
+{
+	struct place *p = *state;
+	struct buf items = policy("127.0.0.1");
+
+	items_range(&items, PST_RELAY_ITEM_OPEN, "127.0.0.0/8");
+	change_policy(p->one, &items);
+	dials_past_silence(p);
+	assert_int_equal(dialled, PST_REASON_UNSET);
+	assert_int_equal(p->f->relay.n_spare, 0);
+	assert_int_equal(p->one->n_spare, 0);
+	p->f->relay.n_spare = p->one->n_spare = 1024;
+	p->f->relay.limits.dial_ms = 800;
+	dials_past_silence(p);
+	assert_int_equal(dialled, PST_REASON_UNREACHED);
+	assert_int_equal(p->one->n_spare, 1024);
+	/* Others have filled it: who has few may try some all the same. */
+	p->one->n_spare = 0;
+	p->f->relay.limits.dial_ms = PST_RELAY_DIAL_MS;
+	dials_past_silence(p);
+	assert_int_equal(dialled, PST_REASON_UNSET);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -471,6 +543,7 @@ int main(void)
 		TEST(one_that_asks_for_much_leaves_room_for_the_others),
 		TEST(while_one_is_at_its_limit_another_one_is_served),
 		TEST(a_full_queue_is_told_as_such),
+		TEST(many_silent_addresses_of_one_are_tried_one_at_a_time),
 	};
 #undef TEST
 

@@ -10,6 +10,9 @@
 
 #include "relay/relay.h"
 
+/* What a sandbox may have of something however many the others have. */
+#define RELAY_FEW 16
+
 /* ---- confine.c ---- */
 
 struct confine_options {
@@ -92,6 +95,12 @@ bool session_is_web(const struct session *session);
 const char *session_leased_name(const struct session *session, char name[DOMAIN_MAX + 1]);
 /* Closes a socket with a RST. */
 void reset_socket(int fd);
+/* Of what all sandboxes share, may this one have one more? As many as are still free: so the more there are at once,
+ * the fewer each may have, and some are always left for whoever has none yet; or a few. */
+static inline bool relay_has_share(uint32_t own, uint32_t all, uint32_t most)
+{
+	return own < (most > all ? most - all : 0) || own < RELAY_FEW;
+}
 
 /* What COUNT will tell: connections and bytes of a rule. */
 void tally_session(struct session *session);

@@ -17,6 +17,8 @@
 
 #define ADDRS_MAX  8
 #define STAGGER_MS 250
+/* Second and further addresses that are tried at once, of all dials: each takes a descriptor. */
+#define SPARE_MAX 1024
 
 struct attempt {
 	struct dial *dial;
@@ -43,13 +45,24 @@ struct dial {
 	struct socks *socks;
 };
 
+/* So many of its attempts are open now. */
+static void set_open(struct dial *dial, size_t open)
+{
+	uint32_t spare = open ? (uint32_t)open - 1 : 0;
+	uint32_t before = dial->open ? (uint32_t)dial->open - 1 : 0;
+
+	dial->sandbox->n_spare += spare - before;
+	dial->sandbox->relay->n_spare += spare - before;
+	dial->open = open;
+}
+
 static void free_attempt(struct attempt *attempt)
 {
 	if (attempt->event)
 		event_free(attempt->event);
 	if (attempt->fd >= 0) {
 		close(attempt->fd);
-		attempt->dial->open--;
+		set_open(attempt->dial, attempt->dial->open - 1);
 	}
 	attempt->event = NULL;
 	attempt->fd = -1;
@@ -197,7 +210,7 @@ static void try_next(struct dial *dial);
 static void on_connected(struct dial *dial, struct attempt *attempt)
 {
 	dial->fd = TAKE_FD(attempt->fd);
-	dial->open--;
+	set_open(dial, dial->open - 1);
 	for (size_t i = 0; i < dial->tried; i++)
 		free_attempt(&dial->attempts[i]);
 	(void)event_del(dial->stagger);
@@ -205,6 +218,11 @@ static void on_connected(struct dial *dial, struct attempt *attempt)
 		start_proxy(dial);
 	else
 		end(dial, PST_REASON_UNSET);
+}
+
+static bool may_dial(const struct dial *dial, size_t i)
+{
+	return relay_policy_may_dial(dial->sandbox->policy, &dial->addrs[i]);
 }
 
 static void on_attempt(evutil_socket_t fd, short what, void *context)
@@ -217,6 +235,9 @@ static void on_attempt(evutil_socket_t fd, short what, void *context)
 	(void)what;
 	if (!attempt->is_connected && getsockopt(fd, SOL_SOCKET, SO_ERROR, &status, &size) < 0)
 		status = errno;
+	/* What was open to it when it began may be closed since. */
+	if (!status && !may_dial(dial, (size_t)(attempt - dial->attempts)))
+		status = EACCES;
 	if (!status) {
 		on_connected(dial, attempt);
 		return;
@@ -252,7 +273,7 @@ static int begin(struct dial *dial, struct attempt *attempt, const struct addr *
 	if (!attempt->event)
 		return -ENOMEM;
 	attempt->fd = TAKE_FD(fd);
-	dial->open++;
+	set_open(dial, dial->open + 1);
 	return await_attempt(attempt);
 }
 
@@ -262,10 +283,11 @@ static void try_next(struct dial *dial)
 	const struct timeval stagger = {.tv_usec = STAGGER_MS * 1000};
 
 	while (dial->tried < dial->n_addrs) {
-		struct attempt *attempt = &dial->attempts[dial->tried];
+		size_t i = dial->tried++;
+		struct attempt *attempt = &dial->attempts[i];
 
 		*attempt = (struct attempt){.dial = dial, .fd = -1};
-		if (begin(dial, attempt, &dial->addrs[dial->tried++]) == 0) {
+		if (may_dial(dial, i) && begin(dial, attempt, &dial->addrs[i]) == 0) {
 			(void)evtimer_add(dial->stagger, &stagger);
 			return;
 		}
@@ -277,8 +299,25 @@ static void try_next(struct dial *dial)
 
 static void on_stagger(evutil_socket_t fd, short what, void *context)
 {
+	const struct timeval again = {.tv_usec = STAGGER_MS * 1000};
+	struct dial *dial = context;
+	const struct relay_sandbox *sandbox = dial->sandbox;
+
 	(void)fd, (void)what;
-	try_next(context);
+	if (relay_has_share(sandbox->n_spare, sandbox->relay->n_spare, SPARE_MAX))
+		try_next(dial);
+	else
+		(void)evtimer_add(dial->stagger, &again);
+}
+
+bool relay_reaches_closed(int fd, const struct relay_policy *policy)
+{
+	struct sockaddr_storage name = {.ss_family = AF_UNSPEC};
+	socklen_t size = sizeof(name);
+	struct endpoint peer;
+
+	return fd >= 0 && getpeername(fd, (struct sockaddr *)&name, &size) == 0 &&
+	       endpoint_read(&name, &peer) == 0 && !relay_policy_may_dial(policy, &peer.addr);
 }
 
 /* ---- where to ---- */

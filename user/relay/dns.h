@@ -100,7 +100,8 @@ struct dns_ask {
 	uint8_t message[PST_DNS_MAX_QUERY]; /* as it was sent, but for the txid */
 	uint64_t deadline_ns;
 	unsigned first, tried;	    /* where in the resolvers it began, and how many were asked */
-	struct dns_socket upstream; /* to the resolver */
+	struct addr resolver;	    /* that is asked, or has answered */
+	struct dns_socket upstream; /* to it */
 	struct event *timer;
 	uint8_t *reply;	   /* being read, or held until it is leased */
 	size_t reply_size; /* held: counted in service->held */

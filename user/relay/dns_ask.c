@@ -124,12 +124,16 @@ static void release(struct dns_ask *ask)
 	dns_ask_settled(service);
 }
 
-static void fail(struct dns_ask *ask)
+static void end_with(struct dns_ask *ask, struct dns_own own)
 {
 	put_txid(ask->message, ask->txid);
-	answer_ourselves(&ask->asker, ask->message, ask->size,
-			 (struct dns_own){.rcode = DNS_SERVFAIL});
+	answer_ourselves(&ask->asker, ask->message, ask->size, own);
 	end(ask);
+}
+
+static void fail(struct dns_ask *ask)
+{
+	end_with(ask, (struct dns_own){.rcode = DNS_SERVFAIL});
 }
 
 void dns_ask_fail(struct dns_ask *ask)
@@ -364,23 +368,63 @@ static void forward(struct dns_service *service, const struct dns_asker *asker,
 	dns_upstream_next(ask);
 }
 
+static void tell_judged(struct dns_service *service, const struct dns_asker *asker,
+			const struct dns_judged *judged)
+{
+	uint8_t verdict = judged->fate == DNS_FORWARD ? PST_VERDICT_WOULD_DENY : PST_VERDICT_DENY;
+	const struct dns_told told = {verdict, judged->reason,
+				      judged->is_plain ? judged->question.name : NULL};
+
+	if (judged->reason)
+		dns_tell(service, asker, &told);
+}
+
+static struct dns_own own_of(const struct dns_judged *judged)
+{
+	return (struct dns_own){.rcode = judged->rcode,
+				.is_blocked = judged->reason == PST_REASON_NAME_GATE};
+}
+
 void dns_ask_start(struct dns_service *service, const struct dns_asker *asker,
 		   const uint8_t *message, size_t size)
 {
 	struct dns_judged judged;
 
 	dns_judge(service->sandbox->policy, message, size, &judged);
-	if (judged.reason)
-		dns_tell(service, asker,
-			 &(struct dns_told){judged.fate == DNS_FORWARD ? PST_VERDICT_WOULD_DENY
-								       : PST_VERDICT_DENY,
-					    judged.reason,
-					    judged.is_plain ? judged.question.name : NULL});
+	tell_judged(service, asker, &judged);
 	if (judged.fate == DNS_FORWARD)
 		forward(service, asker, &judged, message, size);
 	else if (judged.fate == DNS_ANSWER)
-		answer_ourselves(
-			asker, message, size,
-			(struct dns_own){.rcode = judged.rcode,
-					 .is_blocked = judged.reason == PST_REASON_NAME_GATE});
+		answer_ourselves(asker, message, size, own_of(&judged));
+}
+
+/* ---- a change of the policy ---- */
+
+static bool is_trusted(const struct relay_policy *policy, const struct addr *resolver)
+{
+	for (size_t i = 0; i < policy->n_resolvers; i++)
+		if (addr_equal(&policy->resolvers[i], resolver))
+			return true;
+	return false;
+}
+
+void dns_service_judge(struct dns_service *service)
+{
+	const struct relay_policy *policy = service->sandbox->policy;
+	struct dns_judged judged;
+	struct dns_ask *next;
+
+	for (struct dns_ask *ask = service->asks; ask; ask = next) {
+		next = ask->next;
+		dns_judge(policy, ask->message, ask->size, &judged);
+		if (judged.fate != DNS_FORWARD) {
+			tell_judged(service, &ask->asker, &judged);
+			end_with(ask, own_of(&judged));
+		} else if (!is_trusted(policy, &ask->resolver)) {
+			fail(ask);
+		} else {
+			ask->is_covered = judged.is_covered;
+		}
+	}
+	dns_ask_settled(service);
 }

@@ -79,6 +79,7 @@ static int ask_resolver(struct dns_ask *ask, const struct addr *resolver)
 	static const struct dns_socket_calls calls = {on_message, next_after, make_room};
 	const struct endpoint to = {.addr = *resolver, .port = ask->service->port};
 
+	ask->resolver = *resolver;
 	ask->upstream.calls = &calls;
 	ask->upstream.context = ask;
 	ask->upstream.question = ask->message;

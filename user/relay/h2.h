@@ -40,6 +40,8 @@ enum step h2_close(struct http *http);
 void h2_end(struct h2 *h2);
 /* Is something due within the time for a head, or may it idle? */
 bool h2_is_in_head(const struct h2 *h2);
+/* Is one of its connections to an address that the relay may not dial under that policy? */
+bool h2_reaches_closed(const struct h2 *h2, const struct relay_policy *policy);
 /* Bytes of requests that no lane has taken yet. */
 size_t h2_kept(const struct h2 *h2);
 

@@ -75,6 +75,15 @@ static struct h2_lane *new_lane(struct h2 *h2)
 	return lane;
 }
 
+bool h2_reaches_closed(const struct h2 *h2, const struct relay_policy *policy)
+{
+	for (const struct h2_lane *lane = h2->lanes; lane; lane = lane->next) {
+		if (http_reaches_closed(lane->http, policy))
+			return true;
+	}
+	return false;
+}
+
 /* Its steps, as far as they go. False: it has ended. */
 static bool run(struct h2_lane *lane)
 {

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "relay/h2.h"
 #include "relay/http_parts.h"
 #include "relay/tls.h"
 
@@ -21,6 +22,13 @@ void http_disconnect(struct http *http)
 	http->upstream = NULL;
 	http->was_used = false;
 	http->scanned_reply = 0;
+}
+
+bool http_reaches_closed(const struct http *http, const struct relay_policy *policy)
+{
+	if (http->h2)
+		return h2_reaches_closed(http->h2, policy);
+	return http->upstream && relay_reaches_closed(http->upstream->fd, policy);
 }
 
 static enum step failed(struct http *http, enum pst_reason reason)

@@ -207,6 +207,15 @@ static bool is_stray(const struct session *session, const struct relay_policy *n
 	       !relay_policy_name(next, session->name, PST_TCP, session->origin.port);
 }
 
+/* Always denied since, or no longer lifted: the address that the relay has found for a name, which the kernel does not
+ * know. */
+static bool reaches_closed(const struct session *session, const struct relay_policy *next)
+{
+	if (session->pump)
+		return pump_reaches_closed(session->pump, next);
+	return session->http && http_reaches_closed(session->http, next);
+}
+
 /* False: it ended. What is not decided yet will be, by the policy of then. */
 static bool judge_again(struct session *session)
 {
@@ -219,6 +228,11 @@ static bool judge_again(struct session *session)
 
 	if (!(next->flags & PST_RELAY_KEEP) && (session->verdict != PST_VERDICT_DENY || named))
 		reason = session_judge(session, session->name, &session->rule);
+	if (reaches_closed(session, next)) {
+		session_report(session, PST_VERDICT_DENY, PST_REASON_ALWAYS_DENIED);
+		session_end(session, true);
+		return false;
+	}
 	if (reason != PST_REASON_UNSET && session_deny(session, reason)) {
 		session_end(session, true);
 		return false;

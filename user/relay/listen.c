@@ -24,8 +24,6 @@
 #define ACCEPT_PATIENCE 64
 /* Without descriptors, memory or a socket that listens: until it is tried again. */
 #define PAUSE_US 100000
-/* What a sandbox may have at once however many the others have. */
-#define FEW 16
 
 struct listener {
 	struct listener *next;
@@ -158,19 +156,13 @@ static void refuse_stray(const struct relay_sandbox *sandbox, int fd)
 
 /* ---- limits ---- */
 
-/*
- * A sandbox may have as many as are still free (or FEW): the more there are at once, the fewer each may have, and some
- * are always left for whoever has none yet.
- */
 bool sandbox_has_room(const struct relay_sandbox *sandbox)
 {
 	const struct relay *relay = sandbox->relay;
 	const struct relay_limits *limits = &relay->limits;
-	uint32_t left = limits->total > relay->sessions ? limits->total - relay->sessions : 0;
 
-	if (!left || sandbox->n_sessions >= limits->connections)
-		return false;
-	return sandbox->n_sessions < left || sandbox->n_sessions < FEW;
+	return relay->sessions < limits->total && sandbox->n_sessions < limits->connections &&
+	       relay_has_share(sandbox->n_sessions, relay->sessions, limits->total);
 }
 
 /* ---- accept ---- */

@@ -23,8 +23,8 @@
 #define POSTERN_VERSION "0.1.0"
 #endif
 
-/* Two for each connection, some while it is dialled, and for questions. */
-#define FILES_SPARE  4096
+/* Two for each connection; while it is dialled, two for a name and one for each further address; one for a question. */
+#define FILES_SPARE  8192
 #define FILES	     (2ULL * PST_RELAY_TOTAL + FILES_SPARE)
 #define FILES_SIGNER 64
 

@@ -230,6 +230,11 @@ void pump_end(struct pump *pump)
 	free(pump);
 }
 
+bool pump_reaches_closed(const struct pump *pump, const struct relay_policy *policy)
+{
+	return relay_reaches_closed(pump->fd, policy);
+}
+
 static int start_way(struct way *way, struct pump *pump, int from, int to)
 {
 	struct event_base *base = pump->session->sandbox->relay->base;

@@ -98,6 +98,7 @@ struct relay {
 	struct relay_limits limits;
 	struct relay_sandbox *sandboxes;
 	uint32_t sessions;  /* of all sandboxes */
+	uint32_t n_spare;   /* dial.c: addresses that are tried besides a first one */
 	uint32_t questions; /* dns: that wait for an answer, of all sandboxes */
 	struct control *control;
 	struct resolver *resolver; /* resolve.c: asks, and keeps answers until their TTL */
@@ -120,6 +121,7 @@ struct relay_sandbox {
 	struct session *sessions;
 	uint32_t n_sessions;
 	uint32_t n_lookups;	 /* resolve.c: names that are asked for on its account */
+	uint32_t n_spare;	 /* dial.c: addresses that it tries besides the first */
 	struct dns_service *dns; /* dns.c: UDP, and the questions in flight; NULL */
 	struct tally *tally;	 /* session.c: what COUNT has not told yet */
 	uint64_t events_next_ns; /* of its events: GCRA, as the kernel's (PST_EVENT_*) */
@@ -172,6 +174,8 @@ void relay_dial_cancel(struct dial *dial);
 /* What the callee gives its socket, once it has said what it has to say first, which needs none of it: that nothing is
  * held back to be sent with more, and that a peer that is gone without a word is noticed after two hours. */
 void relay_dialled_options(int fd);
+/* Is the other end of this socket (-1: none) an address that the relay may not dial under that policy? */
+bool relay_reaches_closed(int fd, const struct relay_policy *policy);
 
 /* ---- sessions (session.c) ---- */
 
@@ -221,11 +225,13 @@ bool session_passes_by_address(const struct session *session);
  * upstream end); session->head goes first. */
 int pump_start(struct session *session, int fd);
 void pump_end(struct pump *pump);
+bool pump_reaches_closed(const struct pump *pump, const struct relay_policy *policy);
 
 /* http.c: HTTP/1.1 (and, where ALPN chose it, h2) request by request, on port 80 or behind TLS that ends here. Takes
  * the session over with what was read of it so far. */
 int http_start(struct session *session, bool tls);
 void http_end(struct http *http);
+bool http_reaches_closed(const struct http *http, const struct relay_policy *policy);
 /* A 403 (400 for PST_REASON_AMBIGUOUS, 431, 408) with one line of text for whoever reads it, written and then closed:
  * for a session that is denied before or within HTTP. */
 void http_refuse(struct session *session, enum pst_reason reason, const char *name);
@@ -239,6 +245,8 @@ void tls_refuse(struct session *session, enum pst_reason reason);
 int dns_service_new(struct relay_sandbox *sandbox, int udp4, int udp6,
 		    struct dns_service **ret_service);
 void dns_service_free(struct dns_service *service);
+/* After a change of the policy: questions in flight that it would not let out, or not to that resolver, end. */
+void dns_service_judge(struct dns_service *service);
 int dns_stream_start(struct session *session);
 void dns_stream_end(struct dns_stream *stream);
 

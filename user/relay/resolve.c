@@ -14,9 +14,8 @@
 
 #define RESOLVER_PORT 53
 #define ADDRS_MAX     (2 * ASK_ADDRS)
-/* Names that are asked for at once; and what a sandbox may have of them however many the others have. */
+/* Names that are asked for at once. */
 #define LOOKUPS_MAX 1024
-#define LOOKUPS_FEW 16
 /* The other type's answer, once there are addresses (RFC 8305 3 has 50 ms; a slow resolver is no rare thing). */
 #define OTHER_TYPE_MS 150
 
@@ -89,15 +88,6 @@ static void on_now(evutil_socket_t fd, short what, void *context)
 }
 
 /* ---- lookups ---- */
-
-/* As with connections: the more there are, the fewer each sandbox may have; who has few may always have one more. */
-static bool has_room(const struct resolver *resolver, const struct relay_sandbox *sandbox)
-{
-	uint32_t left =
-		resolver->most > resolver->n_lookups ? resolver->most - resolver->n_lookups : 0;
-
-	return sandbox->n_lookups < left || sandbox->n_lookups < LOOKUPS_FEW;
-}
 
 static void set_payer(struct lookup *lookup, struct relay_sandbox *sandbox)
 {
@@ -276,7 +266,7 @@ static int start(struct resolver *resolver, struct resolve *resolve, const char 
 		wait_on(lookup, resolve);
 		return 0;
 	}
-	if (!has_room(resolver, sandbox))
+	if (!relay_has_share(sandbox->n_lookups, resolver->n_lookups, resolver->most))
 		return -EBUSY;
 	lookup = new_lookup(resolver, sandbox, name);
 	if (!lookup)

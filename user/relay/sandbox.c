@@ -143,6 +143,8 @@ static int apply(struct relay *relay, const struct pst_relay_sandbox *said, int 
 	relay_policy_unref(sandbox->policy);
 	sandbox->policy = policy;
 	*ret_closed = session_judge_all(sandbox);
+	if (sandbox->dns)
+		dns_service_judge(sandbox->dns);
 	r = use_sockets(sandbox, sockets);
 	if (r < 0 && is_new)
 		sandbox_free(sandbox);
