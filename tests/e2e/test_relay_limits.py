@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from daemon import DENY_ALL, Daemon
 from relaybox import LONG, Relays
 from relaypeers import CRAFTED4, ECHO, ECHO4, NGINX4, OPEN4, SOCKS
 from wait import until
@@ -104,6 +105,27 @@ def test_who_does_not_read_is_waited_for_and_nothing_grows(bounded, kind):
         assert page(ward)[0] == 200
         size = sum(len(ward.talker.response(name="c")[2]) for _ in range(40))
         assert size == 40 << 20
+
+
+def test_a_sandbox_that_the_relay_has_no_descriptors_for_is_refused_and_ends_nobody(net):
+    """One message more would end it, and with it what all the others have: then again with each start."""
+    few = ["setpriv", "--bounding-set=-sys_resource", "sh", "-c", 'ulimit -n 512 && exec "$@"', "sh"]
+    policy = {**DENY_ALL, "hostCheck": "strict", "allowOut": ["one.example.org"]}
+    with Daemon(net, wrapper=few) as daemon:
+        def attach(name):
+            body = {"id": name, "cgroup": str(daemon.cgroup(name)), "policy": policy, "allowWeak": True}
+            return daemon.request("POST", "/v1/sandboxes", body)
+        for count in range(100):
+            reply = attach(f"box{count}")
+            if reply.status != 201:
+                break
+        assert reply.status == 507 and "descriptors" in reply.json["message"], reply
+        assert count >= 10, "the control: there is room for some"
+        first = daemon.get("/v1/explain?sandbox=box0&to=https://one.example.org/")
+        assert first.json["verdict"] == "relay", f"{first}\n{daemon.log()[-3000:]}"
+        assert "has ended" not in daemon.log()
+        assert daemon.request("DELETE", "/v1/sandboxes/box0").status == 204
+        assert attach("another").status == 201
 
 
 @pytest.mark.skipif(not LONG, reason="PST_LONG=1: 5,000 connections of one sandbox while another is measured")

@@ -54,8 +54,6 @@ struct placed {
 	bool reaches_host; /* what is lifted is (also) of this host */
 	struct kern_relay_sockets sockets;
 	bool has_sockets;
-	bool tcp_only,
-		is_given;	/* DNS alone; the first of its sockets were made by somebody else */
 	uint64_t sent, applied; /* seq of SANDBOX and APPLIED */
 	uint32_t closed;	/* sessions, since the last settle */
 	int status;		/* of the last APPLIED */
@@ -80,7 +78,8 @@ struct signer {
 struct supervise {
 	struct supervise_options options; /* without its texts */
 	struct program program;
-	int trust_fd; /* -1: none */
+	size_t places; /* for sandboxes, in each relay */
+	int trust_fd;  /* -1: none */
 	struct relay *relays;
 	struct signer signer;
 	int tell_fd; /* timer */

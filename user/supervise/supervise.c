@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -12,19 +13,15 @@
 
 /* What a relay needs beside both ends of its connections: questions that are under way, and for each sandbox of its
  * owner, of which there may be all of this host, its sockets, policy and origins. */
-#define FILES_SPARE (8192U + 6U * 16384U)
+#define FILES_EACH  6U
+#define ALL_PLACES  16384U
+#define FILES_SPARE (8192U + FILES_EACH * ALL_PLACES)
 
 bool supervise_is_needed(const struct policy *policy)
 {
 	return policy->proxy || policy->n_transforms ||
 	       (policy->host_check == POLICY_HOST_CHECK_STRICT && policy->default_deny &&
 		policy->has_names);
-}
-
-bool supervise_is_asked(const struct policy *policy)
-{
-	return policy->default_deny && policy->has_names && policy->dns_gate &&
-	       !supervise_is_needed(policy);
 }
 
 int supervise_probe(const struct supervise_options *options, struct error *err)
@@ -34,6 +31,17 @@ int supervise_probe(const struct supervise_options *options, struct error *err)
 
 	program_done(&program);
 	return r;
+}
+
+/* How many sandboxes a relay takes: one too many would end it, and then again with each start. Where there are fewer
+ * descriptors than it wants, a quarter is theirs: the rest is for connections, and the starter's own. */
+static size_t places(uint64_t files)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_max >= files)
+		return ALL_PLACES;
+	return limit.rlim_max / 4 / FILES_EACH + 1;
 }
 
 int supervise_new(const struct supervise_options *options, struct supervise **ret_supervise,
@@ -57,6 +65,7 @@ int supervise_new(const struct supervise_options *options, struct supervise **re
 	if (!r)
 		r = program_find(options->user, &supervise->program, err);
 	supervise->program.files = 2ULL * total + FILES_SPARE;
+	supervise->places = places(supervise->program.files);
 	if (!r)
 		r = trust_new(options->ca_bundle, &supervise->trust_fd, err);
 	if (!r)
@@ -76,7 +85,8 @@ int supervise_new(const struct supervise_options *options, struct supervise **re
 
 static void placed_free(struct placed *placed)
 {
-	kern_relay_close(&placed->sockets);
+	if (placed->has_sockets)
+		kern_relay_close(&placed->sockets);
 	cleanup_close_(&placed->netns_fd);
 	cleanup_close_(&placed->policy_fd);
 	free(placed->transforms);
@@ -220,6 +230,15 @@ static int serve(struct placed *placed, struct error *err)
 	return r ? r : relay_hand_over(placed, err);
 }
 
+static bool is_full(const struct relay *relay)
+{
+	size_t count = 0;
+
+	for (const struct placed *p = relay->placed; p; p = p->next)
+		count++;
+	return count >= relay->keeper.supervise->places;
+}
+
 static int add_new(struct supervise *supervise, const char *owner, struct placed *placed,
 		   struct error *err)
 {
@@ -227,6 +246,11 @@ static int add_new(struct supervise *supervise, const char *owner, struct placed
 	bool is_first;
 	int r = relay_get(supervise, owner, &relay, err);
 
+	if (!r && is_full(relay))
+		r = error_set(
+			err, -EMFILE,
+			"the relay has descriptors for no more than %zu sandboxes: LimitNOFILE",
+			supervise->places);
 	if (r < 0) {
 		placed_free(placed);
 		return r;
@@ -255,26 +279,14 @@ static void put_back(struct placed *placed)
 		(void)relay_hand_over(placed, &err);
 }
 
-static void take_sockets(struct placed *placed, struct kern_relay_sockets *sockets)
-{
-	placed->sockets = *sockets;
-	*sockets = (struct kern_relay_sockets)KERN_RELAY_NO_SOCKETS;
-	placed->tcp_only = placed->is_given = true;
-}
-
 int supervise_add(struct supervise *supervise, const struct supervise_sandbox *sandbox,
 		  struct kern_relay_sockets *ret_sockets, struct error *err)
 {
 	struct placed *placed = NULL, *known = find(supervise, sandbox->id);
 	int r = make(sandbox, &placed, err);
 
-	if (r < 0) {
-		if (sandbox->sockets)
-			kern_relay_close(sandbox->sockets);
+	if (r < 0)
 		return r;
-	}
-	if (sandbox->sockets)
-		take_sockets(placed, sandbox->sockets);
 	if (!known) {
 		r = add_new(supervise, sandbox->owner, placed, err);
 		known = placed;
@@ -411,13 +423,6 @@ void supervise_remove(struct supervise *supervise, uint64_t id)
 bool supervise_has(const struct supervise *supervise, uint64_t id)
 {
 	return find(supervise, id);
-}
-
-bool supervise_is_tcp_only(const struct supervise *supervise, uint64_t id)
-{
-	const struct placed *placed = find(supervise, id);
-
-	return placed && placed->tcp_only;
 }
 
 bool supervise_is_up(const struct supervise *supervise, uint64_t id)
