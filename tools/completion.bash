@@ -11,7 +11,7 @@ _postern_command_at()
 			echo $((i + 1))
 			return
 			;;
-		-p | --policy | -a | --allow | -d | --deny | --allow-private | --resolver | --report | --netns-pool | -o | --output)
+		-p | --policy | -a | --allow | -d | --deny | --allow-private | --resolver | --ca-bundle | --report | --netns-pool | -o | --output)
 			((i++))
 			[[ ${COMP_WORDS[i]-} != = ]] || ((i++))
 			;;
@@ -58,7 +58,7 @@ _postern_value()
 {
 	case $1 in
 	-o | --output) _postern_words 'text json' ;;
-	-p | --policy | --report | --socket | --cgroup) _postern_files ;;
+	-p | --policy | --report | --ca-bundle | --socket | --cgroup) _postern_files ;;
 	--netdev) _postern_words "$(ls /sys/class/net 2>/dev/null)" ;;
 	--sandbox) _postern_ids ;;
 	--verdict) _postern_words 'allow deny would-deny relay' ;;

@@ -27,12 +27,12 @@ def run(request, net, peers, tmp_path):
     """Runs argv under a policy that denies everything but `allow`: (result, report)."""
     assert peers
 
-    def ran(argv, allow, **keys):
+    def ran(argv, allow, options=(), **keys):
         policy, report, conf = (tmp_path / name for name in ("policy.json", "report.json", "resolv.conf"))
         conf.write_text(f"nameserver {DNS4}\n")
         policy.write_text(json.dumps({"allowOut": allow, "denyOut": ["0.0.0.0/0"], **keys}))
         done = execute(net, ["unshare", "-m", "sh", "-c", RESOLVING, str(conf), POSTERN, "run", *WAYS[request.param],
-                             "--policy", str(policy), "--report", str(report), "--", *argv], timeout=120)
+                             "--policy", str(policy), "--report", str(report), *options, "--", *argv], timeout=120)
         return done, json.loads(report.read_text())
     return ran
 
@@ -72,6 +72,17 @@ def test_headers_are_injected_and_cmd_is_told_whom_to_trust(run):
     assert done.out.startswith("-----BEGIN CERTIFICATE-----"), done
     assert not os.path.exists(told["SSL_CERT_FILE"]), "it went with the run"
     assert SECRET not in json.dumps(report) and SECRET not in done.err
+
+
+def test_the_real_server_is_verified_against_the_system_and_what_is_given(run, peers):
+    rules = {API: [{"transform": {"headers": {"X-Key": SECRET}}}]}
+    script = f"{CURL} https://{API}/"
+    done, _ = run(["sh", "-c", script], [API], rules=rules)
+    assert SECRET not in done.out and "certificate" in done.out, done
+    done, _ = run(["sh", "-c", script], [API], options=["--ca-bundle", str(peers.ca.certificate)], rules=rules)
+    assert f'["X-Key", "{SECRET}"]' in done.out, done
+    done = execute(peers.net, [POSTERN, "run", "--ca-bundle", "/nowhere.pem", "--allow", API, "--", "true"], timeout=120)
+    assert done.code == 0, "nothing of it is read where no relay is needed"
 
 
 def test_the_relay_is_there_where_it_is_needed_and_while(net, peers, tmp_path):

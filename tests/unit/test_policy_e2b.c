@@ -161,6 +161,10 @@ static void answers_with_e2bs_messages_for_rules(void **state)
 		 "Network transform header contains a malformed E2B placeholder."},
 		{RULE("a.com", "\"X\":\"${e2b.secrets.a} ${e2b.secrets.a b}\""),
 		 "Network transform header contains a malformed E2B placeholder."},
+		{RULE("a.com", "\"X\":\"Bearer ${e2b.secrets.a}\""),
+		 "Header value of \"X\" in rule for domain \"a.com\" refers to what only E2B keeps (secrets, identity tokens): put the value itself there."},
+		{RULE("a.com", "\"X\":\"${e2b.identity.tokens.a_b-1}\""),
+		 "Header value of \"X\" in rule for domain \"a.com\" refers to what only E2B keeps (secrets, identity tokens): put the value itself there."},
 	};
 
 	(void)state;
@@ -190,7 +194,7 @@ static void accepts_what_e2b_accepts(void **state)
 		{PROXY("\"address\":\"p:1\",\"username\":\"\",\"password\":\"\""),
 		 "{\"egressProxy\":{\"address\":\"p:1\"}}"},
 		{RULE("API.x.com",
-		      "\"Authorization\":\"Bearer s3cret ${e2b.identity.tokens.a-b_1}\",\"X\":\"\\t\xc3\xbc\""),
+		      "\"Authorization\":\"Bearer s3cret ${other}\",\"X\":\"\\t\xc3\xbc\""),
 		 "{\"rules\":{\"api.x.com\":[{\"transform\":{\"headers\":{\"Authorization\":\"***\",\"X\":\"***\"}}}]}}"},
 		{"{\"rules\":{\"*.x.com\":[],\"y.com\":[{}]}}",
 		 "{\"rules\":{\"*.x.com\":[{\"transform\":{\"headers\":{}}}],\"y.com\":[{\"transform\":{\"headers\":{}}}]}}"},

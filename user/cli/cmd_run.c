@@ -191,6 +191,7 @@ static int watch_in(const struct run_watch *watch, struct run_report *report, st
 	const struct run_relay_options relayed = {.sandbox = watch->sandbox,
 						  .host = &plan->host,
 						  .policy = plan->policy,
+						  .ca_bundle = plan->options->ca_bundle,
 						  .loop = watch->loop,
 						  .summary = watch->summary};
 	struct error err = {0};

@@ -18,6 +18,7 @@ const char run_options_help[] =
 	"  -d, --deny CIDR           deny an address or range\n"
 	"      --allow-private CIDR  lift a range from the host's always-denied set\n"
 	"      --resolver IP         trust this DNS resolver too\n"
+	"      --ca-bundle FILE      certificates (PEM) that the relay trusts besides the system's\n"
 	"      --audit               deny nothing that a rule decides, report what would be\n"
 	"      --report FILE         write the whole report as JSON\n"
 	"      --keep-privs          keep privileges, mounts and PID namespace: weak, see postern-run(1)\n"
@@ -35,6 +36,7 @@ enum {
 	OPTION_DENY,
 	OPTION_PRIVATE,
 	OPTION_RESOLVER,
+	OPTION_BUNDLE,
 	OPTION_AUDIT,
 	OPTION_REPORT,
 	OPTION_KEEP_PRIVS,
@@ -50,6 +52,7 @@ static const struct option_spec specs[] = {
 	{OPTION_DENY, 'd', "deny", true},
 	{OPTION_PRIVATE, 0, "allow-private", true},
 	{OPTION_RESOLVER, 0, "resolver", true},
+	{OPTION_BUNDLE, 0, "ca-bundle", true},
 	{OPTION_AUDIT, 0, "audit", false},
 	{OPTION_REPORT, 0, "report", true},
 	{OPTION_KEEP_PRIVS, 0, "keep-privs", false},
@@ -99,6 +102,8 @@ static int take_option(struct run_options *run, int option, const char *value, i
 		return set_once(&run->policy, "policy", value, err);
 	case OPTION_REPORT:
 		return set_once(&run->report, "report", value, err);
+	case OPTION_BUNDLE:
+		return set_once(&run->ca_bundle, "ca-bundle", value, err);
 	case OPTION_ALLOW:
 		return append(&run->allow, value, argc);
 	case OPTION_DENY:

@@ -18,6 +18,7 @@ struct text_list {
 struct run_options {
 	const char *policy;
 	const char *report;
+	const char *ca_bundle;
 	struct text_list allow, deny, allow_private, resolvers;
 	bool audit;
 	bool netns;

@@ -175,6 +175,7 @@ static int settle(struct run_relay *relay, struct error *err)
 static int start(struct run_relay *relay, struct error *err)
 {
 	const struct supervise_options supervised = {.loop = relay->options.loop,
+						     .ca_bundle = relay->options.ca_bundle,
 						     .context = relay,
 						     .event = on_event,
 						     .lease = on_lease,

@@ -16,6 +16,7 @@ struct run_relay_options {
 	struct run_sandbox *sandbox; /* CMD's, enforced */
 	const struct host *host;
 	const struct policy *policy;
+	const char *ca_bundle; /* that is trusted besides the system's; NULL: none */
 	struct loop *loop;
 	struct summary *summary; /* gets what it denies */
 };

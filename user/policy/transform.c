@@ -40,10 +40,13 @@ static bool is_field_value(const char *text)
 	return true;
 }
 
-/* What begins like an E2B placeholder must be a whole one. */
-static bool has_bad_placeholder(const char *value)
+enum placeholder { PLACEHOLDER_NONE = 0, PLACEHOLDER_WHOLE, PLACEHOLDER_BAD };
+
+/* E2B puts in what it keeps under that name. What begins like one must be a whole one. */
+static enum placeholder find_placeholder(const char *value)
 {
 	static const char *const kinds[] = {"identity.tokens.", "secrets."};
+	enum placeholder found = PLACEHOLDER_NONE;
 	const char *p = value;
 
 	while ((p = strstr(p, "${e2b."))) {
@@ -56,13 +59,14 @@ static bool has_bad_placeholder(const char *value)
 		}
 		p += size;
 		if (!size || *p == '}')
-			return true;
+			return PLACEHOLDER_BAD;
 		p += strspn(p, "0123456789_-"
 			       "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ");
 		if (*p != '}')
-			return true;
+			return PLACEHOLDER_BAD;
+		found = PLACEHOLDER_WHOLE;
 	}
-	return false;
+	return found;
 }
 
 static int check_header_name(struct reader *rd, const struct json_node *node, const char *domain)
@@ -96,9 +100,18 @@ static int check_header_value(struct reader *rd, const struct json_node *node, c
 			rd, node,
 			"Header value of \"%s\" in rule for domain \"%s\" contains invalid characters.",
 			node->key, domain);
-	if (has_bad_placeholder(node->string))
+	switch (find_placeholder(node->string)) {
+	case PLACEHOLDER_NONE:
+		break;
+	case PLACEHOLDER_WHOLE: /* as it stands it would be sent to the server for a secret */
+		return refuse(
+			rd, node,
+			"Header value of \"%s\" in rule for domain \"%s\" refers to what only E2B keeps (secrets, identity tokens): put the value itself there.",
+			node->key, domain);
+	case PLACEHOLDER_BAD:
 		return refuse(rd, node,
 			      "Network transform header contains a malformed E2B placeholder.");
+	}
 	return 0;
 }
 

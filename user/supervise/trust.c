@@ -43,7 +43,7 @@ int trust_new(const char *ca_bundle, int *ret_fd, struct error *err)
 	if (ca_bundle)
 		r = copy(fd, ca_bundle, err);
 	if (r < 0)
-		return error_prepend(err, r, "relay.caBundle: ");
+		return error_prepend(err, r, "certificates to trust: ");
 	if (!found && !ca_bundle)
 		return 0;
 	if (fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)

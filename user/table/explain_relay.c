@@ -28,7 +28,7 @@ static const char *const fixes[PST_REASON_MAX] = {
 	[PST_REASON_PROXY] =
 		"look at \"egressProxy\": is the proxy up, does it take the user and password, may it go there?",
 	[PST_REASON_CERTIFICATE] =
-		"the destination has to mend it; a CA of your own is trusted with the daemon's \"relay\": {\"caBundle\"}",
+		"the destination has to mend it; a CA of your own is trusted with the daemon's \"relay\": {\"caBundle\"}, or `postern run --ca-bundle`",
 	[PST_REASON_RELAY_FAILED] = "the relay's log says what it ran out of",
 };
 
