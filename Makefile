@@ -183,7 +183,7 @@ $(foreach v,$(B) $(B)/asan,$(addprefix $(v)/,$(UNIT_RELAY))): TEST_LIBS += $(REL
 # Tests of HTTP play session, policy, dialling and starter themselves.
 RELAY_WRAPS = session_end session_judge session_deny session_report relay_policy_name relay_policy_transform \
 	relay_dial relay_dial_cancel relay_resolve relay_resolve_cancel control_ask control_forget
-$(foreach v,$(B) $(B)/asan,$(addprefix $(v)/tests/unit/test_relay_,http http_tls h2 smuggling leaf)): \
+$(foreach v,$(B) $(B)/asan,$(addprefix $(v)/tests/unit/test_relay_,http http_tls h2 h2_attack smuggling leaf)): \
 	TEST_LIBS += $(addprefix -Wl$(comma)--wrap=,$(RELAY_WRAPS))
 $(addprefix $(B)/,$(UNIT_SUPERVISE)): $(call obj,$(SUPERVISE))
 $(addprefix $(B)/asan/,$(UNIT_SUPERVISE)): $(call asan,$(SUPERVISE))

@@ -217,10 +217,22 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 	case NGHTTP2_RST_STREAM:
 		h2_count_reset(h2);
 		break;
+	}
+	return 0;
+}
+
+/* Those that nothing comes of. (Of types that it does not know libnghttp2 says nothing: they are bytes to skip.) */
+static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *head, void *context)
+{
+	(void)session;
+	switch (head->type) {
+	case NGHTTP2_HEADERS:
+	case NGHTTP2_DATA:
+	case NGHTTP2_RST_STREAM:
 	case NGHTTP2_WINDOW_UPDATE: /* as many as there are DATA frames of ours */
 		break;
 	default:
-		h2_count_idle(h2);
+		h2_count_idle(context);
 	}
 	return 0;
 }
@@ -235,16 +247,22 @@ static int on_bad_frame(nghttp2_session *session, const nghttp2_frame *frame, in
 	(void)frame;
 	h2->is_in_head = false;
 	h2_count_reset(h2);
-	if (error != NGHTTP2_ERR_REFUSED_STREAM && error != NGHTTP2_ERR_STREAM_CLOSED)
-		h2_report(h2, PST_REASON_AMBIGUOUS);
+	if (error == NGHTTP2_ERR_REFUSED_STREAM || error == NGHTTP2_ERR_STREAM_CLOSED)
+		return 0;
+	h2->has_reported = true;
+	h2_report(h2, PST_REASON_AMBIGUOUS);
 	return 0;
 }
 
 static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *context)
 {
+	struct h2 *h2 = context;
 	struct h2_stream *stream;
 
-	(void)context;
+	/* Not every fault that ends the connection has a frame of its own. */
+	if (frame->hd.type == NGHTTP2_GOAWAY && frame->goaway.error_code != NGHTTP2_NO_ERROR &&
+	    !h2->is_spent && !h2->has_reported)
+		h2_report(h2, PST_REASON_AMBIGUOUS);
 	if ((frame->hd.type != NGHTTP2_DATA && frame->hd.type != NGHTTP2_HEADERS) ||
 	    !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
 		return 0;
@@ -288,6 +306,7 @@ static int set_callbacks(nghttp2_session_callbacks **ret_callbacks)
 {
 	if (nghttp2_session_callbacks_new(ret_callbacks))
 		return -ENOMEM;
+	nghttp2_session_callbacks_set_on_begin_frame_callback(*ret_callbacks, on_begin_frame);
 	nghttp2_session_callbacks_set_on_begin_headers_callback(*ret_callbacks, on_begin);
 	nghttp2_session_callbacks_set_on_header_callback2(*ret_callbacks, on_field);
 	nghttp2_session_callbacks_set_on_invalid_header_callback2(*ret_callbacks, on_bad_field);

@@ -60,10 +60,11 @@ struct h2 {
 	struct h2_lane *running; /* NULL once it has ended */
 	unsigned n_lanes;
 	struct h2_budget resets, idles;
-	bool has_begun;	 /* a request's head was whole */
-	bool is_in_head; /* of a block of fields not all is there */
-	bool is_spent;	 /* the client is a nuisance */
-	bool is_over;	 /* no more requests on this connection */
+	bool has_begun;	   /* a request's head was whole */
+	bool is_in_head;   /* of a block of fields not all is there */
+	bool is_spent;	   /* the client is a nuisance */
+	bool has_reported; /* a fault of its frames */
+	bool is_over;	   /* no more requests on this connection */
 };
 
 /* ---- h2.c ---- */
