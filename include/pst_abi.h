@@ -51,7 +51,8 @@ enum pst_hook {
 	PST_HOOK_SOCKOPT = 4,
 	PST_HOOK_EGRESS = 5,
 	PST_HOOK_INGRESS = 6,
-	PST_HOOK_UNIX = 7, /* connect() and sendto() on unix sockets */
+	PST_HOOK_UNIX = 7,  /* connect() and sendto() on unix sockets */
+	PST_HOOK_RELAY = 8, /* none of the kernel's: the relay's own decision */
 };
 
 /* Protocols as a set: a rule covers several. */

@@ -9,7 +9,7 @@ import signal
 
 import pytest
 
-from daemon import START_S
+from daemon import DENY_ALL, START_S
 from relaybox import AT_ONCE_S, LASTING, LONG, Events, Relays
 from relaypeers import DNS4, ECHO, ECHO4, NGINX4, OPEN4, SOCKS
 from wait import until
@@ -133,6 +133,21 @@ def test_a_tighter_policy_ends_relayed_sessions_before_its_reply(relays, peers, 
         assert "/after" not in peers.access_log()[before:]
         assert ward.talker.connect(name="c", address=NGINX4, port=80) == "ok"
         assert ward.talker.get(TWO)[0] == 403
+
+
+def test_a_dry_run_tells_what_another_way_ends(relays, kind):
+    """A flow does not change its way: what goes to the relay or away from it ends."""
+    direct, proxied = {**DENY_ALL, "allowOut": [ECHO4]}, {**DENY_ALL, "allowOut": [ECHO4], "egressProxy": PROXIED["egressProxy"]}
+    for now, other in ((direct, proxied), (proxied, direct)):
+        with relays.ward(kind, now) as ward:
+            assert echoes(ward.talker) == "ok"
+            url = f"/v1/sandboxes/{ward.box.id}/policy?dry_run=1"
+
+            def told(policy, url=url):
+                return [line for line in relays.daemon.request("PUT", url, policy).json["flows"] if line.startswith("tcp ")]
+            assert not told(now), "the control: the same policy"
+            assert len(told(other)) == 1 and "would end" in told(other)[0]
+            assert ward.talker.send(name="c", data="x") == "ok", "nothing was changed"
 
 
 def test_a_tighter_policy_ends_what_goes_through_a_proxy(relays, peers, kind):

@@ -95,7 +95,7 @@ def test_the_gate_holds_over_tcp(relays, peers, kind):
                 assert reply["blocked"], reply
         assert over_tcp(ward)["rcode"] == 0, "the control"
         assert {question.text for question in peers.dns.asked[asked:]} == {ECHOES}
-        assert ward.denied("name-gate", name=OFF)["port"] == 53
+        assert ward.denied("name-gate", name=OFF, hook="relay")["port"] == 53
         outside = relays.beside(kind)
         assert outside.ask(server=DNS4, name=OFF, tcp=True)["addresses"], "the control"
 

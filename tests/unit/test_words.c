@@ -76,7 +76,8 @@ static void protocols_and_hooks_have_words(void **state)
 	assert_string_equal(words_hook(PST_HOOK_EGRESS), "egress");
 	assert_string_equal(words_hook(PST_HOOK_INGRESS), "ingress");
 	assert_string_equal(words_hook(PST_HOOK_UNIX), "unix");
-	assert_string_equal(words_hook(8), "?");
+	assert_string_equal(words_hook(PST_HOOK_RELAY), "relay");
+	assert_string_equal(words_hook(PST_HOOK_RELAY + 1), "?");
 }
 
 static void every_kind_of_reply_has_its_word(void **state)

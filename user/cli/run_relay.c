@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* `postern run` as the starter of a relay: what posternd does for many, for one. */
 #include <errno.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 #include "base/log.h"
 #include "cli/run_ca.h"
 #include "cli/run_relay.h"
+#include "events/relayed.h"
 #include "kern/relay.h"
 
 #define SETTLE_MS 15000
@@ -19,23 +19,11 @@
 static void on_event(void *context, uint64_t sandbox, const struct pst_relay_event *told)
 {
 	struct run_relay *relay = context;
-	struct pst_event event = {.time_ns = loop_boot_ns(),
-				  .sandbox = sandbox,
-				  .rule = told->rule,
-				  .port = told->port,
-				  .protocol = told->protocol,
-				  .verdict = told->verdict,
-				  .step = told->step,
-				  .reason = told->reason,
-				  .hook = PST_HOOK_CONNECT,
-				  .ip_protocol =
-					  told->protocol == PST_UDP ? IPPROTO_UDP : IPPROTO_TCP};
+	struct pst_event event;
 
 	if (told->verdict == PST_VERDICT_ALLOW)
 		return;
-	memcpy(event.addr, told->addr, sizeof(event.addr));
-	if (told->name[0])
-		(void)domain_to_key(told->name, &event.name);
+	relayed_event(told, sandbox, loop_boot_ns(), &event);
 	relay->denials[told->reason % PST_REASON_MAX]++;
 	(void)summary_add(relay->options.summary, &event);
 }
@@ -54,9 +42,7 @@ static int on_lease(void *context, uint64_t sandbox, const struct pst_relay_leas
 static void on_count(void *context, uint64_t sandbox, const struct pst_relay_count *count)
 {
 	struct run_relay *relay = context;
-	const struct kern_tally tally = {.rule = count->rule,
-					 .connections = count->connections,
-					 .bytes = count->bytes_out + count->bytes_in};
+	const struct kern_tally tally = supervise_tally(count);
 
 	(void)sandbox;
 	relay->connections += count->connections;
@@ -157,10 +143,10 @@ static int hand_over(struct run_relay *relay, struct kern_relay_sockets *ret_soc
 					 .generation = 1,
 					 .policy = options->policy,
 					 .env = &options->host->env};
-	int r = table_always(&options->host->always, &rows, &told.n_always);
+	int r = host_always(options->host, &rows, &told.n_always, err);
 
 	if (r < 0)
-		return error_set(err, r, "cannot make the always-denied set: %s", strerror(-r));
+		return r;
 	told.always = rows;
 	return supervise_add(relay->supervise, &told, ret_sockets, err);
 }
@@ -223,7 +209,7 @@ void run_relay_follow_host(struct run_relay *relay)
 
 	if (!relay->supervise)
 		return;
-	r = table_always(&relay->options.host->always, &rows, &count);
+	r = host_always(relay->options.host, &rows, &count, &err);
 	if (!r && relay->has_place)
 		r = run_sandbox_follow_host(&relay->place, relay->options.host, &err);
 	if (!r && relay->has_place)

@@ -92,12 +92,9 @@ int run_sandbox_follow_host(struct run_sandbox *sandbox, const struct host *host
 {
 	cleanup_free struct table_always_row *rows = NULL;
 	size_t count;
-	int r;
+	int r = host_always(host, &rows, &count, err);
 
-	r = table_always(&host->always, &rows, &count);
-	if (r < 0)
-		return error_set(err, r, "cannot make the always-denied set: %s", strerror(-r));
-	return kern_sandbox_set_always(sandbox->kern, rows, count, err);
+	return r ? r : kern_sandbox_set_always(sandbox->kern, rows, count, err);
 }
 
 /* What frames may come from: what CMD was given. */

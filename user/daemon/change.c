@@ -575,11 +575,9 @@ static int set_always(struct daemon *daemon, struct error *err)
 {
 	cleanup_free struct table_always_row *rows = NULL;
 	size_t count = 0;
-	int r = table_always(&daemon->host.always, &rows, &count);
+	int r = host_always(&daemon->host, &rows, &count, err);
 
-	if (r < 0)
-		return error_set(err, r, "out of memory");
-	return kern_host_set_always(daemon->kern, rows, count, err);
+	return r ? r : kern_host_set_always(daemon->kern, rows, count, err);
 }
 
 void daemon_refresh(struct daemon *daemon)

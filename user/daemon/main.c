@@ -89,11 +89,9 @@ static int set_always(struct daemon *daemon, struct error *err)
 {
 	cleanup_free struct table_always_row *rows = NULL;
 	size_t count = 0;
-	int r = table_always(&daemon->host.always, &rows, &count);
+	int r = host_always(&daemon->host, &rows, &count, err);
 
-	if (r < 0)
-		return error_set(err, r, "cannot make the always-denied set: %s", strerror(-r));
-	return kern_host_set_always(daemon->kern, rows, count, err);
+	return r ? r : kern_host_set_always(daemon->kern, rows, count, err);
 }
 
 static int on_host_change(void *context, int fd)

@@ -2,7 +2,6 @@
 /* The supervisor joined with the registry: which sandbox needs a relay, and where its messages go. */
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +11,7 @@
 #include "base/log.h"
 #include "daemon/relay_parts.h"
 #include "daemon/stream.h"
+#include "events/relayed.h"
 
 /* For a relay to judge its sessions again. */
 #define SETTLE_MS 5000
@@ -29,24 +29,12 @@ static void on_event(void *context, uint64_t id, const struct pst_relay_event *t
 {
 	struct daemon *daemon = context;
 	const struct sandbox *sandbox = find(daemon, id);
-	struct pst_event event = {.time_ns = loop_boot_ns(),
-				  .sandbox = id,
-				  .rule = told->rule,
-				  .port = told->port,
-				  .protocol = told->protocol,
-				  .verdict = told->verdict,
-				  .step = told->step,
-				  .reason = told->reason,
-				  .hook = PST_HOOK_CONNECT,
-				  .ip_protocol =
-					  told->protocol == PST_UDP ? IPPROTO_UDP : IPPROTO_TCP};
+	struct pst_event event;
 
 	if (!sandbox)
 		return;
+	relayed_event(told, id, loop_boot_ns(), &event);
 	event.generation = kern_attachment_record(sandbox->at)->generation;
-	memcpy(event.addr, told->addr, sizeof(event.addr));
-	if (told->name[0])
-		(void)domain_to_key(told->name, &event.name);
 	if (told->verdict != PST_VERDICT_ALLOW)
 		daemon->relays->denials[told->reason % PST_REASON_MAX]++;
 	stream_tell(daemon, &event);
@@ -66,9 +54,7 @@ static int on_lease(void *context, uint64_t id, const struct pst_relay_lease *le
 static void on_count(void *context, uint64_t id, const struct pst_relay_count *count)
 {
 	struct sandbox *sandbox = find(context, id);
-	const struct kern_tally tally = {.rule = count->rule,
-					 .connections = count->connections,
-					 .bytes = count->bytes_out + count->bytes_in};
+	const struct kern_tally tally = supervise_tally(count);
 
 	if (sandbox)
 		(void)kern_attachment_tally(sandbox->at, &tally);
@@ -143,10 +129,8 @@ int daemon_relay_hand_over(struct daemon *daemon, struct sandbox *sandbox,
 					 .policy = what->policy,
 					 .sockets = what->sockets,
 					 .env = sandbox_env(daemon, sandbox->stored.dialect)};
-	int r = table_always(&daemon->host.always, &rows, &told.n_always);
+	int r = host_always(&daemon->host, &rows, &told.n_always, err);
 
-	if (r < 0)
-		(void)error_set(err, r, "cannot make the always-denied set: %s", strerror(-r));
 	/* What it has keeps its place: nobody may be in that namespace any more. */
 	if (!r && !supervise_has(daemon->relays->supervise, told.id))
 		r = daemon_relay_netns(daemon, sandbox, &netns, err);
@@ -336,12 +320,11 @@ void daemon_relay_refresh(struct daemon *daemon)
 
 	if (!daemon->relays)
 		return;
-	r = table_always(&daemon->host.always, &rows, &count);
+	r = host_always(&daemon->host, &rows, &count, &err);
 	if (!r)
 		r = supervise_set_always(daemon->relays->supervise, rows, count, &err);
 	if (r < 0)
-		log_error("relays do not follow this host's addresses: %s",
-			  err.text[0] ? err.text : strerror(-r));
+		log_error("relays do not follow this host's addresses: %s", err.text);
 	for (struct sandbox *s = daemon->registry.first; s; s = s->next) {
 		if (is_relayed(s) || daemon_relay_may_wait(s))
 			daemon_relay_settle(daemon, s);

@@ -67,6 +67,7 @@ const char *words_hook(unsigned hook)
 		[PST_HOOK_SENDMSG] = "sendmsg", [PST_HOOK_SOCKET] = "socket",
 		[PST_HOOK_SOCKOPT] = "sockopt", [PST_HOOK_EGRESS] = "egress",
 		[PST_HOOK_INGRESS] = "ingress", [PST_HOOK_UNIX] = "unix",
+		[PST_HOOK_RELAY] = "relay",
 	};
 
 	return word(words, COUNT(words), hook);

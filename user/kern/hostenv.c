@@ -60,6 +60,14 @@ int host_refresh(struct host *host, bool *ret_changed)
 	return 0;
 }
 
+int host_always(const struct host *host, struct table_always_row **ret_rows, size_t *ret_count,
+		struct error *err)
+{
+	int r = table_always(&host->always, ret_rows, ret_count);
+
+	return r < 0 ? error_set(err, r, "cannot make the always-denied set: %s", strerror(-r)) : 0;
+}
+
 void host_done(struct host *host)
 {
 	hostaddr_free(host->addresses);

@@ -20,6 +20,9 @@ int host_load(struct host *host, struct error *err);
 int host_read_resolvers(struct addr_list *ret_list, struct error *err);
 /* Reads what has changed since; *ret_changed tells whether always.host is another list now. */
 int host_refresh(struct host *host, bool *ret_changed);
+/* The always-denied set; the caller frees the rows. */
+int host_always(const struct host *host, struct table_always_row **ret_rows, size_t *ret_count,
+		struct error *err);
 void host_done(struct host *host);
 #define cleanup_host cleanup(host_done)
 

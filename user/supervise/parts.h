@@ -54,6 +54,8 @@ struct placed {
 	bool reaches_host; /* what is lifted is (also) of this host */
 	struct kern_relay_sockets sockets;
 	bool has_sockets;
+	bool tcp_only,
+		is_given;	/* DNS alone; the first of its sockets were made by somebody else */
 	uint64_t sent, applied; /* seq of SANDBOX and APPLIED */
 	uint32_t closed;	/* sessions, since the last settle */
 	int status;		/* of the last APPLIED */

@@ -24,6 +24,19 @@ bool supervise_is_needed(const struct policy *policy)
 		policy->has_names);
 }
 
+bool supervise_is_asked(const struct policy *policy)
+{
+	return policy->default_deny && policy->has_names && policy->dns_gate &&
+	       !supervise_is_needed(policy);
+}
+
+struct kern_tally supervise_tally(const struct pst_relay_count *count)
+{
+	return (struct kern_tally){.rule = count->rule,
+				   .connections = count->connections,
+				   .bytes = count->bytes_out + count->bytes_in};
+}
+
 int supervise_probe(const struct supervise_options *options, struct error *err)
 {
 	struct program program = PROGRAM_NONE;
@@ -85,8 +98,7 @@ int supervise_new(const struct supervise_options *options, struct supervise **re
 
 static void placed_free(struct placed *placed)
 {
-	if (placed->has_sockets)
-		kern_relay_close(&placed->sockets);
+	kern_relay_close(&placed->sockets);
 	cleanup_close_(&placed->netns_fd);
 	cleanup_close_(&placed->policy_fd);
 	free(placed->transforms);
@@ -279,14 +291,26 @@ static void put_back(struct placed *placed)
 		(void)relay_hand_over(placed, &err);
 }
 
+static void take_sockets(struct placed *placed, struct kern_relay_sockets *sockets)
+{
+	placed->sockets = *sockets;
+	*sockets = (struct kern_relay_sockets)KERN_RELAY_NO_SOCKETS;
+	placed->tcp_only = placed->is_given = true;
+}
+
 int supervise_add(struct supervise *supervise, const struct supervise_sandbox *sandbox,
 		  struct kern_relay_sockets *ret_sockets, struct error *err)
 {
 	struct placed *placed = NULL, *known = find(supervise, sandbox->id);
 	int r = make(sandbox, &placed, err);
 
-	if (r < 0)
+	if (r < 0) {
+		if (sandbox->sockets)
+			kern_relay_close(sandbox->sockets);
 		return r;
+	}
+	if (sandbox->sockets)
+		take_sockets(placed, sandbox->sockets);
 	if (!known) {
 		r = add_new(supervise, sandbox->owner, placed, err);
 		known = placed;
@@ -423,6 +447,13 @@ void supervise_remove(struct supervise *supervise, uint64_t id)
 bool supervise_has(const struct supervise *supervise, uint64_t id)
 {
 	return find(supervise, id);
+}
+
+bool supervise_is_tcp_only(const struct supervise *supervise, uint64_t id)
+{
+	const struct placed *placed = find(supervise, id);
+
+	return placed && placed->tcp_only;
 }
 
 bool supervise_is_up(const struct supervise *supervise, uint64_t id)

@@ -69,6 +69,9 @@ bool supervise_is_needed(const struct policy *policy);
 /* Does it need none, but one for whoever asks its resolvers over TCP: names alone, with the gate? */
 bool supervise_is_asked(const struct policy *policy);
 
+/* What is to be added to the hits of a rule. */
+struct kern_tally supervise_tally(const struct pst_relay_count *count);
+
 struct supervise_sandbox {
 	uint64_t id;	   /* the record's */
 	const char *owner; /* "": the host's own */
