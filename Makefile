@@ -88,7 +88,7 @@ SALTED = $(if $(wildcard user/daemon/main.c),$(B)/salted/posternd)
 # The rival of the race for the first connection.
 RACE = $(B)/tests/race/snoop $(B)/tests/race/snoop.bpf.o
 SKELETONS = $(patsubst %.bpf.c,$(B)/%.skel.h,$(notdir $(wildcard bpf/*.bpf.c tests/bpf/*.bpf.c)))
-AGREE = $(if $(wildcard tests/agree/agree.c),$(addprefix $(B)/tests/agree/,agree dns/agree frames/frames))
+AGREE = $(if $(wildcard tests/agree/agree.c),$(addprefix $(B)/tests/agree/,agree dns/agree frames/frames packet/packets))
 
 all: $(BINARIES)
 
@@ -140,7 +140,7 @@ $(call obj,tests/agree/dns/kernel.c): $(B)/agree_dns.skel.h
 $(call obj,tests/bpf/test_packet.c): $(B)/packet.skel.h
 $(call obj,$(wildcard tests/bpf/test_answer*.c)): $(B)/answer.skel.h
 # The agreement tests compile the decider and the DNS reader natively; nothing else on the user side sees bpf/.
-$(call obj,$(wildcard tests/agree/*.c tests/agree/dns/*.c)): BASE += -Ibpf
+$(call obj,$(wildcard tests/agree/*.c tests/agree/dns/*.c tests/agree/packet/*.c)): BASE += -Ibpf
 $(call asan,tests/agree/dns/native.c) $(call fuzz,tests/agree/dns/native.c): BASE += -Ibpf
 $(B)/fuzz/tests/fuzz/fuzz_dns: $(call fuzz,tests/agree/dns/native.c)
 $(B)/asan/tests/fuzz/fuzz_dns: $(call asan,tests/agree/dns/native.c)
@@ -200,6 +200,8 @@ $(B)/tests/agree/agree: $(call obj,$(wildcard tests/agree/*.c) $(call room,$(PUR
 $(B)/tests/agree/dns/agree: $(call obj,$(wildcard tests/agree/dns/*.c) tests/agree/options.c \
 		$(call room,base policy table dns) $(TESTLIB))
 	$(call say,LINK) $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(LIBS)
+$(B)/tests/agree/packet/packets: $(call obj,$(wildcard tests/agree/packet/*.c) tests/agree/frames/read.c)
+	$(call say,LINK) $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^
 # The policies of the first, and the oracle; not its legs.
 $(B)/tests/agree/frames/frames: $(call obj,$(wildcard tests/agree/frames/*.c) $(addprefix tests/agree/,generate.c \
 		options.c rows.c) $(call room,$(PURE) kern))
@@ -248,6 +250,10 @@ bpf: $(BPF_PROGRAMS)
 	@tests/run.sh bpf $^
 agree: $(AGREE)
 	@tests/run.sh agree $^ tests/agree/mutants.sh tests/agree/dns/mutants.sh
+# Every mutant that rules make of the decider, the parser and the DNS reader; goes on where it was stopped.
+MUTANT_SECONDS ?= 7200
+mutants: $(AGREE)
+	@tests/agree/mutate.py --seconds $(MUTANT_SECONDS)
 # Twenty million frames, and mistakes planted in what judges them: each is compiled and loaded, ten minutes in all.
 agree-long: $(AGREE)
 	$(B)/tests/agree/frames/frames -n 20000000
@@ -347,6 +353,7 @@ help:
 	@echo 'boot     one boot of Linux 6.1: programs load, a device is held'
 	@echo 'test-long  the tests that count crashes, flips and changes, with their full counts'
 	@echo 'agree-long  twenty million frames of devices against the model, and planted mistakes'
+	@echo 'mutants  each mutant of what judges, made by rules, is found by the agreement tests (MUTANT_SECONDS)'
 	@echo 'fuzz     each fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS))'
 	@echo 'fuzz-long  the same for 600 s, and the agreement of DNS over 10,000,000 messages'
 	@echo 'bench    the measurements of docs/PERFORMANCE.md'
@@ -355,7 +362,7 @@ help:
 	@echo 'test-kernels  what must hold on every kernel, on stock ones of Debian in a VM (kernels: the same)'
 	@echo 'install  below DESTDIR and PREFIX ($(PREFIX)), SYSCONFDIR ($(SYSCONFDIR)), UNITDIR; uninstall; clean'
 
-.PHONY: all plain programs run test test-long unit bpf agree agree-long replay e2e fuzz fuzz-long bench bench-peers soak kernels test-kernels boot lint layers \
+.PHONY: all plain programs run test test-long unit bpf agree mutants agree-long replay e2e fuzz fuzz-long bench bench-peers soak kernels test-kernels boot lint layers \
 	install install-daemon uninstall clean help
 .DELETE_ON_ERROR:
 .SECONDARY:

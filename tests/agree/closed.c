@@ -14,8 +14,12 @@
 struct expected {
 	enum pst_reason reason;
 	enum agree_map hidden;
-	uint32_t live; /* of the query */
+	uint32_t live;	 /* of the query */
+	bool translated; /* it is to 64:ff9b::1.2.3.4 */
 };
+
+static const struct pst_addr plain = {.addr = {[10] = 0xff, 0xff, 1, 2, 3, 4}};
+static const struct pst_addr translated = {.addr = {0, 0x64, 0xff, 0x9b, [12] = 1, 2, 3, 4}};
 
 static bool ask(struct agree_kernel *kernel, const struct agree_tables *tables,
 		const struct expected *expected, struct pst_decision ret_last[2])
@@ -24,11 +28,11 @@ static bool ask(struct agree_kernel *kernel, const struct agree_tables *tables,
 	static struct pst_decision answers[AGREE_BATCH];
 	int r = 0;
 
-	for (size_t i = 0; i < AGREE_BATCH; i++)
-		queries[i] = (struct pst_query){.addr = {[10] = 0xff, 0xff, 1, 2, 3, 4},
-						.port = 80,
-						.protocol = PST_TCP,
-						.live = expected->live};
+	for (size_t i = 0; i < AGREE_BATCH; i++) {
+		queries[i] =
+			(struct pst_query){.port = 80, .protocol = PST_TCP, .live = expected->live};
+		memcpy(queries[i].addr, expected->translated ? translated.addr : plain.addr, 16);
+	}
 	agree_native(tables, queries, AGREE_BATCH, answers);
 	ret_last[0] = ret_last[1] = answers[AGREE_BATCH - 1];
 	if (!kernel)
@@ -59,7 +63,9 @@ static bool answers(struct agree_kernel *kernel, const struct agree_tables *tabl
 	for (int leg = 0; leg < 2; leg++) {
 		const struct pst_decision *d = &last[leg];
 
-		if (d->verdict == verdict && d->reason == (uint8_t)expected.reason)
+		/* No rule has said any of these denials. */
+		if (d->verdict == verdict && d->reason == (uint8_t)expected.reason &&
+		    (verdict == PST_VERDICT_ALLOW || !d->rule))
 			continue;
 		printf("agreement: %s: %s %s by leg %d, expected %s %s\n", what,
 		       words_verdict(d->verdict), words_reason(d->reason), leg,
@@ -72,7 +78,7 @@ static bool answers(struct agree_kernel *kernel, const struct agree_tables *tabl
 static bool denies(struct agree_kernel *kernel, const struct agree_tables *tables,
 		   enum pst_reason reason, const char *what)
 {
-	return answers(kernel, tables, (struct expected){reason, AGREE_MAPS, 0}, what);
+	return answers(kernel, tables, (struct expected){reason, AGREE_MAPS, 0, false}, what);
 }
 
 static bool addresses_fail_closed(struct agree_kernel *kernel)
@@ -102,6 +108,33 @@ static bool addresses_fail_closed(struct agree_kernel *kernel)
 	t.n_always = 0;
 	all &= denies(kernel, &t, PST_REASON_INTERNAL, "an empty always-denied set");
 	return all;
+}
+
+/* The trie of the address inside is missing: what the other one says of the address as sent is not enough. */
+static bool translated_fails_closed(struct agree_kernel *kernel)
+{
+	struct table_row4 root4 = {.value = {.decided = 1, .verdict = PST_VERDICT_ALLOW}};
+	struct table_row6 root6 = {.value = {.decided = 1, .verdict = PST_VERDICT_ALLOW}};
+	struct table_always_row open = {.value = {.kind = PST_ALWAYS_OPEN}};
+	struct table table = {
+		.rows4 = &root4, .n_rows4 = 1, .rows6 = &root6, .n_rows6 = 1, .n_ports = 1};
+	struct agree_tables t = {.table = &table,
+				 .always = &open,
+				 .n_always = 1,
+				 .record = {.id = 1,
+					    .generation = 1,
+					    .policy_slot = AGREE_POLICY_SLOT,
+					    .default_verdict = PST_VERDICT_ALLOW}};
+	struct expected expected = {PST_REASON_ALLOW_RULE, AGREE_MAPS, 0, true};
+	bool all = answers(kernel, &t, expected, "a translated address");
+
+	table.n_rows4 = 0;
+	expected.reason = PST_REASON_INTERNAL;
+	all &= answers(kernel, &t, expected, "a translated address without IPv4's trie");
+	table.n_rows4 = 1;
+	root4.value.decided = 0;
+	root4.value.ports = 1u << 20;
+	return answers(kernel, &t, expected, "a port set of the address inside") && all;
 }
 
 /* A lease of 1.2.3.4 for a name that a rule allows on port 80, judged under an older policy. */
@@ -164,9 +197,9 @@ static void learn(struct learned *l)
 /* Each is allowed when nothing is missing. */
 static bool names_fail_closed(struct agree_kernel *kernel)
 {
-	const struct expected found = {PST_REASON_LEASE, AGREE_MAPS, 0};
-	const struct expected live = {PST_REASON_LEASE, AGREE_MAPS, 1};
-	struct expected lost = {PST_REASON_DEFAULT_DENY, AGREE_NAME_TRIE, 0};
+	const struct expected found = {PST_REASON_LEASE, AGREE_MAPS, 0, false};
+	const struct expected live = {PST_REASON_LEASE, AGREE_MAPS, 1, false};
+	struct expected lost = {PST_REASON_DEFAULT_DENY, AGREE_NAME_TRIE, 0, false};
 	struct learned l;
 	bool all;
 
@@ -180,7 +213,7 @@ static bool names_fail_closed(struct agree_kernel *kernel)
 	all &= answers(kernel, &l.tables, lost, "no name trie for a live flow");
 	learn(&l);
 	l.rows.n_learned = 0;
-	lost = (struct expected){PST_REASON_DEFAULT_DENY, AGREE_LEARNED_TABLE, 0};
+	lost = (struct expected){PST_REASON_DEFAULT_DENY, AGREE_LEARNED_TABLE, 0, false};
 	all &= answers(kernel, &l.tables, lost, "no table of learned names");
 	learn(&l);
 	l.rows.n_leases = 0;
@@ -207,5 +240,6 @@ bool agree_fails_closed(struct agree_kernel *kernel)
 {
 	bool all = addresses_fail_closed(kernel);
 
+	all &= translated_fails_closed(kernel);
 	return names_fail_closed(kernel) && all;
 }

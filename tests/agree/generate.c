@@ -99,12 +99,12 @@ static struct addr wrap(struct dice *d, const struct addr *v4)
 	return a;
 }
 
-/* A base, as it is or with a bit or two flipped. */
+/* A base, as it is or with a bit or two flipped. Of IPv4 now and then one that makes it IPv6: all but mapped. */
 static struct addr random_addr(struct dice *d, const struct agree_case *c)
 {
 	struct addr a = c->bases[below(d, AGREE_BASES)];
 	unsigned flips = chance(d, 60) ? 0 : 1 + below(d, 2);
-	unsigned first = addr_is_ipv4(&a) ? 96 : 0, at;
+	unsigned first = addr_is_ipv4(&a) && !chance(d, 5) ? 96 : 0, at;
 
 	while (flips--) {
 		at = first + below(d, 128 - first);
