@@ -38,9 +38,10 @@ def rows():
 class Catch:
     """Answers each whole request, and keeps it; what is none is kept as a violation. raw: all bytes, by connection."""
 
-    def __init__(self, namespace):
+    def __init__(self, namespace, port=80, context=None):
         self.seen, self.violations, self.raw, self.busy = [], [], [], 0
-        self._server = namespace.call(socket.create_server, (CATCH4, 80))
+        self._port, self._context = port, context
+        self._server = namespace.call(socket.create_server, (CATCH4, port))
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self):
@@ -54,10 +55,13 @@ class Catch:
             threading.Thread(target=self._talk, args=(client, len(self.raw) - 1), daemon=True).start()
 
     def _talk(self, client, number):
-        parser = Parser({b"good.test", b"plain.test", b"good.test:80", b"plain.test:80"})
+        hosts = (b"good.test", b"plain.test")
+        parser = Parser({*hosts, *(b"%s:%d" % (host, self._port) for host in hosts)})
         try:
             with client:
                 client.settimeout(60)
+                if self._context:
+                    client = self._context.wrap_socket(client, server_side=True)
                 while data := client.recv(65536):
                     self.raw[number] += data
                     for request in parser.feed(data):
