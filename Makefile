@@ -81,7 +81,8 @@ UNIT_DAEMON = $(filter $(addprefix tests/unit/test_,daemon_% config% store%),$(U
 BPFTESTS = $(basename $(wildcard tests/bpf/test_*.c))
 FUZZERS = $(basename $(wildcard tests/fuzz/fuzz_*.c))
 TOOLS = $(patsubst tests/lib/%.c,$(B)/tests/%,$(wildcard tests/lib/tools/*.c)) \
-	$(patsubst tests/lib/musl/%.c,$(B)/tests/tools/musl/%,$(wildcard tests/lib/musl/*.c))
+	$(patsubst tests/lib/musl/%.c,$(B)/tests/tools/musl/%,$(wildcard tests/lib/musl/*.c)) \
+	$(patsubst tests/lib/preload/%.c,$(B)/tests/preload/%.so,$(wildcard tests/lib/preload/*.c))
 BENCH = $(patsubst tests/bench/%.c,$(B)/bench/%,$(filter-out %.bpf.c,$(wildcard tests/bench/*.c)))
 BENCH_BPF = $(patsubst tests/bench/%.bpf.c,$(B)/bench/%.bpf.o,$(wildcard tests/bench/*.bpf.c))
 SALTED = $(if $(wildcard user/daemon/main.c),$(B)/salted/posternd)
@@ -223,6 +224,10 @@ $(B)/tests/tools/uring $(B)/tests/tools/uringdns: tests/lib/tools/uring.h
 $(B)/tests/tools/musl/%: tests/lib/musl/%.c
 	$(call say,LINK) musl-gcc -std=gnu11 $(WARN) $(CFLAGS) -static -o $@ $<
 
+# What a program that is tested is started with, to see another kernel.
+$(B)/tests/preload/%.so: tests/lib/preload/%.c
+	$(call say,LINK) $(CC) $(BASE) $(CFLAGS) -fPIC -shared -o $@ $<
+
 $(B)/tests/race/snoop: $(call obj,tests/race/snoop.c $(call room,$(PURE) kern))
 	$(call say,LINK) $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(B)/tests/race/%.bpf.o: tests/race/%.bpf.c
@@ -264,6 +269,17 @@ replay: $(addprefix $(B)/asan/,$(FUZZERS))
 e2e: all $(TOOLS) $(RACE) $(SALTED)
 	@tools/e2b-sdk.sh || true
 	@tests/run.sh --pytest e2e tests/e2e tests/bypass
+# Every row of the catalogue of ways out, in each mode and by whatever holds a sandbox: a table, and "N passed, N failed".
+BYPASS = bpf/test_lsm bpf/test_members bpf/test_unix bpf/test_cgroup bpf/test_host bpf/test_device bpf/test_device_life \
+	bpf/test_sandbox bpf/test_bounds bpf/test_pin bpf/test_flip bpf/test_packet bpf/test_relay_cgroup unit/test_json \
+	unit/test_relay_smuggling unit/test_relay_http unit/test_relay_socks agree/agree
+bypass: all $(TOOLS) $(SALTED) $(addprefix $(B)/tests/,$(BYPASS))
+	@tools/deps.sh
+	@tools/bypass.py --self-test
+	@tools/bypass.py $(BYPASS)
+# Each promise of docs/SPECIFICATION.md names a test, and that one has run.
+spec:
+	@tools/spec.py --self-test && tools/bypass.py --self-test && tools/spec.py
 fuzz: $(addprefix $(B)/fuzz/,$(FUZZERS))
 	@tests/run.sh --fuzz $(FUZZ_SECONDS) fuzz $^
 # The counts of the issue instead of what `make test` has time for, where a test knows both.
@@ -350,6 +366,8 @@ help:
 	@echo 'all      build/postern, build/posternd and build/postern-relay and nothing else (the default)'
 	@echo 'run      install what is missing, build, show a command allowed here and denied there'
 	@echo 'test     everything CI runs; its parts: lint layers unit bpf agree replay e2e'
+	@echo 'bypass   every known way out in each mode by each kind: a table, in ten minutes'
+	@echo 'spec     the promises of docs/SPECIFICATION.md against what the last runs left'
 	@echo 'boot     one boot of Linux 6.1: programs load, a device is held'
 	@echo 'test-long  the tests that count crashes, flips and changes, with their full counts'
 	@echo 'agree-long  twenty million frames of devices against the model, and planted mistakes'
@@ -362,7 +380,7 @@ help:
 	@echo 'test-kernels  what must hold on every kernel, on stock ones of Debian in a VM (kernels: the same)'
 	@echo 'install  below DESTDIR and PREFIX ($(PREFIX)), SYSCONFDIR ($(SYSCONFDIR)), UNITDIR; uninstall; clean'
 
-.PHONY: all plain programs run test test-long unit bpf agree mutants agree-long replay e2e fuzz fuzz-long bench bench-peers soak kernels test-kernels boot lint layers \
+.PHONY: all plain programs run test test-long unit bpf agree mutants agree-long replay e2e bypass spec fuzz fuzz-long bench bench-peers soak kernels test-kernels boot lint layers \
 	install install-daemon uninstall clean help
 .DELETE_ON_ERROR:
 .SECONDARY:

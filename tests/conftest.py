@@ -17,6 +17,7 @@ import kindtable  # noqa: E402
 import postern as runner  # noqa: E402
 from daemon import Daemon  # noqa: E402
 from internet import Internet  # noqa: E402
+from record import pytest_configure, pytest_runtest_makereport, pytest_runtest_setup  # noqa: E402,F401
 from relaybox import KINDS, Relays  # noqa: E402
 from relaypeers import Peers  # noqa: E402
 from resolver import Resolvers  # noqa: E402

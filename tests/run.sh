@@ -8,6 +8,8 @@
 #   tests/run.sh --fuzz SECONDS NAME PROGRAM...
 #   tests/run.sh --pytest NAME DIRECTORY... as many files at a time as there are processors: a test shares nothing with
 #                                           another run, so also not with its own; AT_ONCE=1: one after the other
+# Each writes what became of every test into $B/records/NAME.tsv, which tools/spec.py and tools/bypass.py read: OUTCOME, ID
+# (FILE::TEST below tests/) and what else is known.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 export PYTHONDONTWRITEBYTECODE=1
@@ -28,6 +30,9 @@ shift
 work=$(mktemp -d)
 log=$work/log
 trap 'rm -rf "$work"' EXIT
+records=${B:-build}/records
+mkdir -p "$records"
+rm -f "$records/$name.tsv"
 
 command_of()
 {
@@ -47,6 +52,17 @@ command_of()
 	esac
 }
 
+# The tests that a program's output tells of, and the program itself. PROGRAM OUTPUT CODE
+record()
+{
+	local file=${1#"${B:-build}"/}
+	file=${file#asan/}
+	file=${file#tests/}
+	sed -nE -e "s|^\[       OK \] (\w+).*|passed\t$file.c::\1|p" -e "s|^\[  FAILED  \] (\w+).*|failed\t$file.c::\1|p" \
+		-e "s|^\[  SKIPPED \] ([a-z]\w+).*|skipped\t$file.c::\1|p" "$2" | sort -u
+	if [ "$3" -eq 0 ]; then printf 'passed\t%s\n' "$file"; else printf 'failed\t%s\n' "$file"; fi
+}
+
 # What there is to say of a program, in its own file: it may run beside others.
 run_one()
 {
@@ -55,6 +71,7 @@ run_one()
 	command_of "$1"
 	timeout -k 5 "$limit_s" "${command[@]}" >"$log.all" 2>&1 </dev/null || rc=$?
 	local took_ms=$((($(date +%s%N) - start) / 1000000))
+	record "$1" "$log.all" $rc >"$log.tsv"
 	if [ $rc -ne 0 ]; then
 		cat "$log.all"
 		echo "FAIL ${1#"${B:-build}"/} (exit $rc, ${took_ms} ms)"
@@ -84,6 +101,7 @@ run_all()
 	wait
 	passed=$(find "$work" -name '*.passed' | wc -l)
 	failed=$(($# - passed))
+	find "$work" -name '*.tsv' -exec cat {} + >"$records/$name.tsv"
 	skipped=$(find "$work" -name '*.skipped' -exec cat {} + | wc -l)
 }
 
@@ -98,7 +116,7 @@ run_pytest()
 		echo "$name: no tests in $*"
 		return 1
 	fi
-	timeout -k 10 "${TEST_LIMIT_S:-1200}" /usr/bin/python3 -m pytest -q -rs -p no:cacheprovider \
+	PST_RECORD=$records/$name.tsv timeout -k 10 "${TEST_LIMIT_S:-1200}" /usr/bin/python3 -m pytest -q -rs -p no:cacheprovider \
 		-n "${AT_ONCE:-$(nproc)}" --dist loadfile --durations=5 "${directories[@]}" </dev/null 2>&1 | tee "$log"
 	rc=${PIPESTATUS[0]}
 	[ "$rc" -eq 0 ] || echo "$name: FAILED (pytest exit $rc)"

@@ -16,6 +16,8 @@ from internet import ALLOWED4, ALLOWED6, DENIED4, PORT, canary
 from packets import BROADCAST, arp, ether, lladdr
 from wait import until
 
+DEAF = 7999  # nobody answers there
+
 
 def claim(cell, address):
     """Asks for the gateway in the name of that address: whoever is asked notes who asked."""
@@ -54,10 +56,14 @@ def test_the_hardware_address_that_it_claimed(net, warden):
 
 
 @pytest.mark.parametrize("ways", [1, 10])
-def test_a_flood_while_it_is_attached(net, warden, ways):
-    """Row 23: it runs and sends all the time. From the reply on nothing of it leaves, at every change."""
-    deny, allow = {"denyOut": ["0.0.0.0/0"], "allowOut": [ALLOWED4]}, {}
-    with Cell(net) as cell, flooding(cell) as token:
+@pytest.mark.parametrize("inbound,port", [("allow", DEAF), ("deny", PORT)], ids=["nobody-answers", "nobody-may-call"])
+def test_a_flood_while_it_is_attached(net, warden, inbound, port, ways):
+    """
+    Row 23: it runs and sends all the time. From the reply on nothing of it leaves, at every change. An answer that is on its
+    way when the programs come is a call to them: nobody knows who spoke first, and `inbound` decides (docs/THREAT-MODEL.md).
+    """
+    deny, allow = {"denyOut": ["0.0.0.0/0"], "allowOut": [ALLOWED4], "inbound": inbound}, {"inbound": inbound}
+    with Cell(net) as cell, flooding(cell, port) as token:
         since = net.mark()
         net.await_seen(token=token, since=since)
         cell.attach(warden, deny)
@@ -74,10 +80,10 @@ def test_a_flood_while_it_is_attached(net, warden, ways):
 
 
 @contextlib.contextmanager
-def flooding(cell):
+def flooding(cell, port=PORT):
     """Datagrams to DENIED4, as many as one thread can."""
     token, over = canary(), threading.Event()
-    frame = cell.udp(DENIED4, token.encode())
+    frame = cell.udp(DENIED4, token.encode(), port)
     sock = cell.call(packet_socket, "eth0")
 
     def flood():

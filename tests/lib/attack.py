@@ -7,6 +7,7 @@ room for one, when at the bystander's port a frame is equal to one of them.
 """
 
 from cell import new_tokens
+from evidence import NOW
 from internet import ALLOWED4
 from wait import until
 
@@ -54,6 +55,7 @@ def assert_silent(cell, forms, watcher=None, fence=ALLOWED4):
     sent = launch(cell, forms)
     cell.fence(fence)
     found = sorted(seen(cell.net, watcher, sent, since))
+    NOW.tried(len(forms))
     assert not found, f"these got out: {found}"
     for token, _ in sent.values():
         cell.net.forbid(token)

@@ -133,6 +133,7 @@ class Cell(Wire):
     # ---- what it sends ----
 
     def send(self, *frames):
+        self.say()
         for frame in frames:
             self._socket.send(frame)
 
@@ -158,6 +159,7 @@ class Cell(Wire):
 
     def call(self, function, *args):
         """In the namespace."""
+        self.say()
         return self.captive.call(function, *args)
 
     def fence(self, to=ALLOWED4):

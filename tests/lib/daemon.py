@@ -16,6 +16,7 @@ import socket
 import tempfile
 from pathlib import Path
 
+from evidence import CGROUP, CLSACT, NOW, TCX
 from netns import shell
 from postern import BUILD, ROOT, Running, cgroup2_mount, execute
 from wait import until
@@ -97,8 +98,9 @@ class Daemon:
         self.config = {"socket": str(self.socket), "listen": f"127.0.0.1:{self.port}", "apiKeys": keys(),
                        "stateDir": str(self.state), "bpffsDir": str(self.pins), "sandboxDir": str(self.folder),
                        "cgroupParent": self.name, "log": "json", **config}
-        self.process = None
+        self.process, self._tc = None, None
         self.logs = []
+        NOW.daemons.append(self)
         if start:
             self.start()
 
@@ -149,6 +151,12 @@ class Daemon:
         """The JSON lines of its log so far."""
         return [json.loads(line) for lines in self.logs for line in list(lines) if line.startswith("{")]
 
+    def tc(self, name):
+        """By what its programs hang on devices, as it says of one."""
+        self._tc = self._tc or self.get(f"/v1/sandboxes/{name}").json["device"]["attached"]
+        assert self._tc in (TCX, CLSACT)
+        return self._tc
+
     def close(self):
         """Ends the daemon, and removes all that it and its sandboxes left."""
         if self.process and self.process.process.poll() is None:
@@ -158,6 +166,8 @@ class Daemon:
         if self.pins.exists():
             shell("rm", "-rf", str(self.pins))
         shutil.rmtree(self.directory, ignore_errors=True)
+        with contextlib.suppress(ValueError):
+            NOW.daemons.remove(self)
 
     def __enter__(self):
         return self
@@ -204,6 +214,7 @@ class Daemon:
         """A sandbox by E2B's route, with a cgroup of its own; returns it as a Box."""
         reply = self.request("POST", "/sandboxes", {"templateID": "base", "network": policy or {}, **fields})
         assert reply.status == 201, f"{reply}\n{self.log()}"
+        NOW.sandbox(CGROUP, policy or {})
         return Box(self, reply.json["sandboxID"])
 
     def attach(self, name, cgroup, policy=None, **fields):
@@ -211,6 +222,7 @@ class Daemon:
         body = {"id": name, "cgroup": str(cgroup), "policy": policy or {}, "allowWeak": True, **fields}
         reply = self.request("POST", "/v1/sandboxes", body)
         assert reply.status == 201, f"{reply}\n{self.log()}"
+        NOW.sandbox(CGROUP, policy or {})
         return Box(self, name, Path(cgroup))
 
     def cgroup(self, name):
@@ -255,10 +267,16 @@ class Box:
         """The native policy; its reply has come: it is enforced."""
         reply = self.daemon.request("PUT", f"/v1/sandboxes/{self.id}/policy", policy, **options)
         assert reply.status == 200, f"{reply}\n{self.daemon.log()}"
+        self.say(policy)
         return reply
+
+    def say(self, policy):
+        """To evidence.py: it is held so from now on."""
+        NOW.sandbox(CGROUP, policy)
 
     def network(self, policy):
         """E2B's update."""
+        self.say(policy)
         return self.daemon.request("PUT", f"/sandboxes/{self.id}/network", policy, chunked=True)
 
     def pins(self):

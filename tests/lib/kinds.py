@@ -21,6 +21,7 @@ import os
 import signal
 from pathlib import Path
 
+from evidence import CGROUP, CLSACT, NOW, TCX
 from internet import HOST4, HOST6
 from netns import shell
 
@@ -137,6 +138,7 @@ class Cgroup(Kind):
     name = "cgroup"
 
     def enter(self, policy):
+        NOW.sandbox(CGROUP, policy)
         return RunInside(policy)
 
 
@@ -335,6 +337,7 @@ class Netns(Netdev):
     name = "netdev"
 
     def enter(self, policy):
+        NOW.sandbox(CLSACT if os.environ.get("PST_TC") == CLSACT else TCX, policy)
         return RunInside(policy, ["--netns"], TELL)
 
 

@@ -15,6 +15,7 @@ import time
 from collections import namedtuple
 from pathlib import Path
 
+from evidence import CLSACT, NOW
 from internet import canary
 from kinds import Cgroup
 from netns import shell
@@ -24,6 +25,9 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("B", ROOT / "build"))
 POSTERN = os.environ.get("POSTERN", str((ROOT / BUILD / "postern").resolve()))
 TOOLS = (ROOT / BUILD / "tests" / "tools").resolve()
+# A kernel without TCX, for whoever is started with it (tests/lib/preload).
+NO_TCX = {"LD_PRELOAD": str((ROOT / BUILD / "tests" / "preload" / "notcx.so").resolve())}
+WITHOUT_TCX = os.environ.get("PST_TC") == CLSACT  # the whole run
 MARK = f"PST_TEST={os.getpid()}"  # in the environment of all that is started here
 
 # A refusal comes at once; what goes unanswered would take a second (TCP) or for ever (UDP).
@@ -73,7 +77,7 @@ def operations(text):
 def environment(extra=None):
     name, value = MARK.split("=")
     base = {k: v for k, v in os.environ.items() if not k.startswith("SUDO_")}
-    return {**base, name: value, **(extra or {})}
+    return {**base, **(NO_TCX if WITHOUT_TCX else {}), name: value, **(extra or {})}
 
 
 def postern_run(policy, argv):
@@ -97,6 +101,7 @@ def execute(net, argv, *, env=None, timeout=RUN_S, stdin=None, cwd=None, kind=No
     done = subprocess.run(net.host.command(argv), capture_output=True, text=True, errors="replace", check=False,
                           timeout=timeout, env=environment(env), cwd=cwd, input=stdin,
                           stdin=subprocess.DEVNULL if stdin is None else None)
+    NOW.told(done.stderr)
     return Result(argv, done.returncode, done.stdout, done.stderr, time.monotonic() - start, kind)
 
 
@@ -195,6 +200,7 @@ class Running:
         elif self._alone:
             kind_of(self._net).end(self.pid)
         code = self.wait(5)
+        NOW.told("\n".join(self.errors))
         if self.inside:
             self.inside.close()
         return code

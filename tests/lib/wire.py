@@ -17,6 +17,7 @@ import struct
 import threading
 
 from daemon import Box
+from evidence import NOW
 from internet import HOST4, HOST6
 from netns import Namespace, shell
 from postern import Running, execute
@@ -80,7 +81,7 @@ class Wire:
         self.gate6, self.addr6, self.net6 = f"fd77:{number}::1", f"fd77:{number}::2", f"fd77:{number}::/64"
         self.host_mac, self.mac = f"02:00:{high:02x}:77:{low:02x}:01", f"02:00:{high:02x}:77:{low:02x}:02"
         self.has6 = hasattr(net, "internet")
-        self.pump = None
+        self.pump, self.held = None, None
         self.captive = Namespace("captive")
         try:
             for namespace in (self.captive, net.host):
@@ -159,9 +160,11 @@ class Wire:
         return ["nsenter", f"--net={self.captive.path}", "--", *map(str, argv)]
 
     def run(self, argv, **options):
+        self.say()
         return execute(self.net, self.argv(argv), **options)
 
     def start(self, argv, **options):
+        self.say()
         return Running(self.net, self.argv(argv), **options)
 
     def fields(self):
@@ -181,7 +184,14 @@ class Wire:
         body = {key: value for key, value in body.items() if value is not None}
         reply = daemon.request("POST", "/v1/sandboxes", body)
         assert reply.status == 201, f"{reply}\n{daemon.log()}"
+        self.held = daemon.tc(body["id"]), body["policy"]
+        self.say()
         return self.box_of(daemon, body["id"])
+
+    def say(self):
+        """What is sent now is sent by who is held so."""
+        if self.held:
+            NOW.sandbox(*self.held)
 
     def box_of(self, daemon, name):
         """The one that is called so, however it was attached."""
@@ -213,6 +223,10 @@ class WireBox(Box):
     def __init__(self, daemon, name, wire):
         super().__init__(daemon, name)
         self.wire, self.cgroup = wire, None
+
+    def say(self, policy):
+        self.wire.held = self.daemon.tc(self.id), policy
+        self.wire.say()
 
     def argv(self, argv):
         return self.wire.argv(argv)
