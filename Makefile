@@ -334,7 +334,7 @@ COMPLETIONS = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 ETC = $(DESTDIR)$(SYSCONFDIR)/postern
 install: all $(if $(wildcard user/daemon/main.c),install-daemon)
 	install -D -m 0755 $(B)/postern $(DESTDIR)$(PREFIX)/bin/postern
-	install -D -m 0755 $(B)/postern-relay $(DESTDIR)$(PREFIX)/sbin/postern-relay
+	install -D -m 0711 $(B)/postern-relay $(DESTDIR)$(PREFIX)/sbin/postern-relay
 	install -D -m 0644 -t $(MAN1) docs/man/*.1
 	install -D -m 0644 tools/completion.bash $(COMPLETIONS)/postern
 

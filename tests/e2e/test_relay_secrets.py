@@ -139,7 +139,7 @@ def test_those_who_know_them_cannot_do_much(relays):
             assert named <= {str(relays.daemon.state / "ca")}, named
         else:
             assert not named, named
-            assert not entries(f"/proc/{pid}/root/") and not entries(f"/proc/{pid}/cwd/")
+        assert not entries(f"/proc/{pid}/root/") and not entries(f"/proc/{pid}/cwd/")
 
 
 def test_no_core_is_left_by_one_that_crashes(relays, ward):

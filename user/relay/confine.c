@@ -118,10 +118,10 @@ int confine(const struct confine_options *options, uint64_t *ret_files, struct e
 		return error_set(err, -EPERM, "this is not to run as root");
 	*ret_files = limit_files(options->files);
 	(void)limit(RLIMIT_CORE, 0);
-	if (!options->keeps_files) {
+	if (!options->keeps_files)
 		(void)limit(RLIMIT_FSIZE, 0);
-		leave_files();
-	}
+	/* What is below a directory that is open stays in reach of openat(). */
+	leave_files();
 	lock_memory();
 	(void)limit(RLIMIT_NPROC, 0);
 	r = drop_capabilities();

@@ -16,8 +16,8 @@
 /* ---- confine.c ---- */
 
 struct confine_options {
-	uint64_t files;	  /* descriptors that are wanted */
-	bool keeps_files; /* the signer: until it is sealed, it reads and writes the CA's */
+	uint64_t files; /* descriptors that are wanted */
+	bool keeps_files; /* the signer: until it is sealed, it writes the CA's, in the directory that it was given */
 };
 
 /* Everything but confine_seal(); the user is the starter's to choose, but not root. *ret_files: descriptors that it may
