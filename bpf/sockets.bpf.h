@@ -117,6 +117,10 @@ static __always_inline int pst_walk(struct bpf_iter__tcp *ctx)
 	redirect = bpf_sk_storage_get(&pst_redirects, sk, 0, 0);
 	if (redirect && !pst_redirect_meant(redirect, sandbox, &query))
 		redirect = 0;
+	if (redirect) {
+		__builtin_memcpy(out.meant, query.addr, 16);
+		out.meant_port = query.port;
+	}
 	flow = bpf_sk_storage_get(&pst_sockets, sk, 0, 0);
 	if (flow)
 		pst_socket_recall(sandbox, flow, &query);

@@ -559,7 +559,10 @@ struct pst_socket {
 	__u8 remote[16];
 	__u16 local_port;
 	__u16 remote_port;
-	__u32 ifindex; /* that it is bound to; 0: none */
+	__u32 ifindex;	  /* that it is bound to; 0: none */
+	__u8 meant[16];	  /* where it asked to go, when `remote` is the relay ... */
+	__u16 meant_port; /* ... 0: it is not */
+	__u16 pad[3];
 };
 
 /* A constant of the object, set before it is loaded: what will never happen. */
@@ -612,7 +615,7 @@ PST_ASSERT("pst_question is 576 bytes", sizeof(struct pst_question) == 576);
 PST_ASSERT("pst_learned is 280 bytes", sizeof(struct pst_learned) == 280);
 PST_ASSERT("pst_lease is 144 bytes", sizeof(struct pst_lease) == 144);
 PST_ASSERT("pst_member is 24 bytes", sizeof(struct pst_member) == 24);
-PST_ASSERT("pst_socket is 48 bytes", sizeof(struct pst_socket) == 48);
+PST_ASSERT("pst_socket is 72 bytes", sizeof(struct pst_socket) == 72);
 PST_ASSERT("pst_redirect is 104 bytes", sizeof(struct pst_redirect) == 104);
 PST_ASSERT("pst_origin_key is 24 bytes", sizeof(struct pst_origin_key) == 24);
 PST_ASSERT("pst_origin is 312 bytes", sizeof(struct pst_origin) == 312);

@@ -55,6 +55,8 @@ def test_what_is_allowed_goes_through_the_proxy_and_by_no_other_way(relays, peer
         with relays.ward(kind, allow=[ECHO4, ECHO6], **proxy(address, *account)) as ward:
             assert echoes(ward.talker, ECHO4) == "ok", ward.daemon.log()
             assert ward.talker.addresses(name="c")[1] == [ECHO4, ECHO], "the peer that was asked for"
+            flows = ward.daemon.get(f"/v1/sandboxes/{ward.box.id}/flows").json["flows"]
+            assert [(flow["remote"], flow["remotePort"], flow["relayed"]) for flow in flows] == [(ECHO4, ECHO, True)], flows
             assert echoes(ward.talker, ECHO6) == "ok"
         until(lambda log=log, before=before: f"connected to {ECHO4}:{ECHO}" in log()[before:], "the proxy's own log says so")
         assert f":{ECHO}" in log()[before:].replace(f"{ECHO4}:{ECHO}", "", 1)

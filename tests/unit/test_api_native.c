@@ -306,7 +306,7 @@ static void shows_leases_rules_flows_and_explanations(void **state)
 		{"GET", "/v1/sandboxes/box/rules", NULL, 200,
 		 "{\"rules\":[{\"number\":0,\"rule\":\"default\",\"connections\":1,\"packets\":2,\"bytes\":3,\"lastHit\":null}]}"},
 		{"GET", "/v1/sandboxes/box/flows", NULL, 200,
-		 "{\"flows\":[{\"protocol\":\"tcp\",\"direction\":\"out\",\"local\":\"10.0.0.2\",\"localPort\":40000,\"remote\":\"1.2.3.4\",\"remotePort\":443,\"name\":\"a.com\",\"rule\":\"allowOut[0] a.com\",\"state\":\"open\",\"idleSeconds\":0}]}"},
+		 "{\"flows\":[{\"protocol\":\"tcp\",\"direction\":\"out\",\"local\":\"10.0.0.2\",\"localPort\":40000,\"remote\":\"1.2.3.4\",\"remotePort\":443,\"name\":\"a.com\",\"rule\":\"allowOut[0] a.com\",\"state\":\"open\",\"relayed\":false,\"idleSeconds\":0}]}"},
 		{"GET", "/v1/explain?sandbox=box&to=a.com:443", NULL, 200,
 		 "{\"verdict\":\"deny\",\"to\":\"a.com:443\"}"},
 		{"GET", "/v1/explain?sandbox=box&to=nonsense", NULL, 400,

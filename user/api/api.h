@@ -186,6 +186,7 @@ struct api_flow {
 	const char *name;      /* that let it out; "" */
 	const char *rule;      /* netdev: label of the rule that did; "" */
 	const char *state;     /* netdev: "new", "open", "closing", "closed", "unjudged"; "" */
+	bool is_relayed;       /* `remote` is what was asked for: the relay stands in between */
 	uint64_t idle_s;       /* not of sockets */
 };
 

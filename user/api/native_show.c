@@ -320,6 +320,7 @@ static int put_flow(void *context, const struct api_flow *flow)
 	put_text(out, "name", flow->name);
 	put_text(out, "rule", or_empty(flow->rule));
 	put_text(out, "state", or_empty(flow->state));
+	put_bool(out, "relayed", flow->is_relayed);
 	put_number(out, "idleSeconds", flow->idle_s);
 	buf_puts(out, "}");
 	return 0;

@@ -293,11 +293,13 @@ static int add_socket(void *context, const struct pst_socket *socket)
 {
 	struct judging *judging = context;
 	char local[CIDR_TEXT_MAX + 8], remote[CIDR_TEXT_MAX + 8];
-	const char *name = learned_name(judging->learned, socket->remote);
+	const uint8_t *to = socket->meant_port ? socket->meant : socket->remote;
+	unsigned port = socket->meant_port ? socket->meant_port : socket->remote_port;
+	const char *name = learned_name(judging->learned, to);
 
 	add(&judging->lines, "tcp %s -> %s%s%s: would end",
-	    print_end(socket->local, socket->local_port, local),
-	    print_end(socket->remote, socket->remote_port, remote), name[0] ? " " : "", name);
+	    print_end(socket->local, socket->local_port, local), print_end(to, port, remote),
+	    name[0] ? " " : "", name);
 	return 0;
 }
 

@@ -193,13 +193,17 @@ static int tell_socket(void *context, const struct pst_socket *socket)
 {
 	struct flow_walk *walk = context;
 	char local[CIDR_TEXT_MAX], remote[CIDR_TEXT_MAX];
+	bool is_relayed = socket->meant_port;
+	const uint8_t *to = is_relayed ? socket->meant : socket->remote;
 	const struct api_flow flow = {.protocol = words_protocol(PST_TCP),
 				      .local = print_address(socket->local, local),
-				      .remote = print_address(socket->remote, remote),
+				      .remote = print_address(to, remote),
 				      .local_port = socket->local_port,
-				      .remote_port = socket->remote_port,
+				      .remote_port =
+					      is_relayed ? socket->meant_port : socket->remote_port,
 				      .direction = "",
-				      .name = learned_name(walk->learned, socket->remote)};
+				      .name = learned_name(walk->learned, to),
+				      .is_relayed = is_relayed};
 
 	return tell_flow(walk, &flow);
 }
@@ -334,6 +338,7 @@ static int tell_tracked(void *context, const struct pst_peer_key *key,
 		.rule = label_flow(walk, tracked, label),
 		.state =
 			is_judged(walk->sandbox, tracked) ? state_name(tracked->state) : "unjudged",
+		.is_relayed = tracked->relayed,
 		.idle_s = idle_ns(walk->now_ns, tracked->last_ns) / NS_PER_S};
 
 	return state_flow_is_live(key, tracked, walk->now_ns) ? tell_flow(walk, &flow) : 0;
