@@ -113,6 +113,9 @@ struct agree_tables {
 void agree_native(const struct agree_tables *tables, const struct pst_query *queries, size_t count,
 		  struct pst_decision *ret_answers);
 
+/* Whether what hooks make of a decision is what it says. */
+bool agree_native_settles(void);
+
 enum agree_map {
 	AGREE_CIDR4,
 	AGREE_CIDR6,

@@ -16,6 +16,7 @@ struct expected {
 	enum agree_map hidden;
 	uint32_t live;	 /* of the query */
 	bool translated; /* it is to 64:ff9b::1.2.3.4 */
+	bool dns;	 /* port 53 */
 };
 
 static const struct pst_addr plain = {.addr = {[10] = 0xff, 0xff, 1, 2, 3, 4}};
@@ -29,8 +30,9 @@ static bool ask(struct agree_kernel *kernel, const struct agree_tables *tables,
 	int r = 0;
 
 	for (size_t i = 0; i < AGREE_BATCH; i++) {
-		queries[i] =
-			(struct pst_query){.port = 80, .protocol = PST_TCP, .live = expected->live};
+		queries[i] = (struct pst_query){.port = expected->dns ? 53 : 80,
+						.protocol = PST_TCP,
+						.live = expected->live};
 		memcpy(queries[i].addr, expected->translated ? translated.addr : plain.addr, 16);
 	}
 	agree_native(tables, queries, AGREE_BATCH, answers);
@@ -78,7 +80,8 @@ static bool answers(struct agree_kernel *kernel, const struct agree_tables *tabl
 static bool denies(struct agree_kernel *kernel, const struct agree_tables *tables,
 		   enum pst_reason reason, const char *what)
 {
-	return answers(kernel, tables, (struct expected){reason, AGREE_MAPS, 0, false}, what);
+	return answers(kernel, tables, (struct expected){reason, AGREE_MAPS, 0, false, false},
+		       what);
 }
 
 static bool addresses_fail_closed(struct agree_kernel *kernel)
@@ -98,6 +101,9 @@ static bool addresses_fail_closed(struct agree_kernel *kernel)
 	t.record.generation = 1;
 	t.table = &no_rows;
 	all &= denies(kernel, &t, PST_REASON_INTERNAL, "an empty trie");
+	all &= answers(kernel, &t,
+		       (struct expected){PST_REASON_INTERNAL, AGREE_MAPS, 0, false, true},
+		       "an empty trie, to a resolver");
 	no_ports.rows4 = &lost;
 	t.table = &no_ports;
 	all &= denies(kernel, &t, PST_REASON_INTERNAL, "a port set that is missing");
@@ -125,7 +131,7 @@ static bool translated_fails_closed(struct agree_kernel *kernel)
 					    .generation = 1,
 					    .policy_slot = AGREE_POLICY_SLOT,
 					    .default_verdict = PST_VERDICT_ALLOW}};
-	struct expected expected = {PST_REASON_ALLOW_RULE, AGREE_MAPS, 0, true};
+	struct expected expected = {PST_REASON_ALLOW_RULE, AGREE_MAPS, 0, true, false};
 	bool all = answers(kernel, &t, expected, "a translated address");
 
 	table.n_rows4 = 0;
@@ -197,9 +203,9 @@ static void learn(struct learned *l)
 /* Each is allowed when nothing is missing. */
 static bool names_fail_closed(struct agree_kernel *kernel)
 {
-	const struct expected found = {PST_REASON_LEASE, AGREE_MAPS, 0, false};
-	const struct expected live = {PST_REASON_LEASE, AGREE_MAPS, 1, false};
-	struct expected lost = {PST_REASON_DEFAULT_DENY, AGREE_NAME_TRIE, 0, false};
+	const struct expected found = {PST_REASON_LEASE, AGREE_MAPS, 0, false, false};
+	const struct expected live = {PST_REASON_LEASE, AGREE_MAPS, 1, false, false};
+	struct expected lost = {PST_REASON_DEFAULT_DENY, AGREE_NAME_TRIE, 0, false, false};
 	struct learned l;
 	bool all;
 
@@ -213,7 +219,7 @@ static bool names_fail_closed(struct agree_kernel *kernel)
 	all &= answers(kernel, &l.tables, lost, "no name trie for a live flow");
 	learn(&l);
 	l.rows.n_learned = 0;
-	lost = (struct expected){PST_REASON_DEFAULT_DENY, AGREE_LEARNED_TABLE, 0, false};
+	lost = (struct expected){PST_REASON_DEFAULT_DENY, AGREE_LEARNED_TABLE, 0, false, false};
 	all &= answers(kernel, &l.tables, lost, "no table of learned names");
 	learn(&l);
 	l.rows.n_leases = 0;

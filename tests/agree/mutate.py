@@ -417,12 +417,13 @@ class Results:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.tests = digest_of([*ROOT.glob("tests/agree/**/*.[ch]"), *ROOT.glob("user/table/*.c")])
         known = {mutant.id for source in sources for mutant in source.found}
-        self.known = {}
+        self.known, self.before = {}, set()
         if self.path.exists():
             for line in self.path.read_text("utf-8").splitlines():
                 number, fate, tests, said = line.split("\t", 3)
                 if number in known and (fate != "survived" or tests == self.tests):
                     self.known[number] = (fate, said)
+                self.before.add(number)
 
     def add(self, mutant, fate, said):
         self.known[mutant.id] = (fate, said)
@@ -516,7 +517,7 @@ def main():
         control(bench, targets, sources)
         # What is likelier to open something first, where there is not time for all.
         todo = [job for job in jobs if job[2].id not in results.known]
-        todo.sort(key=lambda job: (job[2].rule in ("one off", "left out", "length", "result turned"), job[2].id))
+        todo.sort(key=lambda job: (job[2].id in results.before, job[2].rule in ("one off", "left out", "length", "result turned"), job[2].id))
         work(bench, todo, results, deadline)
     return report([job[2] for job in jobs], results, read_survivors(), not options.sample and not options.file)
 

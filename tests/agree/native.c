@@ -120,3 +120,61 @@ void agree_native(const struct agree_tables *tables, const struct pst_query *que
 		ret_answers[i] = pst_decide(&tables->record, &query);
 	}
 }
+
+/* In audit, what a rule, a list or the default denies passes, and is told; nothing else does. */
+static bool softens(void)
+{
+	static const uint8_t soft[] = {
+		PST_REASON_DENY_RULE,	  PST_REASON_DEFAULT_DENY, PST_REASON_UNTRUSTED_RESOLVER,
+		PST_REASON_NAME_GATE,	  PST_REASON_DNS_TCP,	   PST_REASON_DNS_BUSY,
+		PST_REASON_LEASE_EXPIRED, PST_REASON_QUIC};
+	const struct pst_sandbox audit = {.flags = PST_SANDBOX_AUDIT},
+				 other = {.flags = ~PST_SANDBOX_AUDIT};
+	bool all = true;
+
+	for (unsigned reason = 0; reason < 256; reason++) {
+		struct pst_decision d = {.verdict = PST_VERDICT_DENY, .reason = (uint8_t)reason};
+		bool is_soft = memchr(soft, (int)reason, sizeof(soft));
+
+		all &= pst_soften(&other, d).verdict == PST_VERDICT_DENY;
+		all &= pst_soften(&audit, d).verdict ==
+		       (is_soft ? PST_VERDICT_WOULD_DENY : PST_VERDICT_DENY);
+		d.verdict = PST_VERDICT_GATE;
+		all &= pst_soften(&audit, d).verdict == PST_VERDICT_GATE;
+	}
+	return all;
+}
+
+/* What hooks make of a decision. Only what is allowed passes, or would have been denied. */
+bool agree_native_settles(void)
+{
+	static const struct {
+		uint8_t verdict, settled[2], reason[2];
+	} rows[] = {
+		{PST_VERDICT_DENY, {PST_VERDICT_DENY, PST_VERDICT_DENY}, {9, 9}},
+		{PST_VERDICT_ALLOW, {PST_VERDICT_ALLOW, PST_VERDICT_ALLOW}, {9, 9}},
+		{PST_VERDICT_WOULD_DENY, {PST_VERDICT_WOULD_DENY, PST_VERDICT_WOULD_DENY}, {9, 9}},
+		{PST_VERDICT_GATE, {PST_VERDICT_DENY, PST_VERDICT_DENY}, {9, 9}},
+		{PST_VERDICT_RELAY,
+		 {PST_VERDICT_DENY, PST_VERDICT_DENY},
+		 {PST_REASON_RELAY_SOCKET, PST_REASON_RELAY_SOCKET}},
+		{PST_VERDICT_OWNER,
+		 {PST_VERDICT_DENY, PST_VERDICT_ALLOW},
+		 {PST_REASON_LOOPBACK, PST_REASON_OWN_LISTENER}},
+	};
+	const uint8_t step = 11, rule = 7;
+	bool all = softens();
+
+	for (size_t i = 0; i < 2 * sizeof(rows) / sizeof(rows[0]); i++) {
+		const struct pst_decision d = {
+			.verdict = rows[i / 2].verdict, .step = step, .reason = 9, .rule = rule};
+		const struct pst_decision settled = pst_settle(d, i % 2);
+		const bool passes =
+			d.verdict == PST_VERDICT_ALLOW || d.verdict == PST_VERDICT_WOULD_DENY;
+
+		all &= settled.verdict == rows[i / 2].settled[i % 2] &&
+		       settled.reason == rows[i / 2].reason[i % 2] && settled.step == step &&
+		       settled.rule == rule && !!pst_passes(d) == passes;
+	}
+	return all;
+}

@@ -92,6 +92,8 @@ struct dns_leg_question {
 /* The text of bpf/dns.bpf.h, compiled here. */
 void dns_native_question(const struct dns_rules *rules, const struct dns_wire *w,
 			 struct dns_leg_question *ret_answer);
+/* Whether messages are found in their packets, and no name is read behind its message's end. */
+bool dns_native_edges(void);
 void dns_native_reply(const struct agree_dns_reply *in, const uint8_t *message,
 		      struct dns_leg_reply *ret_answer);
 

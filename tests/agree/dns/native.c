@@ -133,3 +133,69 @@ void dns_native_reply(const struct agree_dns_reply *in, const uint8_t *message,
 	if (ret_answer->became == PST_REPLY_LEARNED)
 		take_answers(&r, ret_answer);
 }
+
+/* Where a message is in its packet: what UDP says, of the frame of a device and of a packet, in both families. */
+static bool is_placed(bool v6, bool device, uint32_t said, uint32_t there)
+{
+	const uint32_t header = (v6 ? 40U : 20U) + (device ? 14U : 0U);
+	struct __sk_buff skb = {.len = header + there, .protocol = htons(v6 ? 0x86dd : 0x0800)};
+	struct pst_sandbox sandbox = {.ifindex = device};
+	uint8_t bytes[200] = {0};
+	struct pst_dns_place place;
+	/* UDP's header, and DNS's at least, within what is there. */
+	const uint32_t size = there >= 8 && said >= 20 && said <= there ? said - 8 : 0;
+
+	bytes[header + 4] = (uint8_t)(said >> 8);
+	bytes[header + 5] = (uint8_t)said;
+	packet = bytes;
+	packet_size = skb.len;
+	place = pst_dns_place(&skb, &sandbox);
+	packet = NULL;
+	return place.size == size && (!size || place.offset == header + 8);
+}
+
+/*
+ * A reply of which the owner of the address is a name that runs over all behind it to the end of the message, where
+ * its last label, or the first byte of a pointer, is the last byte of the address. `length`: of that label, which is
+ * the first of the target, too. What lies behind the message is `behind`.
+ */
+static int run_to_the_end(uint8_t length, uint8_t last, uint8_t behind)
+{
+	static const uint8_t head[] = {0, 1, 0x81, 0x80, 0,  1, 0, 2, 0, 0, 0, 0, 1, 'a', 0, 0,
+				       1, 0, 1,	   0xc0, 12, 0, 5, 0, 1, 0, 0, 0, 9, 0,	  0};
+	enum { RDLENGTH = sizeof(head) - 1, TARGET = sizeof(head) };
+	static struct pst_reading r;
+	const uint8_t at =
+		(uint8_t)(TARGET + length); /* of the name: the target's last character */
+	const uint8_t tail[] = {0, 0xc0, at, 0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 1, 2, 16, last};
+	uint8_t *m = r.m;
+
+	memset(m, behind, sizeof(r.m));
+	memcpy(m, head, sizeof(head));
+	m[RDLENGTH] = (uint8_t)(length + 2);
+	m[TARGET] = length;
+	memcpy(m + TARGET + 1, tail, length);
+	m[at] = length;
+	memcpy(m + at + 1, tail, sizeof(tail));
+	r.size = (__u32)(at + 1 + sizeof(tail));
+	r.at = 19;
+	r.min_s = 0;
+	r.max_s = 100;
+	return pst_reply_read(&r);
+}
+
+bool dns_native_edges(void)
+{
+	/* The target's root, where the pointer would lead to if it were read to its second byte. */
+	const uint8_t root = 31 + 16 + 1;
+	bool all = true;
+
+	for (int way = 0; way < 4; way++) {
+		for (uint32_t there = 4; there < 64; there++)
+			for (uint32_t said = 0; said < 70; said++)
+				all &= is_placed(way & 1, way & 2, said, there);
+	}
+	all &= run_to_the_end(17, 17, 0) == PST_REPLY_MALFORMED;
+	all &= run_to_the_end(16, 0xc0, root) == PST_REPLY_MALFORMED;
+	return all;
+}
