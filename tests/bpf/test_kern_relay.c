@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* What a relay gets of the kernel side: sockets, marks, slots, leases and hits; and what it does not get. */
 #define _GNU_SOURCE
+#include <poll.h>
+
 #include "device_host.h"
 #include "names_fixture.h"
 
@@ -109,6 +111,73 @@ static void transparent_listeners_are_tcps_alone(void **state)
 }
 
 /* Who comes later cannot put his listener beside ours: not even who is root there. */
+/* Blocking calls, with an end. */
+static int wait_for(int fd, short events, int timeout_ms)
+{
+	struct pollfd one = {.fd = fd, .events = events};
+
+	return poll(&one, 1, timeout_ms) == 1 && !(one.revents & POLLERR);
+}
+
+/* What was somebody's server calls a service of this host. */
+static bool can_call(int fd, uint16_t port, int timeout_ms)
+{
+	const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
+	const struct sockaddr_in service = {.sin_family = AF_INET,
+					    .sin_port = htons(port),
+					    .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+
+	(void)connect(fd, &nobody, sizeof(nobody));
+	if (!connect(fd, (const struct sockaddr *)&service, sizeof(service)))
+		return true;
+	return errno == EINPROGRESS && wait_for(fd, POLLOUT, timeout_ms);
+}
+
+static int call_and_accept(int listener, uint16_t port, int *ret_client)
+{
+	const struct sockaddr_in at = {.sin_family = AF_INET,
+				       .sin_port = htons(port),
+				       .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	char byte = 'x';
+	int accepted;
+
+	*ret_client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(connect(*ret_client, (const struct sockaddr *)&at, sizeof(at)), 0);
+	assert_true(wait_for(listener, POLLIN, 30000));
+	accepted = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	assert_true(accepted >= 0);
+	/* It serves, both ways. */
+	assert_int_equal(send(*ret_client, &byte, 1, 0), 1);
+	assert_true(wait_for(accepted, POLLIN, 30000));
+	assert_int_equal(recv(accepted, &byte, 1, 0), 1);
+	assert_int_equal(send(accepted, &byte, 1, 0), 1);
+	assert_int_equal(recv(*ret_client, &byte, 1, 0), 1);
+	return accepted;
+}
+
+/* One that was taken over has them; they are of a cgroup without a policy. */
+static void a_listener_and_what_it_accepts_call_nobody(void **state)
+{
+	struct kern_relay_sockets service = listen_in(-1, false), relay = listen_in(-1, false);
+	int plain = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), client, off = 0;
+	int accepted = call_and_accept(relay.tcp4, relay.port, &client);
+
+	(void)state;
+	assert_int_equal(setsockopt(relay.tcp4, SOL_SOCKET, SO_DETACH_FILTER, &off, sizeof(off)),
+			 -1);
+	assert_int_equal(setsockopt(accepted, SOL_SOCKET, SO_DETACH_FILTER, &off, sizeof(off)), -1);
+	assert_int_equal(setsockopt(accepted, SOL_SOCKET, SO_LOCK_FILTER, &off, sizeof(off)), -1);
+	/* The control. */
+	assert_true(can_call(plain, service.port, 30000));
+	assert_false(can_call(relay.tcp4, service.port, 1500));
+	assert_false(can_call(accepted, service.port, 1500));
+	close(plain);
+	close(client);
+	close(accepted);
+	kern_relay_close(&service);
+	kern_relay_close(&relay);
+}
+
 static void shares_its_port_with_nobody(void **state)
 {
 	struct wires *wires = *state;
@@ -553,6 +622,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(listens_on_one_port_of_the_namespaces_own_loopback),
 		cmocka_unit_test(transparent_listeners_are_tcps_alone),
+		cmocka_unit_test(a_listener_and_what_it_accepts_call_nobody),
 		cmocka_unit_test(shares_its_port_with_nobody),
 		cmocka_unit_test(finds_the_port_that_is_free_for_all),
 		cmocka_unit_test(does_without_ipv6),

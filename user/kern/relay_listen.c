@@ -6,6 +6,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
@@ -79,6 +80,31 @@ static int bind_to(int fd, bool ipv6, const void *addr, uint16_t port)
 	return r ? -errno : 0;
 }
 
+#define TCP_FLAGS    13 /* from the header's first byte */
+#define TCP_SYN_ACK  0x12
+#define WHOLE_PACKET 0xffffffffU
+
+/*
+ * These sockets are of our cgroup, where no policy is. A relay that was taken over could make one, or what it has
+ * accepted, a client (connect() to AF_UNSPEC, then to somebody): it never hears the answer to its call, because no
+ * SYN-ACK comes through. What is accepted has the same filter, and nobody can take it off.
+ */
+static int answer_only(int fd)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, TCP_FLAGS),
+		BPF_STMT(BPF_ALU | BPF_AND | BPF_K, TCP_SYN_ACK),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, TCP_SYN_ACK, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+		BPF_STMT(BPF_RET | BPF_K, WHOLE_PACKET),
+	};
+	const struct sock_fprog program = {sizeof(code) / sizeof(code[0]), code};
+
+	if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)))
+		return -errno;
+	return set(fd, SOL_SOCKET, SO_LOCK_FILTER, 1);
+}
+
 static int open_tcp(bool ipv6, bool transparent, uint16_t port, int *ret_fd)
 {
 	const struct in_addr loopback = {.s_addr = htonl(INADDR_LOOPBACK)};
@@ -90,6 +116,8 @@ static int open_tcp(bool ipv6, bool transparent, uint16_t port, int *ret_fd)
 		r = set_ipv6(fd, transparent);
 	else if (!r && transparent)
 		r = set(fd, SOL_IP, IP_TRANSPARENT, 1);
+	if (!r)
+		r = answer_only(fd);
 	if (!r)
 		r = bind_to(fd, ipv6, ipv6 ? (const void *)&in6addr_loopback : &loopback, port);
 	/* Where it cannot be had, connections open without it. */
