@@ -23,12 +23,14 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "supervise/rate.h"
 #include "supervise/supervise.h"
 
-#define SELF	"pst-supervise-test"
-#define PROGRAM "postern-relay"
-#define PEM	"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"
-#define WAIT_S	60
+#define SELF	     "pst-supervise-test"
+#define PROGRAM	     "postern-relay"
+#define PEM	     "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"
+#define WAIT_S	     60
+#define GREEDY_SIGNS 20000
 
 enum mode {
 	GOOD = 1,
@@ -38,6 +40,7 @@ enum mode {
 	ASKER,	     /* at a policy: leases and signatures */
 	CLAIMER,     /* applies what it was not told */
 	IDLER,	     /* at a policy: asks without end, and reads the answers now and then */
+	GREEDY,	     /* at a policy: asks for more certificates than there is time for */
 };
 
 /* ---- the relay ---- */
@@ -127,6 +130,18 @@ static void idle(uint64_t sandbox)
 	_exit(0);
 }
 
+/* Reads what is answered as it goes on: neither side waits for the other. */
+static void want_much(uint64_t sandbox)
+{
+	char bytes[PST_RELAY_MAX_MESSAGE];
+
+	for (int i = 0; i < GREEDY_SIGNS; i++) {
+		say_sign(sandbox, "in.a.example");
+		while (recv(PST_RELAY_FD, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+			;
+	}
+}
+
 static void hear_policy(const struct pst_relay_sandbox *told, int mode, unsigned fds, int at_start)
 {
 	struct pst_relay_answer applied = {.header = {.type = PST_RELAY_APPLIED,
@@ -142,6 +157,8 @@ static void hear_policy(const struct pst_relay_sandbox *told, int mode, unsigned
 		ask(told->header.sandbox);
 	if (mode == IDLER)
 		idle(told->header.sandbox);
+	if (mode == GREEDY)
+		want_much(told->header.sandbox);
 	if (told->sockets & PST_RELAY_HAS_TCP4)
 		say_self(told->header.sandbox, at_start);
 	if (mode != DEAF)
@@ -264,7 +281,7 @@ struct world {
 	char signs[2][PST_NAME_SIZE];
 	size_t n_signs;
 	uint32_t rule;
-	unsigned events, leases, counts, downs, ups;
+	unsigned busy, events, leases, counts, downs, ups;
 	uint64_t connections;
 	struct kern_relay_sockets *given; /* to the next that is added; NULL: none */
 	bool (*done)(const struct world *world);
@@ -277,6 +294,7 @@ static void on_event(void *context, uint64_t sandbox, const struct pst_relay_eve
 
 	(void)sandbox;
 	world->events++;
+	world->busy += event->reason == PST_REASON_RELAY_BUSY;
 	world->rule = event->rule;
 	(void)snprintf(world->name, sizeof(world->name), "%s", event->name);
 	if (strncmp(event->name, "pid-", 4) == 0)
@@ -604,6 +622,48 @@ static bool has_answers(const struct world *world)
 }
 
 /* Each answer that has to wait is waited for by all. */
+static bool is_refused(const struct world *world)
+{
+	return world->busy > 0;
+}
+
+/* 20,000 certificates would take 400 s. */
+static void one_that_asks_too_often_is_refused_and_lives(void **state)
+{
+	struct world w;
+	struct error err = {{0}};
+
+	(void)state;
+	make(&w, GREEDY);
+	assert_int_equal(add(&w, 5, "", &err), 1);
+	until(&w, is_refused);
+	assert_true(supervise_settle(w.supervise, 5, WAIT_S * 1000) >= 0);
+	assert_true(supervise_is_up(w.supervise, 5));
+	done(&w);
+}
+
+static void a_rate_fills_with_time(void **state)
+{
+	const struct rate_limit limit = {.per_s = 10, .at_once = 3};
+	const uint64_t s = 1000000000ULL, start = 5 * s;
+	struct rate rate = {0};
+
+	(void)state;
+	for (int i = 0; i < 3; i++)
+		assert_true(rate_take(&rate, &limit, start));
+	assert_false(rate_take(&rate, &limit, start));
+	assert_false(rate_take(&rate, &limit, start + s / 20));
+	assert_true(rate_take(&rate, &limit, start + s / 10));
+	assert_false(rate_take(&rate, &limit, start + s / 10));
+	/* Full, and no more than that. */
+	for (int i = 0; i < 3; i++)
+		assert_true(rate_take(&rate, &limit, start + 100 * s));
+	assert_false(rate_take(&rate, &limit, start + 100 * s));
+	assert_true(rate_may_tell(&rate, start));
+	assert_false(rate_may_tell(&rate, start + s / 2));
+	assert_true(rate_may_tell(&rate, start + s));
+}
+
 static void one_that_reads_now_and_then_is_ended(void **state)
 {
 	struct world w;
@@ -686,6 +746,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(whoever_says_what_nobody_says_is_ended),
 		cmocka_unit_test(one_that_applies_nothing_is_ended_when_its_time_is_over),
 		cmocka_unit_test(one_that_reads_now_and_then_is_ended),
+		cmocka_unit_test(one_that_asks_too_often_is_refused_and_lives),
+		cmocka_unit_test(a_rate_fills_with_time),
 		cmocka_unit_test(leases_are_asked_for_and_leaves_signed_for_names_of_transforms),
 	};
 	char directory[] = "/tmp/pst-supervise-XXXXXX";

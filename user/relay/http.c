@@ -307,7 +307,8 @@ static void on_leaf(void *context, int status)
 		http_run(http);
 		return;
 	}
-	session_report(session, PST_VERDICT_DENY, PST_REASON_RELAY_FAILED);
+	session_report(session, PST_VERDICT_DENY,
+		       status == -EBUSY ? PST_REASON_RELAY_BUSY : PST_REASON_RELAY_FAILED);
 	(void)http_gone(http, true);
 }
 

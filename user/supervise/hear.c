@@ -9,6 +9,11 @@
 /* Of one wake-up: others wait, too. */
 #define AT_ONCE 64
 
+/* Of one sandbox: each is work for the starter's one thread. A certificate is made once a name, and kept by the relay;
+ * an answer of the DNS is a lease each. */
+static const struct rate_limit signs = {.per_s = 50, .at_once = 100};
+static const struct rate_limit leases = {.per_s = 2000, .at_once = 1024};
+
 /* ---- requests ---- */
 
 static void answer(struct relay *relay, const struct pst_relay_header *asked,
@@ -23,15 +28,45 @@ static void answer(struct relay *relay, const struct pst_relay_header *asked,
 	(void)relay_send(relay, &packet);
 }
 
+/* One refusal stands for those of its second. */
+static void tell_refusal(const struct relay *relay, const struct placed *placed, const char *name,
+			 enum pst_reason reason)
+{
+	const struct supervise_options *options = &relay->keeper.supervise->options;
+	struct pst_relay_event event = {.port = reason == PST_REASON_DNS_BUSY ? 53 : 443,
+					.protocol = PST_TCP,
+					.verdict = PST_VERDICT_DENY,
+					.step = PST_STEP_RELAY,
+					.reason = (__u8)reason};
+
+	memcpy(event.name, name, sizeof(event.name));
+	if (options->event)
+		options->event(options->context, placed->id, &event);
+}
+
+static bool may_ask(struct rate *rate, const struct rate_limit *limit, bool *ret_tell)
+{
+	uint64_t now_ns = loop_monotonic_ns();
+	bool may = rate_take(rate, limit, now_ns);
+
+	*ret_tell = !may && rate_may_tell(rate, now_ns);
+	return may;
+}
+
 /* Which names and addresses may be leases is judged in the kernel. */
-static void hear_lease(struct relay *relay, const struct placed *placed,
+static void hear_lease(struct relay *relay, struct placed *placed,
 		       const struct pst_relay_lease *lease)
 {
 	const struct supervise_options *options = &relay->keeper.supervise->options;
 	struct pst_relay_answer reply = {.header.type = PST_RELAY_LEASED, .status = -ENOENT};
+	bool tell = false;
 	int learned;
 
-	if (placed && options->lease) {
+	if (placed && !may_ask(&placed->leases, &leases, &tell)) {
+		reply.status = -EBUSY;
+		if (tell)
+			tell_refusal(relay, placed, lease->name, PST_REASON_DNS_BUSY);
+	} else if (placed && options->lease) {
 		learned = options->lease(options->context, placed->id, lease);
 		reply.status = learned < 0 ? learned : 0;
 		reply.count = learned < 0 ? 0 : (uint32_t)learned;
@@ -48,15 +83,19 @@ static bool is_transformed(const struct placed *placed, const char *name)
 	return false;
 }
 
-static void hear_sign(struct relay *relay, const struct placed *placed,
-		      const struct pst_relay_sign *sign)
+static void hear_sign(struct relay *relay, struct placed *placed, const struct pst_relay_sign *sign)
 {
 	struct pst_relay_answer refusal = {.header.type = PST_RELAY_SIGNED, .status = -EACCES};
+	bool tell = false;
 
 	if (!placed)
 		refusal.status = -ENOENT;
+	else if (!may_ask(&placed->signs, &signs, &tell))
+		refusal.status = -EBUSY;
 	else if (is_transformed(placed, sign->name))
 		refusal.status = signer_ask(relay, sign);
+	if (tell)
+		tell_refusal(relay, placed, sign->name, PST_REASON_RELAY_BUSY);
 	if (refusal.status < 0)
 		answer(relay, &sign->header, &refusal);
 }

@@ -5,6 +5,7 @@
 
 #include "base/domain.h"
 #include "supervise/process.h"
+#include "supervise/rate.h"
 #include "supervise/supervise.h"
 
 /* Certificates that are being made, of all relays. */
@@ -59,7 +60,8 @@ struct placed {
 	uint64_t sent, applied; /* seq of SANDBOX and APPLIED */
 	uint32_t closed;	/* sessions, since the last settle */
 	int status;		/* of the last APPLIED */
-	uint64_t epoch, told;	/* of its relay's life, and as far as the caller knows */
+	struct rate signs, leases;
+	uint64_t epoch, told; /* of its relay's life, and as far as the caller knows */
 };
 
 struct sign {
