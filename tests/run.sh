@@ -58,7 +58,7 @@ record()
 	local file=${1#"${B:-build}"/}
 	file=${file#asan/}
 	file=${file#tests/}
-	sed -nE -e "s|^\[       OK \] (\w+).*|passed\t$file.c::\1|p" -e "s|^\[  FAILED  \] (\w+).*|failed\t$file.c::\1|p" \
+	sed -nE -e "s|^\[       OK \] (\w+).*|passed\t$file.c::\1|p" -e "s|^\[  FAILED  \] ([a-z]\w+).*|failed\t$file.c::\1|p" \
 		-e "s|^\[  SKIPPED \] ([a-z]\w+).*|skipped\t$file.c::\1|p" "$2" | sort -u
 	if [ "$3" -eq 0 ]; then printf 'passed\t%s\n' "$file"; else printf 'failed\t%s\n' "$file"; fi
 }

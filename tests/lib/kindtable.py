@@ -97,6 +97,8 @@ LONG = (
     "e2e/test_names_answers.py::*",
     "bypass/test_row_39_forged_replies.py::test_a_million_forged_replies*",
 )
+# Of these, what `make bypass` (PST_BYPASS=1) has no other tests of behind a device.
+ROWS_ALONE = tuple(f"bypass/test_row_{row}_*" for row in ("40_41", "43", "46_48", "51"))
 
 # Tests of these files that run for the cgroup kind alone.
 EXCEPT = {
@@ -241,6 +243,7 @@ def reason_against(nodeid):
     name = _plain(nodeid)
     # EXCEPT first: what of it is used does not hang on how long this run is.
     why = next((why for pattern, why in EXCEPT.items() if _matches(name, pattern)), None)
-    if why is None and os.environ.get("PST_LONG") != "1" and any(_matches(name, pattern) for pattern in LONG):
+    whole = os.environ.get("PST_BYPASS") == "1" and any(fnmatch.fnmatchcase(name, pattern) for pattern in ROWS_ALONE)
+    if why is None and not whole and os.environ.get("PST_LONG") != "1" and any(_matches(name, pattern) for pattern in LONG):
         return "takes long: with PST_LONG=1"
     return why

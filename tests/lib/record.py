@@ -24,7 +24,7 @@ class Recorder:
 
     def __init__(self, path):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        self._out = open(path, "w", encoding="utf-8")  # pylint: disable=consider-using-with
+        self._out = open(path, "w", encoding="utf-8", buffering=1)  # pylint: disable=consider-using-with
         self._outcome = {}
 
     def pytest_runtest_logreport(self, report):
