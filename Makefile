@@ -161,6 +161,10 @@ $(foreach v,fuzz asan,$(addprefix $(B)/$(v)/,$(FUZZ_RELAY))): TEST_LIBS += $(REL
 # The DNS service alone: its tests are the starter, and the session that it works for.
 $(foreach v,$(B) $(B)/asan,$(addprefix $(v)/,$(filter tests/unit/test_relay_dns%,$(UNIT_RELAY)))): TEST_LIBS += $(DNS_WRAP)
 $(foreach v,fuzz asan,$(addprefix $(B)/$(v)/,$(filter %/fuzz_relay_dns,$(FUZZ_RELAY)))): TEST_LIBS += $(DNS_WRAP)
+# One connection of HTTP/2: its session, policy and destinations are played.
+$(foreach v,fuzz asan,$(addprefix $(B)/$(v)/,$(filter %/fuzz_relay_h2,$(FUZZ_RELAY)))): TEST_LIBS += \
+	$(addprefix -Wl$(comma)--wrap=,session_end session_judge session_deny session_report relay_policy_name \
+	relay_policy_transform relay_dial relay_dial_cancel)
 DNS_WRAP = $(addprefix -Wl$(comma)--wrap=,control_ask control_forget control_event session_end)
 comma = ,
 
