@@ -258,7 +258,8 @@ unit: $(UNIT_PROGRAMS)
 bpf: $(BPF_PROGRAMS)
 	@tests/run.sh bpf $^
 agree: $(AGREE)
-	@tests/run.sh agree $^ tests/agree/mutants.sh tests/agree/dns/mutants.sh
+	@tests/run.sh agree $^ tests/agree/mutants.sh tests/agree/dns/mutants.sh \
+		tests/agree/sample.sh
 # Every mutant that rules make of the decider, the parser and the DNS reader; goes on where it was stopped.
 MUTANT_SECONDS ?= 7200
 mutants: $(AGREE)

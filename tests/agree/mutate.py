@@ -12,6 +12,7 @@ and frames/mutants.sh plant mistakes by hand, with names, also in what only the 
     tests/agree/mutate.py --seconds 600         what is done by then
     tests/agree/mutate.py --list [PATTERN]      the mutants, without running any
     tests/agree/mutate.py --left                what survived so far and is not listed, as the list has it, without a reason
+    tests/agree/mutate.py --again               only what was judged before, with other tests
     tests/agree/mutate.py --one ID              one of them, and what the tests say
 """
 
@@ -484,6 +485,7 @@ def main():
     parser.add_argument("--one")
     parser.add_argument("--file")
     parser.add_argument("--left", action="store_true")
+    parser.add_argument("--again", action="store_true")
     options = parser.parse_args()
     targets = [t for t in TARGETS if not options.file or t.file == options.file]
     sources = {target.file: Source(target.file) for target in targets}
@@ -507,6 +509,8 @@ def main():
             if results.known.get(mutant.id, ("",))[0] == "survived" and mutant.id not in allowed:
                 print(mutant.id, described(mutant), "", sep="\t")
         return 0
+    if options.again:
+        jobs = [job for job in jobs if job[2].id in results.before]
     with tempfile.TemporaryDirectory(prefix="pst-mutants-") as name:
         bench = Bench(Path(name))
         bench.prepare(targets)
@@ -519,7 +523,7 @@ def main():
         todo = [job for job in jobs if job[2].id not in results.known]
         todo.sort(key=lambda job: (job[2].id in results.before, job[2].rule in ("one off", "left out", "length", "result turned"), job[2].id))
         work(bench, todo, results, deadline)
-    return report([job[2] for job in jobs], results, read_survivors(), not options.sample and not options.file)
+    return report([job[2] for job in jobs], results, read_survivors(), not (options.sample or options.file or options.again))
 
 
 if __name__ == "__main__":

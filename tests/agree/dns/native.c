@@ -93,8 +93,11 @@ void dns_native_question(const struct dns_rules *rules, const struct dns_wire *w
 	free(copy);
 }
 
+/* What the name's own entry lives for is the longest of them, which has no other reference: a wrong one spoils all. */
 static void take_answers(const struct pst_reading *r, struct dns_leg_reply *answer)
 {
+	uint32_t longest_s = 0;
+
 	answer->count = r->n_answers;
 	for (unsigned i = 0; i < r->n_answers; i++) {
 		const unsigned n = r->answer[i];
@@ -106,7 +109,11 @@ static void take_answers(const struct pst_reading *r, struct dns_leg_reply *answ
 			addr[10] = addr[11] = 0xff;
 		memcpy(addr + (ipv4 ? 12 : 0), r->m + r->address_at[n], ipv4 ? 4 : 16);
 		answer->answers[i].ttl_s = r->address_ttl[n];
+		if (r->address_ttl[n] > longest_s)
+			longest_s = r->address_ttl[n];
 	}
+	if (r->longest_s != longest_s)
+		answer->count = 0;
 }
 
 void dns_native_reply(const struct agree_dns_reply *in, const uint8_t *message,
