@@ -43,7 +43,7 @@ def assert_arrive(cell, forms, watcher=None):
     since = _mark(cell.net, watcher)
     sent = launch(cell, forms)
     try:
-        until(lambda: len(seen(cell.net, watcher, sent, since)) == len(sent), "every form arrives", 5)
+        until(lambda: len(seen(cell.net, watcher, sent, since)) == len(sent), "every form arrives", 30)
     except AssertionError:
         missing = sorted(set(sent) - seen(cell.net, watcher, sent, since))
         raise AssertionError(f"these must arrive and did not: {missing}") from None

@@ -16,7 +16,7 @@ POLICIES = {
     RESTRICTED: {"denyOut": ["0.0.0.0/0"], "allowOut": [ALLOWED4_NET, ALLOWED6_NET]},
 }
 WHOLE = os.environ.get("PST_BYPASS") == "1"
-SAMPLE = {(CGROUP, DENY_ALL), (CLSACT, RESTRICTED), (CLSACT, OPEN), (TCX, DENY_ALL)}
+SAMPLE = {(CGROUP, DENY_ALL), (CLSACT, RESTRICTED), (TCX, DENY_ALL)}
 
 
 def places(*kinds):
