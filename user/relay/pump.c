@@ -41,6 +41,7 @@ struct pump {
 	struct event *idle;
 	uint64_t moved; /* when `idle` was last looked at */
 	int status;	/* < 0: it is over, and that is the loop's to see to */
+	bool has_options;
 };
 
 /* One for all: what is in it is written or kept before the next read. */
@@ -115,14 +116,17 @@ static void adapt(struct way *way, size_t got, size_t sent)
 		way->read_size *= 2;
 }
 
-/* The end of this way. Where the other one has ended before, both are closed next, which says as much. */
-static int end_of(struct way *way)
+/* The end of this way. Where the other one has ended before, both are closed, which says as much, and that waits until
+ * what is ready now has moved, of whatever session. */
+static int pass_end(struct way *way)
 {
 	const struct pump *pump = way->pump;
 
 	way->ended = true;
-	if (pump->out.ended && pump->in.ended)
+	if (pump->out.ended && pump->in.ended) {
+		event_active(way->writing, EV_WRITE, 1);
 		return 0;
+	}
 	(void)event_del(way->reading);
 	return shutdown(way->to, SHUT_WR) < 0 ? -errno : 0;
 }
@@ -138,7 +142,7 @@ static int move(struct way *way, struct shared *shared, size_t *turn)
 	if (got < 0)
 		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
 	if (got == 0)
-		return end_of(way);
+		return pass_end(way);
 	*way->moved += (size_t)got;
 	*turn -= (size_t)got;
 	r = send_some(way->to, shared->bytes, (size_t)got, &sent);
@@ -150,13 +154,12 @@ static int move(struct way *way, struct shared *shared, size_t *turn)
 	return (size_t)got == wanted;
 }
 
-/* After a failure of either side, the other one learns of it by a RST. */
-static void settle(struct pump *pump, int status)
+/* Behind the second bytes of all: the first ones need none of it, and those that were held back go out by it. */
+static void set_options(struct pump *pump)
 {
-	if (status < 0)
-		session_end(pump->session, true);
-	else if (pump->out.ended && pump->in.ended)
-		session_end(pump->session, false);
+	if (!pump->has_options)
+		relay_dialled_options(pump->fd);
+	pump->has_options = true;
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *context)
@@ -169,26 +172,38 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
 	(void)fd, (void)what;
 	for (unsigned i = 0; i < READS_AT_ONCE && turn && more > 0; i++)
 		more = move(way, relay->shared, &turn);
-	settle(way->pump, more);
+	/* After a failure of either side, the other one learns of it by a RST. */
+	if (more < 0)
+		session_end(way->pump->session, true);
+	else
+		set_options(way->pump);
+}
+
+static void write_kept(struct way *way)
+{
+	size_t sent;
+	int r = send_some(way->to, way->kept + way->kept_at, way->kept_size - way->kept_at, &sent);
+
+	way->kept_at += sent;
+	if (r < 0) {
+		session_end(way->pump->session, true);
+	} else if (way->kept_at < way->kept_size) {
+		(void)event_add(way->writing, NULL);
+	} else {
+		forget_kept(way);
+		(void)event_add(way->reading, NULL);
+	}
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *context)
 {
 	struct way *way = context;
-	size_t sent;
-	int r = send_some(way->to, way->kept + way->kept_at, way->kept_size - way->kept_at, &sent);
 
 	(void)fd, (void)what;
-	way->kept_at += sent;
-	if (r == 0 && way->kept_at < way->kept_size) {
-		(void)event_add(way->writing, NULL);
-		return;
-	}
-	if (r == 0) {
-		forget_kept(way);
-		(void)event_add(way->reading, NULL);
-	}
-	settle(way->pump, r);
+	if (way->ended)
+		session_end(way->pump->session, false);
+	else
+		write_kept(way);
 }
 
 static void on_idle(evutil_socket_t fd, short what, void *context)
@@ -303,7 +318,7 @@ static int send_first(struct pump *pump)
 	return 0;
 }
 
-/* It is the other side's turn: now there is time for what can wait. */
+/* It is the other side's turn: now there is time for what could wait. */
 static int start(struct pump *pump)
 {
 	if (event_add(pump->in.reading, NULL) < 0)
@@ -311,7 +326,6 @@ static int start(struct pump *pump)
 	if (!pump->out.kept && !pump->out.ended && event_add(pump->out.reading, NULL) < 0)
 		return -ENOMEM;
 	session_stop_reading(pump->session);
-	relay_dialled_options(pump->fd);
 	return start_idle(pump);
 }
 

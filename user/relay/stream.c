@@ -67,21 +67,23 @@ static void tls_shake(struct stream *stream)
 	stream->verify = SSL_get_verify_result(stream->ssl);
 }
 
+/* To ask for more than there is makes an error, to be taken back. That the wire has ended is TLS's to judge. */
+static bool tls_has_more(const struct stream *stream)
+{
+	return stream->wire_ended || SSL_has_pending(stream->ssl) ||
+	       BIO_ctrl_pending(SSL_get_rbio(stream->ssl)) > 0;
+}
+
 /* Everything that the socket gave goes into `in`: it was bounded when it was read. */
 static void tls_read(struct stream *stream)
 {
-	while (!stream->failed && !stream->ended) {
-		struct evbuffer_iovec room;
-		int r;
+	unsigned char bytes[READ_SIZE];
 
-		if (evbuffer_reserve_space(stream->in, READ_SIZE, &room, 1) != 1) {
+	while (!stream->failed && !stream->ended && tls_has_more(stream)) {
+		int r = SSL_read(stream->ssl, bytes, sizeof(bytes));
+
+		if (r > 0 && evbuffer_add(stream->in, bytes, (size_t)r) != 0)
 			stream->failed = true;
-			return;
-		}
-		r = SSL_read(stream->ssl, room.iov_base,
-			     room.iov_len > READ_SIZE ? READ_SIZE : (int)room.iov_len);
-		room.iov_len = r > 0 ? (size_t)r : 0;
-		(void)evbuffer_commit_space(stream->in, &room, 1);
 		if (r <= 0) {
 			(void)tls_waits(stream, r);
 			return;
@@ -290,6 +292,7 @@ static bool tls_write(struct stream *stream)
 
 	if (evbuffer_peek(stream->out, READ_SIZE, NULL, &piece, 1) < 1)
 		return false;
+	ERR_clear_error();
 	r = SSL_write(stream->ssl, piece.iov_base,
 		      piece.iov_len > READ_SIZE ? READ_SIZE : (int)piece.iov_len);
 	if (r <= 0) {
@@ -306,8 +309,6 @@ void stream_flush(struct stream *stream)
 		stream->fn(stream->context);
 		return;
 	}
-	if (stream->ssl)
-		ERR_clear_error();
 	while (stream->is_open && !stream->failed && !stream->is_waiting &&
 	       evbuffer_get_length(stream->out) > 0) {
 		if (!(stream->ssl ? tls_write(stream) : plain_write(stream)))
