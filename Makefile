@@ -211,6 +211,7 @@ $(B)/tests/agree/packet/packets: $(call obj,$(wildcard tests/agree/packet/*.c) t
 $(B)/tests/agree/frames/frames: $(call obj,$(wildcard tests/agree/frames/*.c) $(addprefix tests/agree/,generate.c \
 		options.c rows.c) $(call room,$(PURE) kern))
 	$(call say,LINK) $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(LIBS)
+$(B)/bench/webload: LIBS += $(RELAY_LIBS)
 $(BENCH): $(B)/bench/%: $(B)/obj/tests/bench/%.o \
 		$(call obj,$(wildcard tests/bench/lib/*.c) $(call room,$(PURE) kern))
 	$(call say,LINK) $(CC) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(LIBS)

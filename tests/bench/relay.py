@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 """
 What the relay costs, in sandboxes of the cgroup kind: throughput of bytes that are passed on, the time to the first byte
-through a SOCKS5 proxy, what the strict host check adds, requests a second with a header put in, memory of a connection
-that is idle. Each beside what does the same without it, in turns. As root, in namespaces, pins and cgroups of its own.
+through a SOCKS5 proxy, what the strict host check adds, requests a second with a header put in, in the clear and within
+TLS, memory of a connection that is idle. Each beside what does the same without it, in turns. As root, in namespaces, pins and cgroups of its own.
 Samples to build/bench/relay.samples, the table to relay.txt there.
 
     tests/bench/relay.py            ROUNDS=11 rounds
@@ -28,11 +28,12 @@ sys.dont_write_bytecode = True
 # pylint: disable=wrong-import-position
 BUILD = Path(os.environ.get("B", ROOT / "build")).resolve()
 ROUNDS = int(os.environ.get("ROUNDS", "11"))
+FIRSTS = BUILD / "bench" / "firsts"
 SAMPLES, RESULTS = BUILD / "bench" / "relay.samples", BUILD / "bench" / "relay.txt"
 BYTES = 1 << 30
-FIRSTS = 300  # first bytes of a round
+COUNT = 300  # first bytes of a round
 IDLE = 1000  # connections
-BULK, TLS = 7010, 443  # where bytes are swallowed, and where a ClientHello is answered by a byte
+BULK, TLS, FIRST = 7010, 443, 7020  # bytes are swallowed; a ClientHello is answered by a byte; anything is
 API = "api.example.com"
 HEADER = "X-Token"
 PROXY_PORT, PROXY_TLS_PORT = 8080, 8443
@@ -47,11 +48,12 @@ http {{
     upstream tls {{ server {origin}:443; keepalive 256; keepalive_requests 10000000; }}
     server {{
         listen {own}:{port}; listen {own}:{tls_port} ssl;
-        ssl_certificate {cert}; ssl_certificate_key {key};
+        ssl_certificate {cert}; ssl_certificate_key {key}; ssl_protocols TLSv1.3;
         location / {{
             proxy_pass {scheme}://{upstream}; proxy_http_version 1.1; proxy_set_header Connection "";
             proxy_set_header Host $host; proxy_set_header {header} secret;
             proxy_ssl_server_name on; proxy_ssl_name {api}; proxy_ssl_verify on; proxy_ssl_trusted_certificate {ca};
+            proxy_ssl_protocols TLSv1.3;
         }}
     }}
 }}
@@ -63,7 +65,8 @@ http {{
     access_log off; client_body_temp_path {dir}/b; proxy_temp_path {dir}/p; fastcgi_temp_path {dir}/f;
     uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s; keepalive_requests 10000000;
     server {{
-        listen {address}:80; listen {address}:8443 ssl; ssl_certificate {cert}; ssl_certificate_key {key};
+        listen {address}:80; listen {address}:443 ssl; ssl_certificate {cert}; ssl_certificate_key {key};
+        ssl_protocols TLSv1.3;
         location / {{ return 200 "$http_x_token\\n"; }}
     }}
 }}
@@ -148,19 +151,6 @@ def part_bulk(address, port, hello, proxy):
     print(BYTES / took / 1e9)
 
 
-def part_first(address, port, hello, proxy):
-    """The median time from before connect() to the first byte, in us."""
-    times = []
-    for _ in range(FIRSTS):
-        start = time.perf_counter_ns()
-        with opened(address, port, proxy) as sock:
-            if hello:
-                sock.sendall(bytes.fromhex(hello))
-            assert sock.recv(1)
-            times.append(time.perf_counter_ns() - start)
-    print(statistics.median(times) / 1000)
-
-
 def part_idle(address, port, count):
     """Opens so many connections, and keeps them until its input ends."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -195,11 +185,14 @@ class Scene:
 
     def _serve(self):
         peers, address = self.peers, "185.199.108.60"
-        self.bulk, self.origin = address, "185.199.108.61"
+        self.bulk, self.origin, self.first = address, "185.199.108.61", "185.199.108.62"
         peers.dns.zone["bulk.example.org"] = [self.bulk]
+        peers.dns.zone["first.example.org"] = [self.first]
         peers.dns.zone[API] = [self.origin]
         peers.dns.ttl = 3600
         self.start(peers.namespace, [sys.executable, __file__, "--part", "serve", self.bulk])
+        for port in (TLS, FIRST):
+            self.start(peers.namespace, [str(FIRSTS), "serve", self.first, str(port)])
         cert, key = peers.ca.issue("bench", API)
         for name, namespace, text in (
                 ("origin", peers.namespace, ORIGIN.format(dir=self.directory, address=self.origin, cert=cert, key=key)),
@@ -208,7 +201,7 @@ class Scene:
                     upstream=upstream, ca=peers.ca.certificate, header=HEADER, port=port, tls_port=port + 1))
                   for scheme, upstream, port in (("http", "plain", PROXY_PORT), ("https", "tls", PROXY_TLS_PORT)))):
             path = self.directory / f"{name}.conf"
-            path.write_text(text.replace(":443; keepalive", ":8443; keepalive"), encoding="utf-8")
+            path.write_text(text, encoding="utf-8")
             self.running.append(subprocess.Popen(namespace.command(["nginx", "-p", str(self.directory), "-c", str(path), "-e",
                                                                     str(self.directory / "early.log")])))
 
@@ -232,13 +225,20 @@ class Scene:
             raise SystemExit(f"bench: {box} {name}: {done.stderr}\n{self.relays.daemon.log()[-3000:]}")
         return float(done.stdout)
 
-    def load(self, box, address, port, connections=32):
-        argv = [str(BUILD / "bench" / "webload"), address, str(port), API, str(connections), "1000"]
+    def program(self, box, name, *arguments):
+        """The same of a program."""
+        argv = [str(BUILD / "bench" / name), *map(str, arguments)]
         argv = self.boxes[box].argv(argv) if box else argv
         done = subprocess.run(self.net.host.command(argv), capture_output=True, text=True, check=False)
         if done.returncode:
-            raise SystemExit(f"bench: {box} load: {done.stdout}{done.stderr}")
+            raise SystemExit(f"bench: {box} {name}: {done.stdout}{done.stderr}\n{self.relays.daemon.log()[-3000:]}")
         return float(done.stdout)
+
+    def load(self, box, address, port, *tls, connections=32):
+        return self.program(box, "webload", address, port, API, connections, 1000, *tls)
+
+    def ask(self, box, port, said, *proxy):
+        return self.program(box, "firsts", "ask", self.first, port, said, COUNT, *proxy)
 
     def close(self):
         for process in self.running:
@@ -256,11 +256,11 @@ def memory(pid):
     return sum(int(rows[name].split()[0]) for name in ("Private_Clean", "Private_Dirty"))
 
 
-def hello():
+def hello(name):
     import relaybox  # pylint: disable=import-outside-toplevel,unused-import
     sys.path.insert(0, str(ROOT / "tests" / "lib" / "tools"))
     import talker  # pylint: disable=import-outside-toplevel
-    return talker.hello("bulk.example.org").encode("latin-1").hex()
+    return talker.hello(name).encode("latin-1").hex()
 
 
 def measure():
@@ -278,11 +278,12 @@ def measure():
 
 
 def rounds(scene, samples):
-    peers, said, bulk = scene.peers_of, hello(), scene.bulk
+    peers, said, bulk = scene.peers_of, hello("bulk.example.org"), scene.bulk
+    named = hello("first.example.org")
     proxy = {"egressProxy": {"address": f"{peers.OPEN4}:{peers.SOCKS}"}}
-    scene.box("direct", {"allowOut": [bulk, peers.OPEN4, scene.origin, peers.ECHO4]})
-    scene.box("strict", {"allowOut": ["bulk.example.org"], "hostCheck": "strict"})
-    scene.box("socks", {"allowOut": [bulk, peers.ECHO4], **proxy})
+    scene.box("direct", {"allowOut": [bulk, peers.OPEN4, scene.origin, scene.first]})
+    scene.box("strict", {"allowOut": ["bulk.example.org", "first.example.org"], "hostCheck": "strict"})
+    scene.box("socks", {"allowOut": [bulk, scene.first, peers.ECHO4], **proxy})
     rules = {"rules": {API: [{"transform": {"headers": {HEADER: "secret"}}}]}}
     scene.box("rules", {"allowOut": [API], "hostCheck": "strict", **rules})
     parts = {
@@ -291,13 +292,16 @@ def rounds(scene, samples):
         "bulk.self": lambda: scene.part("direct", "bulk", bulk, BULK, "", peers.OPEN4),
         "bulk.socks": lambda: scene.part("socks", "bulk", bulk, BULK, "", ""),
         # The client speaks first: microsocks has Nagle's algorithm hold back what a server says behind its own reply.
-        "first.self": lambda: scene.part("direct", "first", peers.ECHO4, peers.ECHO, "78", peers.OPEN4),
-        "first.socks": lambda: scene.part("socks", "first", peers.ECHO4, peers.ECHO, "78", ""),
-        "strict.direct": lambda: scene.part("direct", "first", bulk, TLS, said, ""),
-        "strict.relayed": lambda: scene.part("strict", "first", bulk, TLS, said, ""),
+        "first.self": lambda: scene.ask("direct", FIRST, "78", peers.OPEN4),
+        "first.socks": lambda: scene.ask("socks", FIRST, "78"),
+        "strict.direct": lambda: scene.ask("direct", TLS, named),
+        "strict.relayed": lambda: scene.ask("strict", TLS, named),
         "http.direct": lambda: scene.load("direct", scene.origin, 80),
         "http.nginx": lambda: scene.load(None, "198.51.103.2", PROXY_PORT),
         "http.relayed": lambda: scene.load("rules", scene.origin, 80),
+        "https.direct": lambda: scene.load("direct", scene.origin, TLS, "tls"),
+        "https.nginx": lambda: scene.load(None, "198.51.103.2", PROXY_TLS_PORT + 1, "tls"),
+        "https.relayed": lambda: scene.load("rules", scene.origin, TLS, "tls"),
     }
     for name, part in parts.items():
         part()  # warm
@@ -346,11 +350,12 @@ class Table:
         later = m["strict.relayed"] - m["strict.direct"]
         self.row("  ClientHello answered, direct", m["strict.direct"], "us")
         self.row("  the same with hostCheck strict, later by", later, "us", "<= 80", later <= 80)
-        for name, text in (("direct", "nobody between"), ("nginx", "nginx proxy_pass with that header"),
-                           ("relayed", "the relay with that header")):
-            self.row(f"  HTTP requests a second, 32 connections kept, {text}", m[f"http.{name}"], "/s")
-        ratio = m["http.relayed"] / m["http.nginx"]
-        self.row("  the relay over nginx", ratio, "x", ">= 1", ratio >= 1)
+        for scheme, word in (("http", "HTTP requests"), ("https", "the same within TLS 1.3, requests")):
+            for name, text in (("direct", "nobody between"), ("nginx", "nginx proxy_pass with that header"),
+                               ("relayed", "the relay with that header")):
+                self.row(f"  {word} a second, 32 connections kept, {text}", m[f"{scheme}.{name}"], "/s")
+            ratio = m[f"{scheme}.relayed"] / m[f"{scheme}.nginx"]
+            self.row("  the relay over nginx", ratio, "x", ">= 1", ratio >= 1)
         most = max(m["idle.first"], m["idle"])
         self.row(f"  private memory of the relay for each of {IDLE:,} idle connections", most, "KiB", "<= 64", most <= 64)
         self.row("  load before and after", m["load"], "")

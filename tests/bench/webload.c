@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Requests over connections that are kept, as many at a time as there are connections, the next one when its answer has
- * come: webload ADDRESS PORT HOST CONNECTIONS MS. Prints how many were answered in a second. Answers have a
- * Content-Length; one that does not, or has another status than 200, ends it.
+ * come: webload ADDRESS PORT HOST CONNECTIONS MS [tls]. Prints how many were answered in a second. Answers have a
+ * Content-Length; one that does not, or has another status than 200, ends it. Of TLS, which is 1.3, the handshakes come
+ * before the time that is measured; certificates are not checked.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <openssl/ssl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +28,8 @@ struct load {
 	char request[REQUEST];
 	size_t size, connections;
 	struct pollfd fds[MOST];
+	SSL_CTX *tls; /* NULL: in the clear */
+	SSL *ssl[MOST];
 	char answers[MOST][ANSWER];
 	size_t have[MOST];
 	unsigned long answered;
@@ -41,10 +45,24 @@ static int connected(const struct load *load)
 	return fd;
 }
 
+static void shake(struct load *load, size_t i, const char *host)
+{
+	char name[REQUEST];
+
+	snprintf(name, sizeof(name), "%s", host);
+	load->ssl[i] = SSL_new(load->tls);
+	if (!load->ssl[i] || SSL_set_fd(load->ssl[i], load->fds[i].fd) != 1 ||
+	    SSL_set_tlsext_host_name(load->ssl[i], name) != 1 || SSL_connect(load->ssl[i]) != 1)
+		bench_fail("TLS", EPROTO);
+}
+
 static void ask(struct load *load, size_t i)
 {
+	ssize_t sent = load->tls ? SSL_write(load->ssl[i], load->request, (int)load->size)
+				 : write(load->fds[i].fd, load->request, load->size);
+
 	load->have[i] = 0;
-	if (write(load->fds[i].fd, load->request, load->size) != (ssize_t)load->size)
+	if (sent != (ssize_t)load->size)
 		bench_fail("write", errno);
 }
 
@@ -67,8 +85,10 @@ static int is_whole(struct load *load, size_t i)
 
 static void listen_to(struct load *load, size_t i)
 {
+	char *to = load->answers[i] + load->have[i];
+	size_t room = ANSWER - 1 - load->have[i];
 	ssize_t n =
-		read(load->fds[i].fd, load->answers[i] + load->have[i], ANSWER - 1 - load->have[i]);
+		load->tls ? SSL_read(load->ssl[i], to, (int)room) : read(load->fds[i].fd, to, room);
 
 	if (n <= 0)
 		bench_fail("read", n < 0 ? errno : ECONNRESET);
@@ -79,13 +99,23 @@ static void listen_to(struct load *load, size_t i)
 	ask(load, i);
 }
 
+/* The bytes of an answer come in one record, and nothing else does: what can be read is read without waiting. */
+static void start_tls(struct load *load)
+{
+	load->tls = SSL_CTX_new(TLS_client_method());
+	if (!load->tls || SSL_CTX_set_min_proto_version(load->tls, TLS1_3_VERSION) != 1)
+		bench_fail("TLS", ENOMEM);
+}
+
 int main(int argc, char **argv)
 {
 	static struct load load;
 	uint64_t start, end, wanted_ns;
 
-	if (argc != 6)
-		bench_fail("usage: webload ADDRESS PORT HOST CONNECTIONS MS", EINVAL);
+	if (argc != 6 && (argc != 7 || strcmp(argv[6], "tls") != 0))
+		bench_fail("usage: webload ADDRESS PORT HOST CONNECTIONS MS [tls]", EINVAL);
+	if (argc == 7)
+		start_tls(&load);
 	load.to.sin_family = AF_INET;
 	load.to.sin_port = htons((uint16_t)strtoul(argv[2], NULL, 10));
 	load.connections = strtoul(argv[4], NULL, 10);
@@ -97,8 +127,11 @@ int main(int argc, char **argv)
 				     argv[3]);
 	for (size_t i = 0; i < load.connections; i++) {
 		load.fds[i] = (struct pollfd){.fd = connected(&load), .events = POLLIN};
-		ask(&load, i);
+		if (load.tls)
+			shake(&load, i, argv[3]);
 	}
+	for (size_t i = 0; i < load.connections; i++)
+		ask(&load, i);
 	start = bench_now_ns();
 	do {
 		if (poll(load.fds, load.connections, 1000) < 0)
