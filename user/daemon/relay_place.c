@@ -69,7 +69,8 @@ static int attach(struct daemon *daemon, struct relay_place *place, const char *
 	struct kern_attach attach = {.name = name,
 				     .id = id,
 				     .cgroup_fd = place->cgroup_fd,
-				     .cgroup_level = (uint32_t)cgroup_level(place->path)};
+				     .cgroup_level = (uint32_t)cgroup_level(place->path),
+				     .takes_sockets = true};
 	int r = netns_cookie(&attach.netns_cookie, err);
 
 	return r ? r : kern_attachment_new(daemon->kern, &attach, &place->at, err);

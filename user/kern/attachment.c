@@ -138,6 +138,7 @@ int kern_attachment_new(struct kern_host *host, const struct kern_attach *attach
 
 	if (!made)
 		return error_set(err, -ENOMEM, "out of memory");
+	made->takes_sockets = attach->takes_sockets;
 	r = identify(made, attach, err);
 	if (r < 0)
 		return r;
@@ -296,7 +297,7 @@ static void hold_by_lsm(struct kern_attachment *attachment, const struct pst_san
 {
 	struct kern_lsm *lsm = attachment->host->lsm;
 
-	if (!lsm)
+	if (!lsm || attachment->takes_sockets)
 		return;
 	if (record->generation)
 		attachment->lsm_held = !kern_lsm_add(lsm, record);

@@ -93,6 +93,8 @@ struct kern_attach {
 	uint32_t cgroup_level;
 	uint64_t netns_cookie;			 /* netdev: that of the device, which is ours */
 	const struct kern_attach_device *device; /* NULL: the cgroup kind */
+	/* Whoever is inside lives by sockets that were made outside, as a relay does: no LSM program holds it. */
+	bool takes_sockets;
 };
 
 /* Links on the cgroup, pinned; the record is zero and denies everything until the first flip. All or nothing. */

@@ -81,6 +81,7 @@ struct kern_attachment {
 	uint32_t relay_slot; /* ours; 0: none */
 	uint16_t relay_port; /* for the next record; 0: nobody's */
 	bool lsm_held;	     /* the LSM programs know of it */
+	bool takes_sockets;  /* and are not to */
 	bool was_open;	     /* it was found without the link that judges packets */
 	struct pst_sandbox
 		record; /* in force; generation 0: none yet. What is fixed is filled in anyway */
