@@ -215,9 +215,9 @@ pack()
 	echo "root:x:0:0::/root:/bin/sh" >"$root/etc/passwd"
 	echo "root:x:0:" >"$root/etc/group"
 	cp "$(command -v busybox)" "$root/bin/busybox"
-	place "$root" usr/bin "$B"/poster[n] "$B"/postern[d]
+	place "$root" usr/bin "$B"/poster[n] "$B"/postern[d] "$B"/postern-rela[y]
 	place_tests "$root" "$@"
-	mapfile -t programs < <(command -v ip tc nft bpftool dnsmasq)
+	mapfile -t programs < <(command -v ip tc nft bpftool dnsmasq openssl microsocks)
 	place "$root" usr/sbin "${programs[@]}"
 	place_modules "$version" "$root"
 	write_init "$root"

@@ -25,6 +25,7 @@ ip link del pst-try0
 ip netns del pst-try
 
 internet_open
+proxy_open
 daemon_config
 echo "{\"allowOut\": [\"$ALLOWED4\", \"$ALLOWED6\"], \"denyOut\": [\"0.0.0.0/0\"]}" >/tmp/device-one
 echo "{\"allowOut\": [\"$DENIED4\", \"$DENIED6\"], \"denyOut\": [\"0.0.0.0/0\"]}" >/tmp/device-other
@@ -57,6 +58,10 @@ for layer in l2 l3; do
 	wait $streams || true
 	exec 3>&-
 	judged "$DENIED4 $DENIED6" "$ALLOWED4 $ALLOWED6" inside
+	# Through the relay: its listener takes frames of this device, too.
+	postern apply box-$layer /tmp/device-proxy
+	by_proxy "$ALLOWED4 $ALLOWED6" inside
+	expect "$refused_tcp" tcp $DENIED4 inside
 	postern detach box-$layer
 	judged "$ALLOWED6" "" inside
 	captive_close
@@ -66,4 +71,4 @@ for layer in l2 l3; do
 done
 daemon_stop
 internet_close
-echo "netkit: held in L2 and in L3 mode"
+echo "netkit: held in L2 and in L3 mode, by the kernel and by the relay"
