@@ -175,7 +175,7 @@ class Ward:
 
     def __init__(self, box, env=None):
         self.box, self.kind, self.daemon = box, box.kind, box.daemon
-        self.talker, self.events = None, None
+        self.talker, self.events, self.document = None, None, None
         try:
             self.events = Events(box)
             self.talker = Talker(box.daemon.net, box.argv, env)
@@ -246,6 +246,7 @@ class Relays:
         ward = None
         try:
             ward = Ward(box, env)
+            ward.document = document
             yield ward
         finally:
             if ward:
@@ -259,6 +260,7 @@ class Relays:
         if key not in self._kept:
             self._kept[key] = self._stack.enter_context(self.ward(kind, env=LASTING, **policy))
         self._kept[key].events.lines.clear()
+        self._kept[key].box.say(self._kept[key].document)  # of this test, too
         return self._kept[key]
 
     def beside(self, kind):
