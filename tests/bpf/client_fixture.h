@@ -9,7 +9,7 @@
 #include "table/table.h"
 
 #define CLIENT_SLOTS	 32
-#define CLIENT_TIMEOUT_S 2
+#define CLIENT_TIMEOUT_S 10
 /* For what should go unanswered: TCP has sent it again by then, and what is denied was not to arrive at once either. */
 #define CLIENT_SILENCE_MS 500
 
@@ -31,8 +31,9 @@ enum client_op {
 	CLIENT_TALK_UNANSWERED, /* the same, but not for long: EAGAIN */
 	CLIENT_SEND_TO,		/* one datagram, without connect() */
 	CLIENT_TALK_TO, /* the same on `slot`, which is made for it when it is empty; waits for the echo */
-	CLIENT_WAIT,   /* for an error on `slot` */
-	CLIENT_ACCEPT, /* from the listener, into `slot` */
+	CLIENT_TALK_TO_UNANSWERED, /* the same, but not for long: EAGAIN */
+	CLIENT_WAIT,		   /* for an error on `slot` */
+	CLIENT_ACCEPT,		   /* from the listener, into `slot` */
 	CLIENT_CLOSE,
 };
 
@@ -123,7 +124,7 @@ static inline int client_send_to(const char *text, uint16_t port)
 	return error;
 }
 
-static inline int client_talk_to(int *slot, const char *text, uint16_t port)
+static inline int client_talk_to(int *slot, const char *text, uint16_t port, int limit_ms)
 {
 	struct sockaddr_storage to;
 	socklen_t size = client_address(text, port, &to);
@@ -133,8 +134,8 @@ static inline int client_talk_to(int *slot, const char *text, uint16_t port)
 		*slot = socket(to.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 		if (*slot < 0)
 			return errno;
-		client_limit(*slot);
 	}
+	client_limit_ms(*slot, limit_ms);
 	if (sendto(*slot, bytes, 4, 0, (struct sockaddr *)&to, size) != 4 ||
 	    recv(*slot, bytes, 4, 0) != 4)
 		return errno;
@@ -268,7 +269,10 @@ static inline void client_obey(const struct client_order *order, int slots[CLIEN
 		report->error = client_send_to(order->name, order->port);
 		break;
 	case CLIENT_TALK_TO:
-		report->error = client_talk_to(slot, order->name, order->port);
+	case CLIENT_TALK_TO_UNANSWERED:
+		report->error = client_talk_to(slot, order->name, order->port,
+					       order->op == CLIENT_TALK_TO ? CLIENT_TIMEOUT_S * 1000
+									   : CLIENT_SILENCE_MS);
 		break;
 	case CLIENT_WAIT:
 		report->error = client_wait(*slot);
@@ -393,14 +397,20 @@ static inline int client_connects(const struct client *client, int slot, int typ
 	return client_do(client, order).error;
 }
 
-static inline int client_talks_to(const struct client *client, int slot, const char *address,
-				  uint16_t port)
+static inline int client_talk_op(const struct client *client, enum client_op op, int slot,
+				 const char *address, uint16_t port)
 {
-	struct client_order order = client_name_order(CLIENT_TALK_TO, address);
+	struct client_order order = client_name_order(op, address);
 
 	order.slot = slot;
 	order.port = port;
 	return client_do(client, order).error;
+}
+
+static inline int client_talks_to(const struct client *client, int slot, const char *address,
+				  uint16_t port)
+{
+	return client_talk_op(client, CLIENT_TALK_TO, slot, address, port);
 }
 
 static inline int client_slot_op(const struct client *client, enum client_op op, int slot)

@@ -236,12 +236,13 @@ static void the_gate_keeps_nobody(void **state)
 	assert_int_equal(client_connects(&client, 1, SOCK_DGRAM, NET_RESOLVER, 53), 0);
 	/* Not a question that the server has an answer for: it only counts. */
 	assert_int_equal(client_slot_op(&client, CLIENT_TALK_UNANSWERED, 1), EAGAIN);
-	assert_int_equal(client_talks_to(&client, 2, NET_RESOLVER, 53), EAGAIN);
+	assert_int_equal(client_talk_op(&client, CLIENT_TALK_TO_UNANSWERED, 2, NET_RESOLVER, 53),
+			 EAGAIN);
 	wait_until(world->net->questions == questions + 2);
 	/* Somebody else's port 53, where nobody is; and another port of his, which is kept. */
 	assert_int_equal(client_connects(&client, 3, SOCK_DGRAM, A, 53), 0);
 	assert_int_equal(client_slot_op(&client, CLIENT_TALK, 3), ECONNREFUSED);
-	assert_int_not_equal(client_talks_to(&client, 4, A, 53), EPERM);
+	assert_int_not_equal(client_talk_op(&client, CLIENT_TALK_TO_UNANSWERED, 4, A, 53), EPERM);
 	assert_int_equal(client_talks_to(&client, 5, A, 80), 0);
 	run_apply(&run, gate);
 	assert_int_equal(client_slot_op(&client, CLIENT_TALK, 1), EPERM);
