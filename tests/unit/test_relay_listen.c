@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <linux/bpf.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/syscall.h>
 
 #include "relay_fixture.h"
@@ -142,12 +143,45 @@ static void an_origin_serves_its_sandbox_while_it_is_new(void **state)
 			 PST_REASON_NO_ORIGIN);
 }
 
+static int option(int fd, int level, int name)
+{
+	int value = 0;
+	socklen_t size = sizeof(value);
+
+	assert_int_equal(getsockopt(fd, level, name, &value, &size), 0);
+	return value;
+}
+
+/* Without TCP_NODELAY a reply within TLS waits for the ACK of what was sent before it: 40 ms. */
+static void what_is_accepted_holds_nothing_back(void **state)
+{
+	struct fixture *f = *state;
+	struct buf items = {.data = NULL};
+	struct relay_sandbox *sandbox;
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int accepted, listener = listening(), fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	items_policy(&items, 1, 0);
+	sandbox = add_sandbox(f, 5, &items);
+	assert_int_equal(option(listener, IPPROTO_TCP, TCP_NODELAY), 0);
+	assert_int_equal(listener_add(sandbox, listener), 0);
+	to.sin_port = htons(port_of(listener));
+	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	accepted = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	assert_true(accepted >= 0);
+	assert_int_equal(option(accepted, IPPROTO_TCP, TCP_NODELAY), 1);
+	assert_int_equal(option(accepted, SOL_SOCKET, SO_KEEPALIVE), 1);
+	close(accepted);
+	close(fd);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(a_listener_that_was_ended_from_outside_keeps_nobody_busy),
 		TEST(an_origin_serves_its_sandbox_while_it_is_new),
+		TEST(what_is_accepted_holds_nothing_back),
 	};
 #undef TEST
 
