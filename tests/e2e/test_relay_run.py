@@ -112,3 +112,26 @@ def test_a_run_without_a_network_of_its_own_tells_of_ports_too(run, peers):
     assert done.out == "hello" and not peers.seen(ECHO4, since=since), done
     assert report["relayed"]["connections"] == 1 and report["relayed"]["bytesOut"] >= 6, report
     assert ORIGIN4 not in done.err
+
+
+def test_dns_over_tcp_is_answered_where_it_is_asked_for(run, peers):
+    """By its own relay: the gate holds, and what was answered is open when the answer comes."""
+    echo, off = "echo.example.org", "off.example.org"
+    script = f"dig +tcp +tries=1 +time=10 @{DNS4} {off} | grep -E 'status|EDE'; " \
+             f"dig +tcp +short +tries=1 +time=10 @{DNS4} {echo}; exec 3<>/dev/tcp/{ECHO4}/{ECHO} && echo hello >&3 && head -n 1 <&3"
+    asked = len(peers.dns.asked)
+    done, report = run(["bash", "-c", script], [f"{echo}:{ECHO}"], options=["--dns-tcp"])
+    assert ECHO4 in done.out and "hello" in done.out and "NXDOMAIN" in done.out, done
+    assert {q.protocol for q in peers.dns.asked_for(echo, asked)} == {"tcp"}
+    assert not peers.dns.asked_for(off, asked)
+    # The control: the same without the option, and nothing is asked or open.
+    asked = len(peers.dns.asked)
+    done, report = run(["bash", "-c", script], [f"{echo}:{ECHO}"])
+    assert "hello" not in done.out and report["reasons"].get("dns-tcp"), (done, report)
+    assert not peers.dns.asked[asked:]
+
+
+def test_dns_over_tcp_costs_no_relay_where_nothing_is_gated(net, peers):
+    assert peers
+    done = execute(net, [POSTERN, "run", "--dns-tcp", "--allow", NGINX4, "--", "ps", "-e"], timeout=60)
+    assert done.code == 0 and "postern-relay" not in done.out, done

@@ -193,7 +193,7 @@ static void address_says_who_can_open_it(void **state)
 	assert_advice(NAMES, &tcp, "",
 		      "questions for names that a rule allows pass, over UDP; "
 		      "\"dns\": {\"gate\": false} lets every question pass",
-		      "ask over UDP");
+		      "ask over UDP, or run it with --dns-tcp");
 }
 
 static void closed_dns_is_told(void **state)

@@ -141,17 +141,17 @@ static void leaves_the_commands_own_options_to_it(void **state)
 	struct words w;
 
 	(void)state;
-	WORDS(&w, "--allow", "1.1.1.1", "-a", "10.0.0.0/8", "--deny=9.9.9.9", "--audit", "curl",
-	      "--allow", "x", "--");
+	WORDS(&w, "--allow", "1.1.1.1", "-a", "10.0.0.0/8", "--deny=9.9.9.9", "--audit",
+	      "--dns-tcp", "curl", "--allow", "x", "--");
 	assert_int_equal(run_options_parse(w.argc, w.argv, &run, &err), 0);
 	assert_int_equal(run.allow.count, 2);
 	assert_string_equal(run.allow.items[0], "1.1.1.1");
 	assert_string_equal(run.allow.items[1], "10.0.0.0/8");
 	assert_int_equal(run.deny.count, 1);
 	assert_string_equal(run.deny.items[0], "9.9.9.9");
-	assert_true(run.audit);
+	assert_true(run.audit && run.dns_tcp);
 	assert_false(run.keep_privs || run.netns || run.json);
-	assert_ptr_equal(run.command, w.argv + 7);
+	assert_ptr_equal(run.command, w.argv + 8);
 	assert_string_equal(run.command[3], "--");
 	assert_null(run.command[4]);
 	run_options_done(&run);

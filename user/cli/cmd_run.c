@@ -191,6 +191,7 @@ static int watch_in(const struct run_watch *watch, struct run_report *report, st
 	const struct run_relay_options relayed = {.sandbox = watch->sandbox,
 						  .host = &plan->host,
 						  .policy = plan->policy,
+						  .dns_tcp = plan->options->dns_tcp,
 						  .ca_bundle = plan->options->ca_bundle,
 						  .loop = watch->loop,
 						  .summary = watch->summary};
@@ -263,7 +264,7 @@ static int run(const struct run_options *options)
 		return fail(&err, CLI_NOT_RUN);
 	net.is_root = plan.identity.is_root;
 	sandboxed.table = plan.table;
-	sandboxed.relay = supervise_is_needed(plan.policy);
+	sandboxed.relay = run_relay_is_wanted(plan.policy, options->dns_tcp);
 	if (run_sandbox_open(&sandbox, &sandboxed, &err) < 0)
 		return fail(&err, CLI_UNSUPPORTED);
 	code = run_in(&sandbox, &plan);

@@ -18,6 +18,7 @@ const char run_options_help[] =
 	"  -d, --deny CIDR           deny an address or range\n"
 	"      --allow-private CIDR  lift a range from the host's always-denied set\n"
 	"      --resolver IP         trust this DNS resolver too\n"
+	"      --dns-tcp             answer DNS over TCP, too, by a relay: names, gate and leases as over UDP\n"
 	"      --ca-bundle FILE      certificates (PEM) that the relay trusts besides the system's\n"
 	"      --audit               deny nothing that a rule decides, report what would be\n"
 	"      --report FILE         write the whole report as JSON\n"
@@ -36,6 +37,7 @@ enum {
 	OPTION_DENY,
 	OPTION_PRIVATE,
 	OPTION_RESOLVER,
+	OPTION_DNS_TCP,
 	OPTION_BUNDLE,
 	OPTION_AUDIT,
 	OPTION_REPORT,
@@ -52,6 +54,7 @@ static const struct option_spec specs[] = {
 	{OPTION_DENY, 'd', "deny", true},
 	{OPTION_PRIVATE, 0, "allow-private", true},
 	{OPTION_RESOLVER, 0, "resolver", true},
+	{OPTION_DNS_TCP, 0, "dns-tcp", false},
 	{OPTION_BUNDLE, 0, "ca-bundle", true},
 	{OPTION_AUDIT, 0, "audit", false},
 	{OPTION_REPORT, 0, "report", true},
@@ -112,6 +115,8 @@ static int take_option(struct run_options *run, int option, const char *value, i
 		return append(&run->allow_private, value, argc);
 	case OPTION_RESOLVER:
 		return append(&run->resolvers, value, argc);
+	case OPTION_DNS_TCP:
+		return set_flag(&run->dns_tcp);
 	case OPTION_AUDIT:
 		return set_flag(&run->audit);
 	case OPTION_KEEP_PRIVS:

@@ -21,6 +21,7 @@ struct run_options {
 	const char *ca_bundle;
 	struct text_list allow, deny, allow_private, resolvers;
 	bool audit;
+	bool dns_tcp;
 	bool netns;
 	struct cidr pools[2]; /* of --netns-pool: one of a family at the most */
 	size_t n_pools;

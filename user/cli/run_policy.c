@@ -143,16 +143,23 @@ static size_t refuse(bool present, const char *place, const char *key)
 	return present;
 }
 
-static size_t refuse_relayed(const struct policy *policy, const char *place)
+static const char *key_of_relay(const struct policy *policy)
 {
-	const char *key = policy->proxy		 ? "egressProxy"
-			  : policy->n_transforms ? "rules"
-						 : "hostCheck: strict";
-	bool asked = policy->proxy || policy->n_transforms ||
-		     policy->host_check != POLICY_HOST_CHECK_OFF;
+	if (policy->proxy)
+		return "egressProxy";
+	if (policy->n_transforms)
+		return "rules";
+	return policy->host_check != POLICY_HOST_CHECK_OFF ? "hostCheck: strict" : NULL;
+}
+
+static size_t refuse_relayed(const struct policy *policy, const struct run_options *options)
+{
+	const char *key = key_of_relay(policy), *place = key ? options->policy : NULL;
 	struct error err = {0};
 
-	if (!asked || run_relay_check(&err) == 0)
+	if (!key && options->dns_tcp)
+		key = "--dns-tcp";
+	if (!key || run_relay_check(&err) == 0)
 		return 0;
 	log_error("%s%s%s needs a relay: %s, so nothing was run", place ? place : "",
 		  place ? ": " : "", key, err.text);
@@ -175,7 +182,7 @@ size_t run_policy_unsupported(const struct policy *policy, const struct run_opti
 	const char *place = options->policy;
 	size_t n = 0;
 
-	n += refuse_relayed(policy, place);
+	n += refuse_relayed(policy, options);
 	n += refuse_unix(policy, place);
 	n += refuse(options->netns && policy->unix_sockets != POLICY_UNIX_ALLOW, place,
 		    "unix other than allow, with --netns,");

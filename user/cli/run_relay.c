@@ -124,6 +124,11 @@ static void on_unconfine(void *context, const char *owner)
 
 /* ---- open and close ---- */
 
+bool run_relay_is_wanted(const struct policy *policy, bool dns_tcp)
+{
+	return supervise_is_needed(policy) || (dns_tcp && supervise_is_asked(policy));
+}
+
 int run_relay_check(struct error *err)
 {
 	const struct supervise_options options = {.loop = NULL};
@@ -192,7 +197,7 @@ int run_relay_open(struct run_relay *relay, const struct run_relay_options *opti
 	int r;
 
 	*relay = (struct run_relay){.options = *options, .route = RELAY_ROUTE_NONE};
-	if (!supervise_is_needed(options->policy))
+	if (!run_relay_is_wanted(options->policy, options->dns_tcp))
 		return 0;
 	r = start(relay, err);
 	if (r < 0)

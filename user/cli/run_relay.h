@@ -16,6 +16,7 @@ struct run_relay_options {
 	struct run_sandbox *sandbox; /* CMD's, enforced */
 	const struct host *host;
 	const struct policy *policy;
+	bool dns_tcp;	       /* also where it is for nothing else */
 	const char *ca_bundle; /* that is trusted besides the system's; NULL: none */
 	struct loop *loop;
 	struct summary *summary; /* gets what it denies */
@@ -32,6 +33,9 @@ struct run_relay {
 	uint64_t connections, bytes_out, bytes_in; /* that it has moved */
 };
 
+/* Unlike posternd, which starts one for the first who asks, a run has it from the start or not at all: the programs
+ * that know a relay cost each start a quarter more of the verifier's time. */
+bool run_relay_is_wanted(const struct policy *policy, bool dns_tcp);
 /* Can one run here? -errno with err. */
 int run_relay_check(struct error *err);
 /* Started, and in force for CMD. -errno with err, and nothing is left. */

@@ -196,7 +196,7 @@ void advice_give(const struct explain_input *in, const struct advice_about *abou
 				 "or what was sent to the resolver is no DNS question");
 		break;
 	case PST_REASON_DNS_TCP:
-		snprintf(advice->note, advice->note_size, "ask over UDP");
+		snprintf(advice->note, advice->note_size, "ask over UDP, or run it with --dns-tcp");
 		break;
 	}
 	advise_fix(in, about, advice);
