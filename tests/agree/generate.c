@@ -269,16 +269,24 @@ static void random_lease(struct dice *d, struct agree_lease *lease)
 	}
 }
 
+static void expire(struct agree_lease *leases, size_t count)
+{
+	for (size_t i = 0; i < count * PST_LEASE_NAMES; i++)
+		leases[i / PST_LEASE_NAMES].by[i % PST_LEASE_NAMES].expired = true;
+}
+
 static void random_leases(struct dice *d, struct agree_case *c)
 {
 	size_t count = chance(d, 10) ? 0 : below(d, AGREE_LEASES + 1);
 	struct addr a;
+	bool twin;
 
 	for (size_t i = 0; i < count; i++) {
 		/* Most of what is near the bases is always denied. */
 		a = chance(d, 50) ? ipv4(0x01020300 + below(d, 256)) : random_addr(d, c);
 		/* Two forms of one address, each with its lease. */
-		if (c->n_leases && chance(d, 40))
+		twin = c->n_leases && chance(d, 40);
+		if (twin)
 			a = c->leases[c->n_leases - 1].addr;
 		if (addr_is_ipv4(&a) && (has_lease(c, &a) || chance(d, 10)))
 			a = translated(&a);
@@ -286,6 +294,9 @@ static void random_leases(struct dice *d, struct agree_case *c)
 			continue;
 		c->leases[c->n_leases].addr = a;
 		random_lease(d, &c->leases[c->n_leases++]);
+		/* Which of two that have ended is the reason shows seldom. */
+		if (twin && chance(d, 50))
+			expire(&c->leases[c->n_leases - 2], 2);
 	}
 	/* Of 64 bits the lower 47 are compared. */
 	c->generation = roll(d);
