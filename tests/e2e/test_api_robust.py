@@ -175,7 +175,7 @@ def throw(daemon, garbage, count):
     while count > 0:
         many = min(count, dice.choice((1, 1, 1, 2, 3, 16)))
         count -= many
-        data = b"".join(garbage.request() for _ in range(many))
+        data = b"".join(garbage.request(many == 1) for _ in range(many))
         with connect(daemon, SILENCE_S) as sock, contextlib.suppress(OSError):
             if dice.random() < 0.3:
                 sock.sendall(data[:dice.randrange(len(data) + 1)])

@@ -32,8 +32,9 @@ class Garbage:
         self.kinds = (self.line, self.headers, self.chunks, self.lengths, self.truncated, self.mutated, self.broken_json,
                       self.paths, self.noise, self.smuggled)
 
-    def request(self):
-        return self.random.choice(self.kinds)()
+    def request(self, alone=True):
+        """Behind another (not alone), a smuggled one may be reached where its inner one begins, and be rightly obeyed."""
+        return self.random.choice(self.kinds if alone else self.kinds[:-1])()
 
     def bytes(self, most):
         return self.random.randbytes(self.random.randrange(most))

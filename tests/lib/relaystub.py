@@ -63,7 +63,8 @@ class Origins:
         key = mapped(source[0]) + struct.pack("=H6x", source[1])
         name = said.get("name", "")
         back = name[::-1].encode() + b"\0" if name else b""
-        value = struct.pack("=QQQ16sHBBI", sandbox, said.get("generation", 1), 0, mapped(target[0]), target[1],
+        now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        value = struct.pack("=QQQ16sHBBI", sandbox, said.get("generation", 1), now, mapped(target[0]), target[1],
                             said.get("step", STEP_CIDR), said.get("reason", ALLOW_RULE), said.get("rule", 1))
         value += struct.pack("=I256s4x", 8 * len(back), back)
         key, value = ctypes.create_string_buffer(key, 24), ctypes.create_string_buffer(value, 312)
