@@ -117,6 +117,12 @@ def relays(net, peers):
     running.close()
 
 
+@pytest.fixture(scope="module")
+def trust(relays, tmp_path_factory):
+    """A file with the CA of their signer."""
+    return relays.ca(tmp_path_factory.mktemp("trust") / "ca.pem")
+
+
 @pytest.fixture
 def daemon(net):
     """A posternd of the test's own."""

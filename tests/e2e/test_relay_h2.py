@@ -22,11 +22,6 @@ POLICY = {"allow": [API, BARE], "rules": {API: [{"transform": {"headers": {"Auth
 PYTHON = "/usr/bin/python3"
 
 
-@pytest.fixture(name="trust", scope="module")
-def trust_fixture(relays, tmp_path_factory):
-    return relays.ca(tmp_path_factory.mktemp("trust") / "ca.pem")
-
-
 @pytest.fixture(name="ward")
 def ward_fixture(relays, kind):
     ward = relays.kept(kind, **POLICY)

@@ -32,11 +32,6 @@ POLICY = {"allow": [API, DEEP, PLAIN, WRONG, "one.example.org"],
 BOTH = pytest.mark.parametrize("scheme", ["http", "https"])
 
 
-@pytest.fixture(name="trust", scope="module")
-def trust_fixture(relays, tmp_path_factory):
-    return relays.ca(tmp_path_factory.mktemp("trust") / "ca.pem")
-
-
 @pytest.fixture(name="ward")
 def ward_fixture(relays, kind):
     ward = relays.kept(kind, **POLICY)
