@@ -10,6 +10,7 @@ from postern import PacketOnly, Server, Shell, exchange, flow, tool
 from wait import until
 
 CLOSED = {"denyOut": ["0.0.0.0/0"]}
+LISTED = {"allowOut": ["192.0.2.0/24"], **CLOSED}  # some addresses, the peer is none of them
 CALLER = 6353  # a port of the peer where no server of the internet is
 
 
@@ -22,16 +23,18 @@ def write(tmp_path):
     return write_policy
 
 
+@pytest.mark.parametrize("policy", [CLOSED, LISTED], ids=["all", "listed"])
 @pytest.mark.parametrize("kind", ["tcp", "udp"])
-def test_a_denied_peer_that_calls_is_answered_by_default(net, write, kind):
-    with Server(net, kind, "0.0.0.0", 0, policy=write(CLOSED)) as server:
+def test_a_denied_peer_that_calls_is_answered_by_default(net, write, kind, policy):
+    with Server(net, kind, "0.0.0.0", 0, policy=write(policy)) as server:
         token = canary().encode()
         assert exchange(net.internet, server.address(HOST4), server.port, token, kind=kind, source=(DENIED4, 0)) == token
 
 
+@pytest.mark.parametrize("policy", [CLOSED, LISTED], ids=["all", "listed"])
 @pytest.mark.parametrize("kind", ["tcp", "udp"])
-def test_inbound_deny_is_no_exfiltration_by_reply(net, write, kind):
-    with Server(net, kind, "0.0.0.0", 0, policy=write({**CLOSED, "inbound": "deny"})) as server:
+def test_inbound_deny_is_no_exfiltration_by_reply(net, write, kind, policy):
+    with Server(net, kind, "0.0.0.0", 0, policy=write({**policy, "inbound": "deny"})) as server:
         net.fence()
         token, since = canary(), net.mark()
         net.forbid(token)

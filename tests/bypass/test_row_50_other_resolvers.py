@@ -5,7 +5,7 @@ import pytest
 
 from captive import Captive
 from crafted import RESOLVER4, RESOLVER6
-from dnsrows import (GOOD, NAMED, OFF, RESOLVERS, TO4, assert_reached, learn, nothing_arrives)
+from dnsrows import GOOD, NAMED, OFF, RESOLVERS, TO4, assert_no_call_leaves, assert_reached, learn, nothing_arrives
 from dnswire import query
 from internet import canary
 from postern import assert_denied, flow, sandboxed, tool
@@ -15,15 +15,6 @@ TARGET = "93.184.50.1"
 
 # The resolver says nothing unless a test tells it to.
 pytestmark = pytest.mark.usefixtures("dns")
-
-
-def assert_no_call_leaves(net, box, seen, resolver=None):
-    """By TCP. Where the sandbox has a relay, it is that which answers, and nothing of the connection goes further."""
-    since = net.mark()
-    result = box.call(to=[resolver or seen, 53], seconds=0.3)
-    assert result == "EPERM" or (net.kind.name == "netdev" and result == "ok"), result
-    net.fence()
-    assert not net.seen(dst=seen, port=53, protocol=6, since=since)
 
 
 @pytest.mark.parametrize("resolver", [RESOLVER4, RESOLVER6, "::ffff:" + RESOLVER4])

@@ -92,6 +92,15 @@ def nothing_arrives(net, box, send):
     return result
 
 
+def assert_no_call_leaves(net, box, seen, resolver=None):
+    """By TCP. Where the sandbox has a relay, it is that which answers, and nothing of the connection goes further."""
+    since = net.mark()
+    result = box.call(to=[resolver or seen, 53], seconds=0.3)
+    assert result == "EPERM" or (net.kind.name == "netdev" and result == "ok"), result
+    net.fence()
+    assert not net.seen(dst=seen, port=53, protocol=6, since=since)
+
+
 def control(net, free, send, *payloads):
     """Beside the sandbox each of the payloads arrives."""
     since = net.mark()
