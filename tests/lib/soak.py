@@ -47,14 +47,30 @@ def do_ask(server, name, number):
     return socket.inet_ntoa(reply[-4:]) if reply[3] & 15 == 0 and reply[7] else None
 
 
+@contextlib.contextmanager
+def connected(address, port):
+    """A connection. What its kernel knows of it is told where nothing comes of it: that should never be, and is hard to meet again."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+        sock.settimeout(30)
+        try:
+            sock.connect((address, port))
+            yield sock
+        except TimeoutError as error:
+            raise OSError(f"timed out: {sockets()}") from error
+
+
+def sockets(prefix=()):
+    return subprocess.run([*prefix, "ss", "-Htanoi"], capture_output=True, text=True, check=False).stdout
+
+
 def do_echo(address, port):
-    with socket.create_connection((address, port), 30) as sock:
+    with connected(address, port) as sock:
         sock.sendall(b"soak")
         return sock.recv(100).decode()
 
 
 def do_get(address, host):
-    with socket.create_connection((address, 80), 30) as sock:
+    with connected(address, 80) as sock:
         sock.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
         text = b""
         while data := sock.recv(65536):
@@ -340,14 +356,23 @@ class Soak:
                 try:
                     worker.live(number)
                 except BaseException as error:  # pylint: disable=broad-exception-caught
-                    self.errors.append(f"life {number}: {type(error).__name__} {error}")
+                    self.errors.append(f"life {number}: {type(error).__name__} {error}\n{self._scene(f'soak{number}', worker)}")
         threads = [threading.Thread(target=work, args=(worker,)) for worker in self.workers]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert not self.errors, f"{self.errors[0]}\n{self.relays.daemon.log()[-3000:]}"
+        assert not self.errors, self.errors[0]
         self.done = before + size - todo.qsize()
+
+    def _scene(self, name, worker):
+        """What is there to be seen of a life that went wrong: the host's side, its sandbox being still there."""
+        daemon, address = self.relays.daemon, worker.wire and worker.wire.addr4
+        flows = [row for row in daemon.get(f"/v1/sandboxes/{name}/flows").json.get("flows", ())]
+        frames = [str(f) for f in self.net.sniffer.frames if address and address in (str(f.src), str(f.dst))]
+        lines = [line for line in daemon.log().splitlines() if f'"{name}"' in line or '"level":"info"' not in line]
+        return "\n".join(["flows", *map(str, flows[-40:]), "frames on the far side", *frames[-40:], "sockets of the host",
+                          sockets(self.net.host.command([]))[-6000:], "log", *lines[-40:]])
 
     def held(self):
         daemon = self.relays.daemon
