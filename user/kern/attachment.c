@@ -130,6 +130,27 @@ static int attach_to_device(struct kern_attachment *made, const struct kern_atta
 	return r;
 }
 
+int kern_attachment_set_aside(struct kern_attachment *attachment)
+{
+	return kern_links_put_aside(attachment->host, attachment->name, attachment->name);
+}
+
+/* What a dead attachment of that name left is not this one's; but somebody may have a socket of it, which nobody would
+ * judge without those links. */
+static int clear_name(const struct kern_attachment *made, struct error *err)
+{
+	char aside[KERN_ID_MAX + 1];
+	int r = 0;
+
+	if (kern_links_have_let_go(made->host, made->name))
+		remove_pins(made);
+	else
+		r = kern_links_put_aside(made->host, made->name, aside);
+	return r < 0 ? error_set(err, r, "cannot put aside what was '%s' before: %s", made->name,
+				 strerror(-r))
+		     : 0;
+}
+
 int kern_attachment_new(struct kern_host *host, const struct kern_attach *attach,
 			struct kern_attachment **ret_attachment, struct error *err)
 {
@@ -142,8 +163,9 @@ int kern_attachment_new(struct kern_host *host, const struct kern_attach *attach
 	r = identify(made, attach, err);
 	if (r < 0)
 		return r;
-	/* What a dead attachment of that name left is not this one's. */
-	remove_pins(made);
+	r = clear_name(made, err);
+	if (r < 0)
+		return r;
 	r = attach->device ? attach_to_device(made, attach, err)
 			   : attach_to_cgroup(made, attach, err);
 	if (r < 0) {
@@ -626,24 +648,6 @@ static int take_found(struct kern_attachment *found, const uint8_t *hash)
 			kern_policy_adopt(host, record->policy_slot, hash, record, &found->policy));
 }
 
-/* Do none of its pins hold a link to a cgroup, or to sockets that outlived it? When in doubt: they do. */
-static bool has_let_go(const struct kern_host *host, const char *name)
-{
-	for (int i = 0; i < host->object.n_hooks; i++) {
-		cleanup_close int fd = -1;
-		char path[PATH_MAX];
-		uint64_t cgroup = 0;
-
-		kern_link_path(host, name, host->object.hooks[i].name, path);
-		fd = bpf_obj_get(path);
-		if (fd == -ENOENT)
-			continue;
-		if (fd < 0 || kern_link_cgroup(fd, &cgroup) || cgroup)
-			return false;
-	}
-	return true;
-}
-
 /* Of an id: ESTALE, too, is a cgroup that is there no more. */
 static bool is_gone(int r)
 {
@@ -694,6 +698,8 @@ static int adopt_from_device(struct kern_attachment *found, uint64_t where, cons
 	struct kern_host *host = found->host;
 	int taken = 0, r;
 
+	/* Programs of before may judge by it all the same. */
+	host->unsure = host->unsure || !host->devices;
 	if (!host->devices)
 		return error_set(err, -EOPNOTSUPP, "no device can be attached here: %s",
 				 host->no_devices.text);
@@ -734,7 +740,7 @@ int kern_attachment_adopt(struct kern_host *host, const char *name, uint64_t whe
 	int r;
 
 	if (!found)
-		return error_set(err, -ENOMEM, "out of memory");
+		return cannot_read(host, -ENOMEM, err);
 	if (is_of_device(host, name, where)) {
 		r = adopt_from_device(found, where, hash, err);
 		if (!r)
@@ -744,7 +750,7 @@ int kern_attachment_adopt(struct kern_host *host, const char *name, uint64_t whe
 	r = find_links(host, name, where, found->link_fd, &cgroup);
 	if (!r)
 		r = cgroup_open_id(host->root_fd, cgroup, &cgroup_fd);
-	if (is_gone(r) && has_let_go(host, name)) {
+	if (is_gone(r) && kern_links_have_let_go(host, name)) {
 		remove_pins(found);
 		return error_set(err, -ENOENT, "its cgroup is gone");
 	}

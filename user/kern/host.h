@@ -24,6 +24,8 @@ struct kern_attachment;
 
 #define KERN_HASH_SIZE 32
 #define KERN_ID_MAX    64
+/* Names of what was put aside begin so. */
+#define KERN_LEFT "_left-"
 
 struct kern_host_options {
 	const char *dir;    /* below a bpffs: maps/, progs/, sandboxes/NAME/; made 0700 */
@@ -97,7 +99,8 @@ struct kern_attach {
 	bool takes_sockets;
 };
 
-/* Links on the cgroup, pinned; the record is zero and denies everything until the first flip. All or nothing. */
+/* Links on the cgroup, pinned; the record is zero and denies everything until the first flip. All or nothing. Links of
+ * that name that a socket needs still are put aside. */
 int kern_attachment_new(struct kern_host *host, const struct kern_attach *attach,
 			struct kern_attachment **ret_attachment, struct error *err);
 /*
@@ -144,6 +147,8 @@ int kern_attachment_close(struct kern_attachment *attachment);
 bool kern_attachment_was_open(const struct kern_attachment *attachment);
 /* The kernel judges by its links still: its cgroup is there, or sockets of it outlive it. */
 bool kern_attachment_is_linked(struct kern_attachment *attachment);
+/* Somebody else may have its name: its pins, and it, get another one. */
+int kern_attachment_set_aside(struct kern_attachment *attachment);
 /* Detaches (egress last), unpins, gives the slots back. */
 void kern_attachment_detach(struct kern_attachment *attachment);
 /* Forgets it; what is pinned stays. */

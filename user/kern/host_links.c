@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <bpf/bpf.h>
 
@@ -86,6 +87,41 @@ void kern_links_open(const struct kern_host *host, const char *name, int *fds)
 		if (fds[i] < 0)
 			fds[i] = -1;
 	}
+}
+
+/* When in doubt: they have not. */
+bool kern_links_have_let_go(const struct kern_host *host, const char *name)
+{
+	for (int i = 0; i < host->object.n_hooks; i++) {
+		cleanup_close int fd = -1;
+		char path[PATH_MAX];
+		uint64_t cgroup = 0;
+
+		kern_link_path(host, name, host->object.hooks[i].name, path);
+		fd = bpf_obj_get(path);
+		if (fd == -ENOENT)
+			continue;
+		if (fd < 0 || kern_link_cgroup(fd, &cgroup) || cgroup)
+			return false;
+	}
+	return true;
+}
+
+int kern_links_put_aside(const struct kern_host *host, const char *name,
+			 char ret_name[KERN_ID_MAX + 1])
+{
+	char from[PATH_MAX], to[PATH_MAX], aside[KERN_ID_MAX + 1];
+	uint64_t number;
+
+	if (getrandom(&number, sizeof(number), 0) != (ssize_t)sizeof(number))
+		return -EIO;
+	(void)snprintf(aside, sizeof(aside), KERN_LEFT "%016llx", (unsigned long long)number);
+	kern_link_path(host, name, NULL, from);
+	kern_link_path(host, aside, NULL, to);
+	if (rename(from, to))
+		return -errno;
+	memcpy(ret_name, aside, sizeof(aside));
+	return 0;
 }
 
 static int program_id(int fd, __u32 *ret_id)

@@ -118,6 +118,11 @@ void kern_links_open(const struct kern_host *host, const char *name, int *fds);
 /* A link for each hook: there already, with our program; or new. All pinned. */
 int kern_links_complete(struct kern_host *host, const char *name, int cgroup_fd, int *fds,
 			struct error *err);
+/* Do none of its pins hold a link to a cgroup, or to sockets that outlived it? */
+bool kern_links_have_let_go(const struct kern_host *host, const char *name);
+/* Its pins get another name (KERN_LEFT...), which is no sandbox's. */
+int kern_links_put_aside(const struct kern_host *host, const char *name,
+			 char ret_name[KERN_ID_MAX + 1]);
 void kern_links_detach(const struct kern_host *host, int *fds);
 void kern_links_close(const struct kern_host *host, int *fds);
 /*

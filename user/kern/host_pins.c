@@ -52,36 +52,67 @@ static bool is_ours(int quotas_fd, uint64_t tag)
 	return !bpf_map_lookup_elem(quotas_fd, &zero, &quota) && quota.next_ns == tag;
 }
 
-/* Maps of one program, as far as `maps` lacks them. */
-static void take_maps_of(int prog_fd, uint64_t tag, int maps[KERN_MAP_COUNT])
-{
+struct program {
+	struct bpf_prog_info info;
 	__u32 ids[MAPS_OF_PROGRAM];
-	int found[KERN_MAP_COUNT];
-	struct bpf_prog_info info = {.nr_map_ids = MAPS_OF_PROGRAM, .map_ids = (uintptr_t)ids};
-	__u32 size = sizeof(info);
-	int quotas;
+};
 
-	memset(found, -1, sizeof(found));
-	if (bpf_obj_get_info_by_fd(prog_fd, &info, &size))
-		return;
-	for (__u32 i = 0; i < info.nr_map_ids && i < MAPS_OF_PROGRAM; i++) {
-		cleanup_close int fd = bpf_map_get_fd_by_id(ids[i]);
+static int read_program(__u32 id, struct program *program)
+{
+	cleanup_close int fd = bpf_prog_get_fd_by_id(id);
+	__u32 size = sizeof(program->info);
+
+	memset(program, 0, sizeof(*program));
+	program->info.nr_map_ids = MAPS_OF_PROGRAM;
+	program->info.map_ids = (uintptr_t)program->ids;
+	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &program->info, &size))
+		return -ENOENT;
+	if (program->info.nr_map_ids > MAPS_OF_PROGRAM)
+		program->info.nr_map_ids = MAPS_OF_PROGRAM;
+	return strncmp(program->info.name, "pst_", 4) == 0 ? 0 : -ENOENT;
+}
+
+/* Where the kernel lets everybody load programs (unprivileged_bpf_disabled is 0), these are the kinds: whoever did
+ * names them and their maps as he likes, and goes on holding those. */
+static bool is_anybodys(const struct program *program)
+{
+	return program->info.type == BPF_PROG_TYPE_SOCKET_FILTER ||
+	       program->info.type == BPF_PROG_TYPE_CGROUP_SKB;
+}
+
+static int find_quotas(const struct program *program, uint64_t tag)
+{
+	for (__u32 i = 0; i < program->info.nr_map_ids; i++) {
+		cleanup_close int fd = bpf_map_get_fd_by_id(program->ids[i]);
+		struct bpf_map_info map;
+
+		if (fd >= 0 && !map_info(fd, &map) && map_named(map.name) == KERN_MAP_QUOTAS &&
+		    is_ours(fd, tag))
+			return TAKE_FD(fd);
+	}
+	return -1;
+}
+
+static bool has_map(const struct program *program, __u32 id)
+{
+	for (__u32 i = 0; i < program->info.nr_map_ids; i++) {
+		if (program->ids[i] == id)
+			return true;
+	}
+	return false;
+}
+
+/* As far as `maps` lacks them. */
+static void take_maps_of(const struct program *program, int maps[KERN_MAP_COUNT])
+{
+	for (__u32 i = 0; i < program->info.nr_map_ids; i++) {
+		cleanup_close int fd = bpf_map_get_fd_by_id(program->ids[i]);
 		struct bpf_map_info map;
 		int at = fd < 0 || map_info(fd, &map) ? -1 : map_named(map.name);
 
-		if (at >= 0 && found[at] < 0)
-			found[at] = TAKE_FD(fd);
+		if (at >= 0 && maps[at] < 0)
+			maps[at] = TAKE_FD(fd);
 	}
-	quotas = found[KERN_MAP_QUOTAS];
-	for (int i = 0; i < KERN_MAP_COUNT; i++) {
-		if (quotas >= 0 && is_ours(quotas, tag) && maps[i] < 0 && found[i] >= 0 &&
-		    i != KERN_MAP_QUOTAS)
-			maps[i] = TAKE_FD(found[i]);
-	}
-	if (quotas >= 0 && is_ours(quotas, tag) && maps[KERN_MAP_QUOTAS] < 0)
-		maps[KERN_MAP_QUOTAS] = TAKE_FD(found[KERN_MAP_QUOTAS]);
-	for (int i = 0; i < KERN_MAP_COUNT; i++)
-		kern_close_fd(&found[i]);
 }
 
 static int count_missing(const int maps[KERN_MAP_COUNT])
@@ -93,20 +124,25 @@ static int count_missing(const int maps[KERN_MAP_COUNT])
 	return missing;
 }
 
-/* Every program of ours has pst_quotas, so each can tell. */
+/* Every program of ours has pst_quotas, and a map that is there is given to nobody but root by its id: so whoever uses
+ * the one that a program of root's has is ours as well. */
 static void find_by_programs(const char *dir, int maps[KERN_MAP_COUNT])
 {
 	uint64_t tag = kern_host_tag(dir);
+	struct bpf_map_info quotas;
+	struct program program;
 	__u32 id = 0;
 
+	while (maps[KERN_MAP_QUOTAS] < 0 && !bpf_prog_get_next_id(id, &id)) {
+		if (!read_program(id, &program) && !is_anybodys(&program))
+			maps[KERN_MAP_QUOTAS] = find_quotas(&program, tag);
+	}
+	if (maps[KERN_MAP_QUOTAS] < 0 || map_info(maps[KERN_MAP_QUOTAS], &quotas))
+		return;
+	id = 0;
 	while (count_missing(maps) && !bpf_prog_get_next_id(id, &id)) {
-		cleanup_close int fd = bpf_prog_get_fd_by_id(id);
-		struct bpf_prog_info info = {};
-		__u32 size = sizeof(info);
-
-		if (fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &size) &&
-		    strncmp(info.name, "pst_", 4) == 0)
-			take_maps_of(fd, tag, maps);
+		if (!read_program(id, &program) && has_map(&program, quotas.id))
+			take_maps_of(&program, maps);
 	}
 }
 
