@@ -8,9 +8,11 @@ import os
 import shutil
 import struct
 
-from daemon import DENY_ALL, Box, Daemon
+from daemon import DENY_ALL, OTHER_KEY, TENANT_KEY, Box, Daemon
+from faults import attached_programs
 from internet import ALLOWED4, DENIED4, PORT
 from reach import is_answered
+from relaybox import Relays
 from wait import until
 
 HEAD = b'{"version":1,"sum":"'
@@ -214,3 +216,78 @@ def test_a_document_that_changes_name_and_id_at_once_stays_enforced(daemon):
     assert state_of(daemon, "box") is None
     assert state_of(daemon, "other") == "running"
     assert not is_answered(Box(daemon, "other", cgroup))
+
+
+def test_what_is_not_gone_yet_counts_as_its_owners(net):
+    """Or who lets many end slowly takes the places of all the others."""
+    with Daemon(net, limits={"sandboxes": 32, "sandboxesPerOwner": 1}) as daemon:
+        def create(key):
+            return daemon.request_tcp("POST", "/sandboxes", {"templateID": "base", "network": DENY_ALL}, key=key)
+        box = Box(daemon, create(TENANT_KEY).json["sandboxID"])
+        assert create(TENANT_KEY).status >= 400
+        with box.start(SLEEP), undying(box.cgroup):
+            assert daemon.request_tcp("DELETE", f"/sandboxes/{box.id}", key=TENANT_KEY).status == 204
+            assert box.pins().exists()
+            assert create(TENANT_KEY).status >= 400
+            assert create(OTHER_KEY).status == 201
+        until(lambda: create(TENANT_KEY).status == 201, "there is room again", 60)
+
+
+def test_a_relay_that_hangs_keeps_its_policy(net, peers):
+    """It was told to end, and has not: the next daemon takes nothing of it away."""
+    relays = Relays(net, peers)
+    try:
+        daemon = relays.daemon
+        with relays.ward("cgroup", allow=["one.example.org"], hostCheck="strict"):
+            place, = daemon.cgroups.glob("_relay-*")
+            with undying(place):
+                daemon.kill()
+                daemon.start()
+                assert attached_programs(place)
+                daemon.restart()
+                assert attached_programs(place)
+        daemon.restart()
+        until(lambda: not place.exists(), "it is gone", 60)
+        assert not list((daemon.pins / "sandboxes").glob(place.name))
+    finally:
+        relays.close()
+
+
+def test_a_damaged_sandbox_is_its_owners_still(net):
+    """Its head says whose it is: who has its key mends it, and nobody else sees it."""
+    with Daemon(net) as daemon:
+        box = Box(daemon, daemon.request_tcp("POST", "/sandboxes", {"templateID": "base", "network": ONE}).json["sandboxID"])
+        daemon.stop()
+        path = daemon.state / "sandboxes" / f"{box.id}.json"
+        path.write_bytes(path.read_bytes()[:-40])
+        daemon.start()
+        assert state_of(daemon, box.id) == "damaged"
+        assert is_answered(box) and not is_answered(box, DENIED4)
+        assert daemon.request_tcp("GET", f"/sandboxes/{box.id}", key=OTHER_KEY).status == 404
+        change = {"allowOut": [DENIED4], "denyOut": ["0.0.0.0/0"]}
+        assert daemon.request_tcp("PUT", f"/sandboxes/{box.id}/network", change, key=OTHER_KEY).status == 404
+        assert daemon.request_tcp("PUT", f"/sandboxes/{box.id}/network", change).status == 204
+        assert is_answered(box, DENIED4) and not is_answered(box)
+        daemon.restart()
+        shown = box.show()
+        assert (shown["state"], shown["owner"]) == ("running", "acme"), shown
+        assert daemon.request_tcp("GET", f"/sandboxes/{box.id}").status == 200
+
+
+def test_a_document_ends_nothing_of_a_sandbox_that_cannot_be_adopted(daemon):
+    """The folder's next policy cannot be attached either: what is in force is not given up for it."""
+    box = Box(daemon, "one", daemon.cgroup("one"))
+    path = daemon.folder / "one.json"
+    document = {"id": "one", "cgroup": str(box.cgroup), "policy": ONE, "allowWeak": True}
+    path.write_text(json.dumps(document))
+    until(lambda: state_of(daemon, "one") == "running", "it is attached")
+    daemon.stop()
+    (box.pins() / "pst_sendmsg6").unlink()
+    os.link(daemon.pins / "maps" / "pst_open", box.pins() / "pst_sendmsg6")
+    wrong = {**ONE, "tests": [{"to": f"{DENIED4}:{PORT}", "expect": "allow"}]}
+    path.write_text(json.dumps({**document, "policy": wrong}))
+    for _ in range(2):
+        daemon.start()
+        assert state_of(daemon, "one") == "damaged"
+        assert is_answered(box) and not is_answered(box, DENIED4)
+        daemon.stop()

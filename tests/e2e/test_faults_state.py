@@ -5,9 +5,13 @@ the kernel lets it, the report says what to do, and what it says works.
 """
 
 import contextlib
+import errno
+import json
 import os
 import random
 import shutil
+import socket
+import sys
 
 import pytest
 
@@ -15,6 +19,7 @@ from daemon import DENY_ALL, Box, Daemon
 from faults import Point, Strace
 from internet import ALLOWED4, DENIED4
 from netns import shell
+from postern import execute
 from reach import is_answered
 from wait import until
 from wire import Wire
@@ -22,6 +27,12 @@ from wire import Wire
 OTHER4 = "93.184.216.77"
 OLD = {**DENY_ALL, "allowOut": [ALLOWED4]}
 NEW = {**DENY_ALL, "allowOut": [OTHER4]}
+KNOCK = """
+import socket, sys
+s = socket.socket()
+s.settimeout(5)
+print(s.connect_ex((sys.argv[1], int(sys.argv[2]))))
+"""
 BATCH = 40
 ROUNDS = 50 if os.environ.get("PST_LONG") else 5  # of BATCH files
 
@@ -268,3 +279,60 @@ def test_after_a_boot_all_are_gone_and_nothing_is_attached_by_name(daemon):
     assert Box(daemon, own.id).cgroup.exists()
     own.cgroup.rmdir()
     assert is_old(daemon.attach("kept", attached.cgroup, OLD))
+
+
+@contextlib.contextmanager
+def failing(daemon, call, error, when="1+"):
+    with Strace(Point(call, when, f"error={error}", "")) as strace, strace.attached(daemon.process.pid):
+        yield
+        assert strace.hit()
+
+
+def test_many_are_changed_or_none_of_them(daemon):
+    """What cannot be written down for the sandboxes of one dialect leaves those of the other as they are, too."""
+    boxes = daemon.attach("native", daemon.cgroup("native"), OLD), daemon.create(OLD)
+    body = {"ids": [box.id for box in boxes], "policy": NEW}
+    # The policy and the change of the first group are renamed before.
+    with failing(daemon, "renameat", "ENOSPC", when="3+"):
+        reply = daemon.request("PUT", "/v1/policies", body)
+        assert reply.status >= 500, reply
+    assert all(is_old(box) for box in boxes)
+    assert not list((daemon.state / "changes").iterdir()) and not list((daemon.state / "policies").iterdir())
+    assert daemon.request("PUT", "/v1/policies", body).status == 200
+    assert all(is_new(box) for box in boxes)
+
+
+def test_an_address_of_the_host_that_could_not_be_followed_is_followed_later(net):
+    """No memory for a row of the always-denied set: what is this host's now is closed as soon as there is some."""
+    def host(action):
+        done = execute(net, ["ip", "address", action, f"{OTHER4}/32", "dev", "lo"])
+        assert done.code == 0, done
+    with Daemon(net) as daemon:
+        box = daemon.create({**DENY_ALL, "allowOut": [ALLOWED4, OTHER4]})
+        assert is_answered(box, ALLOWED4) and is_answered(box, OTHER4), "the control"
+        try:
+            with net.host.call(lambda: socket.create_server(("0.0.0.0", 0))) as beside:
+                knock = [sys.executable, "-c", KNOCK, OTHER4, str(beside.getsockname()[1])]
+                with failing(daemon, "bpf", "ENOMEM"):
+                    host("add")
+                    until(lambda: said(daemon, "cannot follow this host's addresses"), "it has tried")
+                    assert box.run(knock).out == "0\n", "the control: it is reached"
+                until(lambda: box.run(knock).out == f"{errno.EPERM}\n", "it is the host's", 30)
+        finally:
+            host("del")
+        until(lambda: is_answered(box, OTHER4), "it is another's again", 60)
+
+
+def test_a_document_is_followed_after_a_start_however_its_sandbox_came(daemon):
+    """The daemon cannot write, and dies, as soon as the policy is in force."""
+    cgroup = daemon.cgroup("one")
+    path = daemon.folder / "one.json"
+    with Strace(Point("renameat", "2+", "error=ENOSPC", "")) as strace, strace.attached(daemon.process.pid):
+        path.write_text(json.dumps({"id": "one", "cgroup": str(cgroup), "policy": OLD, "allowWeak": True}))
+        until(lambda: "one" in listed(daemon), "it is attached")
+        daemon.kill()
+    daemon.start()
+    box = Box(daemon, "one", cgroup)
+    assert is_old(box)
+    path.unlink()
+    until(lambda: "one" not in listed(daemon), "it is detached with its document", 60)

@@ -82,7 +82,8 @@ ROWS = [
             TCX: "a socket of the host's own network leaves by the host's own device: hand none in", CLSACT: "the same as TCX"}),
     row(15, "sockets that are handed in", [
         ("bpf/test_lsm.c::a_socket_that_is_handed_in_does_not_arrive", CGROUP), ("bpf/test_lsm.c::says_what_it_cannot_hold", CGROUP),
-        "bypass/test_attack_daemon_flows.py::test_a_socket_carried*", "e2e/test_inside.py::test_sockets_of_a_users*"],
+        "bypass/test_attack_daemon_flows.py::test_a_socket_carried*", "bypass/test_attack_daemon_sockets.py*",
+        "e2e/test_inside.py::test_sockets_of_a_users*"],
         {CGROUP: ANY}, unclosable={CGROUP: "without LSM programs: share no unix socket with who is not held",
                                    TCX: "as row 14", CLSACT: "as row 14"}),
     row(16, "unix sockets of the host", ["bypass/test_row_16_*", ("bpf/test_unix.c::*", CGROUP)], {CGROUP: (OPEN,)}, unclosable={

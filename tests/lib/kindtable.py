@@ -171,7 +171,7 @@ CGROUP_ALONE = {
 
 # Files that have both kinds already, or whose sandboxes are not what they test.
 OTHERWISE = {
-    **{f"bypass/test_attack_daemon_{what}.py": POSTERND for what in ("door", "flows", "keep", "tenants")},
+    **{f"bypass/test_attack_daemon_{what}.py": POSTERND for what in ("door", "flows", "keep", "sockets", "tenants")},
     "bypass/test_netdev_*.py": NETDEV,
     "bypass/test_matrix_*.py": POSTERND,
     "bypass/test_row_06_families.py": "packet sockets behind a device are a test of their own there",

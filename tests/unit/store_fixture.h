@@ -161,6 +161,8 @@ static struct {
 	struct stored found[4];
 	size_t n_found, n_damaged;
 	char damaged[API_ID_MAX + 1];
+	char owner[API_OWNER_MAX + 1]; /* of the last one that was damaged */
+	bool from_dir;
 	struct error why;
 	bool count_only;
 } got;
@@ -184,11 +186,13 @@ static inline int found(void *context, struct stored *stored)
 	return 0;
 }
 
-static inline int damaged(void *context, const char *id, const struct error *why)
+static inline int damaged(void *context, const struct stored *known, const struct error *why)
 {
 	(void)context;
 	got.n_damaged++;
-	strcpy(got.damaged, id);
+	strcpy(got.damaged, known->id);
+	strcpy(got.owner, known->owner);
+	got.from_dir = known->from_dir;
 	got.why = *why;
 	return 0;
 }

@@ -301,11 +301,14 @@ static void assert_is_the_original(const struct stored *s)
 static void every_truncated_or_flipped_file_is_damaged(void **state)
 {
 	static const char name[] = "sandboxes/a.json";
-	size_t size, after, n = 0;
-	char *original, *broken, *kept;
+	size_t size, after, n = 0, owned = 0;
+	char *original, *broken, *kept, owner[API_OWNER_MAX + 1];
 
 	(void)state;
 	put("a", 1, SECRET);
+	read_back(1);
+	strcpy(owner, got.found[0].owner);
+	assert_true(owner[0]);
 	original = contents(name, &size);
 	broken = malloc(size);
 	for (size_t i = 0; i < 2 * size || n < 2000; i++, n++) {
@@ -318,6 +321,9 @@ static void every_truncated_or_flipped_file_is_damaged(void **state)
 		read_back(i % 3 ? 1 : 0);
 		if (got.n_damaged != 1 || got.n_found || strcmp(got.damaged, "a") != 0)
 			fail_msg("%zu: %zu found", i, got.n_found);
+		/* Whose it is stays known, or nobody's: never another's. */
+		assert_true(!got.owner[0] || strcmp(got.owner, owner) == 0);
+		owned += got.owner[0] != '\0';
 		assert_non_null(strstr(got.why.text, "/sandboxes/a.json: "));
 		assert_null(strstr(got.why.text, "s3cret"));
 		kept = contents(name, &after);
@@ -326,6 +332,7 @@ static void every_truncated_or_flipped_file_is_damaged(void **state)
 		free(kept);
 	}
 	assert_true(n >= 2000);
+	assert_true(owned > n / 2 && owned < n);
 	/* The control: the original is read. */
 	overwrite(name, original, size);
 	read_back(1);

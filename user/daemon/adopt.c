@@ -257,16 +257,18 @@ static int found(void *context, struct stored *stored)
 	return attach_found(adopting, sandbox);
 }
 
-/* Known by its id alone: its kernel id is in the record. */
-static struct sandbox *add_damaged(struct adopting *adopting, const char *id)
+/* Known by its id, and perhaps by whose it is: its kernel id is in the record. */
+static struct sandbox *add_damaged(struct adopting *adopting, const struct stored *known)
 {
 	struct daemon *daemon = adopting->daemon;
-	struct stored stored = {0};
+	struct stored stored = {.dialect = known->dialect, .from_dir = known->from_dir};
+	const char *id = known->id;
 	struct pst_sandbox record;
 	cleanup_close int fd = -1;
 	cleanup_free char *path = NULL;
 
 	(void)snprintf(stored.id, sizeof(stored.id), "%s", id);
+	(void)snprintf(stored.owner, sizeof(stored.owner), "%s", known->owner);
 	if (kern_host_peek(daemon->kern, id, 0, &record) >= 0) {
 		stored.kernel_id = record.id;
 		stored.cgroup_id = record.cgroup_id;
@@ -289,38 +291,59 @@ static void recall(struct sandbox *sandbox)
 		log_warning("%s: its device cannot be read", sandbox->stored.id);
 }
 
-static int damaged(void *context, const char *id, const struct error *err)
+static int damaged(void *context, const struct stored *known, const struct error *err)
 {
 	struct adopting *adopting = context;
-	struct sandbox *sandbox = add_damaged(adopting, id);
+	struct sandbox *sandbox = add_damaged(adopting, known);
 	struct error none = {0};
 	int r;
 
 	if (!sandbox)
 		return -ENOMEM;
-	r = kern_attachment_adopt(adopting->daemon->kern, id, sandbox->stored.cgroup_id, NULL,
-				  &sandbox->at, &none);
+	r = kern_attachment_adopt(adopting->daemon->kern, sandbox->stored.id,
+				  sandbox->stored.cgroup_id, NULL, &sandbox->at, &none);
 	recall(sandbox);
 	call_damaged(sandbox, err->text);
 	/* Nothing of it is in the kernel, so nothing is enforced that could be kept. */
-	if (r < 0)
+	if (r == -ENOENT)
 		sandbox->gone = true;
 	return 0;
+}
+
+bool daemon_is_left(const char *name)
+{
+	return strncmp(name, KERN_LEFT, strlen(KERN_LEFT)) == 0;
+}
+
+/* What was put aside for a socket that somebody has: by what it names it is judged still, or its pins go now. */
+static void take_left(const struct adopting *adopting, const char *name)
+{
+	struct kern_attachment *left = NULL;
+	struct error err = {0};
+
+	(void)kern_attachment_adopt(adopting->daemon->kern, name, 0, NULL, &left, &err);
+	kern_attachment_free(left);
 }
 
 static int on_name(void *context, const char *id)
 {
 	struct adopting *adopting = context;
 	struct daemon *daemon = adopting->daemon;
+	struct stored known = {.id = ""};
 	struct sandbox *sandbox;
 	struct error err = {0};
 	int r;
 
 	if (daemon_relay_is_own(id))
 		return remember(&adopting->relays, id);
+	if (daemon_is_left(id)) {
+		take_left(adopting, id);
+		return 0;
+	}
 	if (registry_find(&daemon->registry, id))
 		return 0;
-	sandbox = add_damaged(adopting, id);
+	(void)snprintf(known.id, sizeof(known.id), "%s", id);
+	sandbox = add_damaged(adopting, &known);
 	if (!sandbox)
 		return -ENOMEM;
 	/* By any of its links: one that cannot be read must not look like one that was never enforced. */
@@ -399,6 +422,19 @@ static void remove_unused_cgroups(const struct daemon *daemon)
 	}
 }
 
+/* One that hangs is held by its policy until the next start. */
+static void forget_relays(const struct adopting *adopting)
+{
+	for (size_t i = 0; i < adopting->relays.count; i++) {
+		const char *id = adopting->relays.items[i];
+
+		if (daemon_relay_is_held(adopting->daemon, id))
+			take_left(adopting, id);
+		else
+			kern_host_forget(adopting->daemon->kern, id);
+	}
+}
+
 int daemon_adopt(struct daemon *daemon, struct error *err)
 {
 	cleanup(adopting_done) struct adopting adopting = {.daemon = daemon, .err = err};
@@ -411,8 +447,7 @@ int daemon_adopt(struct daemon *daemon, struct error *err)
 		if (r < 0)
 			(void)error_set(err, r, "cannot list what is attached: %s", strerror(-r));
 	}
-	for (size_t i = 0; i < adopting.relays.count; i++)
-		kern_host_forget(daemon->kern, adopting.relays.items[i]);
+	forget_relays(&adopting);
 	if (!r) {
 		r = kern_host_adopted(daemon->kern);
 		if (r < 0)

@@ -247,13 +247,14 @@ static int attach(struct making *making, struct error *err)
 	return r ? r : kern_attachment_new(making->daemon->kern, &attach, &making->at, err);
 }
 
-/* They are bounded as what lives is: a socket that was passed on keeps its cgroup's links. */
+/* They are bounded as what lives is: a socket that was passed on keeps its cgroup's links. What was not made here is
+ * not: it would be free where it could not be attached again. */
 static size_t count_all(const struct daemon *daemon)
 {
 	size_t n = daemon->registry.count;
 
 	for (const struct ending *e = daemon->endings; e; e = e->next)
-		n++;
+		n += e->owned;
 	return n;
 }
 
@@ -273,6 +274,8 @@ static size_t count_of(const struct daemon *daemon, const char *owner)
 
 	for (const struct sandbox *s = daemon->registry.first; s; s = s->next)
 		n += !strcmp(s->stored.owner, owner);
+	for (const struct ending *e = daemon->endings; e; e = e->next)
+		n += e->owned && !strcmp(e->owner, owner);
 	return n;
 }
 
@@ -284,7 +287,10 @@ static enum api_status refuse_too_many(const struct daemon *daemon, const char *
 
 	if (!max || !owner[0] || count_of(daemon, owner) < max)
 		return API_OK;
-	(void)error_set(err, -ENOSPC, "there are %u sandboxes of this owner already", max);
+	(void)error_set(err, -ENOSPC,
+			"there are %zu sandboxes of this owner already (with those that end), "
+			"limits.sandboxesPerOwner is %u",
+			count_of(daemon, owner), max);
 	return API_FULL;
 }
 
@@ -300,8 +306,9 @@ static enum api_status name_it(struct making *making, struct error *err)
 				wanted);
 		return API_INVALID;
 	}
-	if (wanted && daemon_relay_is_own(wanted)) {
-		(void)error_set(err, -EINVAL, "ids that begin with '%s' are ours", RELAY_ID);
+	if (wanted && (daemon_relay_is_own(wanted) || daemon_is_left(wanted))) {
+		(void)error_set(err, -EINVAL, "ids that begin with '%s' or '%s' are ours", RELAY_ID,
+				KERN_LEFT);
 		return API_INVALID;
 	}
 	if (wanted)
@@ -489,4 +496,17 @@ void daemon_create(struct daemon *daemon, const struct api_caller *caller,
 	make(&making, caller, ret_id, result);
 	if (result->status == API_OK)
 		log_info("%s: created", ret_id);
+}
+
+void daemon_create_from_dir(struct daemon *daemon, const struct api_create *create,
+			    struct api_result *result)
+{
+	const struct api_caller operator= {.role = API_ROLE_OPERATOR};
+	cleanup(making_done) struct making making = {
+		.daemon = daemon, .create = create, .stored = {.from_dir = true}, .cgroup_fd = -1};
+	char id[API_ID_MAX + 1];
+
+	make(&making, &operator, id, result);
+	if (result->status == API_OK)
+		log_info("%s: created", id);
 }

@@ -313,7 +313,8 @@ static void settle_all(struct many *many, int status)
 	for (size_t i = 0; i < many->prepared; i++) {
 		struct sandbox *sandbox = many->sandboxes[i];
 
-		if (status < 0 && sandbox->stored.generation != many->generation)
+		/* By the record in force: what is noted of it may have failed. */
+		if (status < 0 && kern_attachment_record(sandbox->at)->change != many->generation)
 			daemon_relay_undo(many->daemon, sandbox);
 		else
 			daemon_relay_settle(many->daemon, sandbox);
@@ -370,11 +371,10 @@ static int flip_all(struct many *many, struct error *err)
 		struct sandbox *sandbox = many->sandboxes[i];
 		int r = kern_attachment_flip(sandbox->at, err);
 
-		/* Its place went meanwhile: the others do not keep the old policy for that. */
-		if (r == -ENOENT || r == -ENODEV) {
-			sandbox->gone = true;
+		/* Its place went meanwhile, which the next look finds: the others do not keep the old policy for
+		 * that. */
+		if (r == -ENOENT || r == -ENODEV)
 			continue;
-		}
 		many->flipped += !r;
 		if (!r)
 			r = note(many, sandbox);
@@ -386,9 +386,9 @@ static int flip_all(struct many *many, struct error *err)
 	return 0;
 }
 
-static int change_all(struct many *many, const char *const *ids, struct error *err)
+/* All that can fail but the flips. */
+static int prepare_many(struct many *many, const char *const *ids, struct error *err)
 {
-	struct daemon *daemon = many->daemon;
 	const struct store_many stored = {.generation = many->generation,
 					  .policy = {.hash = many->compiled->hash_text,
 						     .dialect = many->change->dialect,
@@ -399,17 +399,7 @@ static int change_all(struct many *many, const char *const *ids, struct error *e
 
 	if (!r)
 		r = stage_all(many, err);
-	if (!r)
-		r = store_prepare_many(daemon->store, &stored, err);
-	if (!r)
-		r = flip_all(many, err);
-	/* No-ops for those that were flipped. */
-	for (size_t i = 0; r < 0 && i < many->staged; i++)
-		kern_attachment_unstage(many->sandboxes[i]->at);
-	if (!many->flipped)
-		store_abort_many(daemon->store, many->generation);
-	settle_all(many, r);
-	return r;
+	return r ? r : store_prepare_many(many->daemon->store, &stored, err);
 }
 
 static bool is_empty(const struct daemon *daemon, const struct sandbox *sandbox)
@@ -494,32 +484,51 @@ static enum api_status compile_group(struct group *group, const struct many *all
 			      &group->compiled, err);
 }
 
-static int change_group(struct group *group, bool *changed, struct error *err)
+static int prepare_group(struct group *group, bool *changed, struct error *err)
 {
 	struct many *many = &group->many;
-	int r;
 
-	if (!many->count)
-		return 0;
 	for (size_t i = 0; i < many->count; i++)
 		*changed |= is_other(many->sandboxes[i], &group->compiled);
 	many->generation = kern_host_next_generation(many->daemon->kern);
-	r = change_all(many, group->ids, err);
-	if (!r)
-		end_all_denied(many->daemon, many->sandboxes, many->count);
-	return r;
+	return prepare_many(many, group->ids, err);
+}
+
+/* Live connections of those that were flipped end, whatever became of the others. */
+static void finish_group(struct group *group, int status)
+{
+	struct many *many = &group->many;
+	struct daemon *daemon = many->daemon;
+
+	if (!many->generation)
+		return;
+	/* No-ops for those that were flipped. */
+	for (size_t i = 0; status < 0 && i < many->staged; i++)
+		kern_attachment_unstage(many->sandboxes[i]->at);
+	if (!many->flipped)
+		store_abort_many(daemon->store, many->generation);
+	settle_all(many, status);
+	if (many->flipped)
+		end_all_denied(daemon, many->sandboxes, many->count);
 }
 
 #define GROUPS 2
 
+/* Nobody is flipped before everybody can be. */
 static int change_groups(struct group groups[GROUPS], struct api_result *result)
 {
 	/* The reply has one hash: of the first group that anybody is in. */
 	const struct group *told = &groups[!groups[0].many.count && groups[1].many.count ? 1 : 0];
 	int r = 0;
 
+	for (int i = 0; !r && i < GROUPS; i++) {
+		if (groups[i].many.count)
+			r = prepare_group(&groups[i], &result->changed, &result->err);
+	}
 	for (int i = 0; !r && i < GROUPS; i++)
-		r = change_group(&groups[i], &result->changed, &result->err);
+		r = flip_all(&groups[i].many, &result->err);
+	for (int i = 0; i < GROUPS; i++)
+		finish_group(&groups[i], r);
 	if (!r)
 		report(&told->compiled, told->many.generation, result);
 	return r;
@@ -580,26 +589,52 @@ static int set_always(struct daemon *daemon, struct error *err)
 	return r ? r : kern_host_set_always(daemon->kern, rows, count, err);
 }
 
+/* False: somebody is judged by what was before. */
+static bool refresh_all(struct daemon *daemon, struct sandbox **all)
+{
+	struct error err = {0};
+	bool whole = true;
+	size_t n = 0;
+
+	for (struct sandbox *s = daemon->registry.first; s; s = s->next) {
+		int r = s->at ? kern_attachment_refresh(
+					s->at, kern_host_next_generation(daemon->kern), &err)
+			      : -ENOENT;
+
+		/* What is gone is found by the next look. */
+		if (s->at && r < 0) {
+			log_warning("%s: %s", s->stored.id, err.text);
+			whole = whole && (r == -ENOENT || r == -ENODEV);
+		} else if (!r && all) {
+			all[n++] = s;
+		}
+	}
+	end_all_denied(daemon, all, n);
+	return whole && all;
+}
+
 void daemon_refresh(struct daemon *daemon)
 {
 	struct error err = {0};
 	cleanup_free struct sandbox **all =
 		reallocarray(NULL, daemon->registry.count + 1, sizeof(struct sandbox *));
 	int r = set_always(daemon, &err);
-	size_t n = 0;
 
-	for (struct sandbox *s = daemon->registry.first; s && !r; s = s->next) {
-		if (!s->at)
-			continue;
-		if (kern_attachment_refresh(s->at, kern_host_next_generation(daemon->kern), &err) <
-		    0)
-			log_warning("%s: %s", s->stored.id, err.text);
-		else if (all)
-			all[n++] = s;
-	}
-	end_all_denied(daemon, all, n);
+	daemon->is_behind = r < 0 || !refresh_all(daemon, all);
 	daemon_relay_refresh(daemon);
-	/* The old set stays in force. */
+	/* What was denied is, and is tried again. */
 	if (r < 0)
 		log_error("cannot follow this host's addresses: %s", err.text);
+}
+
+void daemon_follow_host(struct daemon *daemon)
+{
+	bool changed = false;
+	int r = host_refresh(&daemon->host, &changed);
+
+	daemon->is_unread = r < 0;
+	if (r < 0)
+		log_warning("cannot follow this host's addresses: %s", strerror(-r));
+	else if (changed || daemon->is_behind)
+		daemon_refresh(daemon);
 }

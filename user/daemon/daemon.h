@@ -47,11 +47,15 @@ struct sandbox {
 struct ending {
 	struct ending *next;
 	struct kern_attachment *at;
-	char id[API_ID_MAX + 1]; /* its pins are called so */
-	char *cgroup;		 /* as stored.cgroup; NULL: removed */
+	char id[API_ID_MAX + 1]; /* its pins are called so; "": they were put aside */
+	char owner[API_OWNER_MAX + 1];
+	bool owned;
+	char *cgroup; /* as stored.cgroup; NULL: removed, or not ours */
 	uint64_t cgroup_id;
 };
 void ending_free(struct ending *ending);
+/* Pins that were put aside; no sandbox's id. */
+bool daemon_is_left(const char *name);
 
 struct registry {
 	struct sandbox *first, *last;
@@ -103,6 +107,8 @@ struct daemon {
 	uint64_t started_ms;
 	uint64_t ticks;
 	bool unpinned; /* as struct sandbox's, of the maps and programs */
+	bool is_unread,
+		is_behind; /* this host's addresses: they were not read; not all follow them */
 	bool ready;
 };
 
@@ -172,6 +178,8 @@ void daemon_dry_run(struct daemon *daemon, const struct changing *changing,
 		    struct api_result *result);
 /* The always-denied set or the resolvers are others: everything is judged again. */
 void daemon_refresh(struct daemon *daemon);
+/* This host's addresses may be others, or could not be followed before. */
+void daemon_follow_host(struct daemon *daemon);
 /* A change for many that this sandbox was under is no longer its own. */
 void daemon_leave_change(struct daemon *daemon, uint64_t generation);
 int daemon_join_change(struct daemon *daemon, uint64_t generation);
@@ -179,6 +187,9 @@ int daemon_join_change(struct daemon *daemon, uint64_t generation);
 /* attach.c */
 void daemon_create(struct daemon *daemon, const struct api_caller *caller,
 		   const struct api_create *create, char *ret_id, struct api_result *result);
+/* Stored as such with its first policy: or a document that a dead daemon followed would be nobody's. */
+void daemon_create_from_dir(struct daemon *daemon, const struct api_create *create,
+			    struct api_result *result);
 /* remove.c */
 void daemon_remove(struct daemon *daemon, struct sandbox *sandbox, struct api_result *result);
 void daemon_pause(struct daemon *daemon, struct sandbox *sandbox, bool paused,

@@ -153,19 +153,10 @@ static void say(const char *path, const struct api_result *result)
 
 static void attach_new(struct daemon *daemon, const char *path, const struct document *document)
 {
-	const struct api_caller operator= {.role = API_ROLE_OPERATOR};
 	struct api_result result = {0};
-	char id[API_ID_MAX + 1];
-	struct sandbox *sandbox;
 
-	daemon_create(daemon, &operator, & document->create, id, &result);
+	daemon_create_from_dir(daemon, &document->create, &result);
 	say(path, &result);
-	sandbox = result.status == API_OK ? registry_find(&daemon->registry, id) : NULL;
-	if (sandbox) {
-		sandbox->stored.from_dir = true;
-		if (store_replace(daemon->store, &sandbox->stored, &result.err) < 0)
-			log_warning("%s: %s", path, result.err.text);
-	}
 	api_result_done(&result);
 }
 
@@ -243,6 +234,12 @@ static void follow_document(struct daemon *daemon, const char *path,
 	if (sandbox && sandbox->at && kern_attachment_is_alive(sandbox->at)) {
 		if (!is_elsewhere(daemon, path, sandbox, document))
 			change_present(daemon, path, sandbox, document);
+		return;
+	}
+	/* What cannot be read of it is in force: to attach it anew would end that first. */
+	if (sandbox && sandbox->damaged && !sandbox->gone && !sandbox->at) {
+		log_error("%s: sandbox '%s' is damaged, and stays as it is enforced: %s", path,
+			  document->create.id, sandbox->advice ? sandbox->advice : "detach it");
 		return;
 	}
 	if (sandbox) {

@@ -96,15 +96,8 @@ static int set_always(struct daemon *daemon, struct error *err)
 
 static int on_host_change(void *context, int fd)
 {
-	struct daemon *daemon = context;
-	bool changed = false;
-	int r = host_refresh(&daemon->host, &changed);
-
 	(void)fd;
-	if (r < 0)
-		log_warning("cannot follow this host's addresses: %s", strerror(-r));
-	else if (changed)
-		daemon_refresh(daemon);
+	daemon_follow_host(context);
 	return 0;
 }
 

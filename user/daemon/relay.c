@@ -211,6 +211,16 @@ static int hand_over_now(struct daemon *daemon, struct sandbox *sandbox,
 	return r;
 }
 
+/* What its relay was handed is not in force, and what is cannot be handed to it: it serves neither. */
+static void cut_off(struct daemon *daemon, struct sandbox *sandbox, const struct error *why)
+{
+	log_error("%s: its relay cannot get back the policy in force: %s; it is tried again",
+		  sandbox->stored.id, why->text);
+	daemon->relays->again_ns = loop_boot_ns() + RELAY_AGAIN_NS;
+	forget_placed(daemon, sandbox);
+	put_in_force(daemon, sandbox, false);
+}
+
 static void undo_placed(struct daemon *daemon, struct sandbox *sandbox)
 {
 	const struct policy *policy;
@@ -222,18 +232,18 @@ static void undo_placed(struct daemon *daemon, struct sandbox *sandbox)
 		forget_placed(daemon, sandbox);
 		return;
 	}
-	policy = sandbox_policy(sandbox, &err);
-	if (!supervise_has(daemon->relays->supervise, sandbox->stored.kernel_id) || !policy)
+	if (!supervise_has(daemon->relays->supervise, sandbox->stored.kernel_id))
 		return;
+	policy = sandbox_policy(sandbox, &err);
 	/* Its listeners are forgotten in the kernel: it gets others. */
 	if (sandbox->relay_ends)
 		forget_placed(daemon, sandbox);
 	sandbox->relay_ends = false;
-	r = hand_over_now(daemon, sandbox, policy, &err);
-	daemon_relay_settle(daemon, sandbox);
+	r = policy ? hand_over_now(daemon, sandbox, policy, &err) : -EINVAL;
 	if (r < 0)
-		log_error("%s: its relay does not have the policy in force: %s", sandbox->stored.id,
-			  err.text);
+		cut_off(daemon, sandbox, &err);
+	else
+		daemon_relay_settle(daemon, sandbox);
 }
 
 void daemon_relay_undo(struct daemon *daemon, struct sandbox *sandbox)
@@ -297,8 +307,10 @@ static void hand_over_again(struct daemon *daemon, struct sandbox *sandbox)
 	const struct policy *policy = sandbox_policy(sandbox, &err);
 	int r = policy ? hand_over_now(daemon, sandbox, policy, &err) : -EINVAL;
 
-	if (r < 0)
+	if (r < 0) {
 		log_error("%s: what needs its relay is refused: %s", sandbox->stored.id, err.text);
+		daemon->relays->again_ns = loop_boot_ns() + RELAY_AGAIN_NS;
+	}
 	if (!was_parsed)
 		sandbox_forget_policy(sandbox);
 }
@@ -309,6 +321,17 @@ void daemon_relay_adopt(struct daemon *daemon)
 		if (is_relayed(s))
 			hand_over_again(daemon, s);
 	}
+}
+
+void daemon_relay_look(struct daemon *daemon, struct sandbox *sandbox)
+{
+	if (!daemon->relays)
+		return;
+	if (!is_relayed(sandbox))
+		daemon_relay_wait_again(daemon, sandbox);
+	else if (!supervise_has(daemon->relays->supervise, sandbox->stored.kernel_id) &&
+		 loop_boot_ns() >= daemon->relays->again_ns)
+		hand_over_again(daemon, sandbox);
 }
 
 void daemon_relay_refresh(struct daemon *daemon)

@@ -30,7 +30,8 @@ void daemon_relay_forget(struct daemon *daemon, struct sandbox *sandbox);
 
 /* At start: of those whose policy in force needs one. */
 void daemon_relay_adopt(struct daemon *daemon);
-/* Now and then: somebody is to listen for its DNS over TCP, where nothing else of it needs a relay. */
+/* Now and then: it is to have its relay, or somebody who listens for its DNS over TCP where nothing else of it needs
+ * one. */
 void daemon_relay_look(struct daemon *daemon, struct sandbox *sandbox);
 /* Somebody does, or its relay serves it. */
 bool daemon_relay_has_dns(const struct sandbox *sandbox);
@@ -49,6 +50,8 @@ void daemon_relay_unconfine(void *context, const char *owner);
 /* What earlier ones left: before sandboxes are adopted, and (`id` is one of theirs) by name. */
 void daemon_relay_sweep(const struct daemon *daemon);
 bool daemon_relay_is_own(const char *id);
+/* Somebody is in its cgroup still. */
+bool daemon_relay_is_held(const struct daemon *daemon, const char *id);
 /* A relay's cgroup, or one below it. */
 bool daemon_relay_is_place(const char *path);
 void daemon_relay_places_done(struct daemon *daemon);

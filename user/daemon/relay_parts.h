@@ -7,6 +7,9 @@
 #include "kern/relay.h"
 #include "net/relay_route.h"
 
+/* After a relay that could not be had. */
+#define RELAY_AGAIN_NS 60000000000ULL
+
 struct relays {
 	struct supervise *supervise;
 	struct relay_route route; /* of devices' packets to their relays; made for the first */
@@ -14,6 +17,7 @@ struct relays {
 	size_t n_waiting, max_waiting; /* sandboxes whose listeners are ours */
 	bool is_full;		       /* it was told */
 	uint64_t not_before_ns;	       /* no relay could be started: nobody is to ask before */
+	uint64_t again_ns;	       /* nor is one looked for, for those that lost theirs */
 };
 
 /* Of a sandbox whose relay has listeners of its own. `sockets`: that it is to have, and which are taken over; NULL: it
@@ -37,6 +41,8 @@ bool daemon_relay_may_wait(const struct sandbox *sandbox);
 int daemon_relay_wait(struct daemon *daemon, struct sandbox *sandbox, struct error *err);
 /* Those that it has are in force with the next flip again. */
 void daemon_relay_wait_on(struct sandbox *sandbox);
+/* Now and then, of one that has none. */
+void daemon_relay_wait_again(struct daemon *daemon, struct sandbox *sandbox);
 /* They are closed. Nothing, where it has none. */
 void daemon_relay_unwait(struct daemon *daemon, struct sandbox *sandbox);
 

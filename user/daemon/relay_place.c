@@ -213,14 +213,34 @@ bool daemon_relay_is_place(const char *path)
 	return daemon_relay_is_own(path) || strstr(path, "/" RELAY_ID);
 }
 
-static void end_one(const struct daemon *daemon, const char *path)
+static bool end_one(const struct daemon *daemon, const char *path)
 {
 	cleanup_close int fd = -1;
 	struct error err = {0};
 
-	if (cgroup_open(daemon->root_fd, path, &fd, &err) < 0 || cgroup_kill(fd) < 0 ||
-	    cgroup_wait_empty(fd, EMPTY_WAIT_MS) < 0)
-		log_warning("%s: what an earlier relay left is not gone yet", path);
+	if (!cgroup_open(daemon->root_fd, path, &fd, &err) && !cgroup_kill(fd) &&
+	    !cgroup_wait_empty(fd, EMPTY_WAIT_MS))
+		return true;
+	log_warning("%s: what an earlier relay left is not gone yet: its policy stands", path);
+	return false;
+}
+
+bool daemon_relay_is_held(const struct daemon *daemon, const char *id)
+{
+	cleanup_close int fd = -1;
+	cleanup_free char *path = NULL;
+	struct error err = {0};
+	bool populated = true;
+	int r;
+
+	if (asprintf(&path, "%s/%s", daemon->config.cgroup_parent, id) < 0) {
+		path = NULL;
+		return true;
+	}
+	r = cgroup_open(daemon->root_fd, path, &fd, &err);
+	if (r < 0)
+		return r != -ENOENT;
+	return cgroup_is_populated(fd, &populated) < 0 || populated;
 }
 
 /* They end by themselves when their daemon does: this is for one that hangs. Their policies stand until then. */
@@ -239,7 +259,8 @@ void daemon_relay_sweep(const struct daemon *daemon)
 			path = NULL;
 			continue;
 		}
-		end_one(daemon, path);
+		if (!end_one(daemon, path))
+			continue;
 		kern_host_forget(daemon->kern, entry->d_name);
 		(void)cgroup_remove(daemon->root_fd, path);
 	}

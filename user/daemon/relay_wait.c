@@ -13,9 +13,6 @@
 #include "base/log.h"
 #include "daemon/relay_parts.h"
 
-/* After a relay that could not be started. */
-#define AGAIN_NS 60000000000ULL
-
 struct relay_waiting {
 	struct daemon *daemon;
 	struct sandbox *sandbox;
@@ -97,7 +94,7 @@ static int on_call(void *context, int fd)
 	daemon_relay_unwait(daemon, sandbox);
 	if (serve(daemon, sandbox, &sockets, &err) < 0) {
 		log_error("%s: DNS over TCP is refused: %s", sandbox->stored.id, err.text);
-		daemon->relays->not_before_ns = loop_boot_ns() + AGAIN_NS;
+		daemon->relays->not_before_ns = loop_boot_ns() + RELAY_AGAIN_NS;
 		give_up(daemon, sandbox);
 	}
 	if (!was_parsed)
@@ -207,12 +204,12 @@ void daemon_relay_unwait(struct daemon *daemon, struct sandbox *sandbox)
 	sandbox->waiting = NULL;
 }
 
-void daemon_relay_look(struct daemon *daemon, struct sandbox *sandbox)
+void daemon_relay_wait_again(struct daemon *daemon, struct sandbox *sandbox)
 {
 	struct error err = {0};
 	int r;
 
-	if (!daemon->relays || sandbox->waiting || !daemon_relay_may_wait(sandbox) ||
+	if (sandbox->waiting || !daemon_relay_may_wait(sandbox) ||
 	    supervise_has(daemon->relays->supervise, sandbox->stored.kernel_id))
 		return;
 	r = daemon_relay_wait(daemon, sandbox, &err);

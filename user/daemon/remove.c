@@ -62,21 +62,31 @@ static int kill_all(struct daemon *daemon, struct sandbox *sandbox)
 }
 
 /* Its links stay until its last socket is gone: what is left in a socket's queue is judged too. */
-static int let_end(struct daemon *daemon, struct sandbox *sandbox)
+static void let_end(struct daemon *daemon, struct sandbox *sandbox, struct ending *ending)
 {
-	struct ending *ending = calloc(1, sizeof(*ending));
-
-	if (!ending)
-		return -ENOMEM;
 	ending->at = sandbox->at;
 	sandbox->at = NULL;
 	(void)snprintf(ending->id, sizeof(ending->id), "%s", sandbox->stored.id);
-	ending->cgroup = sandbox->stored.cgroup;
-	sandbox->stored.cgroup = NULL;
-	ending->cgroup_id = sandbox->stored.cgroup_id;
+	(void)snprintf(ending->owner, sizeof(ending->owner), "%s", sandbox->stored.owner);
+	ending->owned = sandbox->stored.owned;
+	if (ending->owned) {
+		ending->cgroup = sandbox->stored.cgroup;
+		sandbox->stored.cgroup = NULL;
+		ending->cgroup_id = sandbox->stored.cgroup_id;
+	} else if (!kern_attachment_set_aside(ending->at)) {
+		/* Who is attached next under its name has to wait for nobody. */
+		ending->id[0] = '\0';
+	}
 	ending->next = daemon->endings;
 	daemon->endings = ending;
-	return 0;
+}
+
+/* A cgroup that somebody else has removed. Who of it handed a socket on keeps it judged: nobody said that it is to be
+ * free, as who detaches a cgroup does of its members. */
+static bool is_outlived(const struct daemon *daemon, const struct sandbox *sandbox)
+{
+	return sandbox->at && !sandbox_is_device(sandbox) && !sandbox_is_there(daemon, sandbox) &&
+	       kern_attachment_is_linked(sandbox->at);
 }
 
 void daemon_remove(struct daemon *daemon, struct sandbox *sandbox, struct api_result *result)
@@ -85,9 +95,14 @@ void daemon_remove(struct daemon *daemon, struct sandbox *sandbox, struct api_re
 	uint64_t generation = sandbox->stored.in_change ? sandbox->stored.generation : 0;
 	/* So damaged that it could not be adopted; or its device has left, with what drops all that it sends. */
 	bool is_left = (sandbox->damaged || sandbox_is_device(sandbox)) && !sandbox->at;
+	cleanup_free struct ending *ending = calloc(1, sizeof(*ending));
 	struct pst_quota quota;
 	int r = 0;
 
+	if (!ending) {
+		daemon_refuse(result, API_FAILED, "out of memory");
+		return;
+	}
 	if (sandbox->at && owned && kern_attachment_close(sandbox->at) < 0) {
 		daemon_refuse(result, API_FAILED, "cannot deny what is left of %s",
 			      sandbox->stored.id);
@@ -116,7 +131,9 @@ void daemon_remove(struct daemon *daemon, struct sandbox *sandbox, struct api_re
 		daemon_leave_change(daemon, generation);
 	if (sandbox->at)
 		(void)stream_take_quota(daemon, sandbox, &quota);
-	if (sandbox->at && (!owned || let_end(daemon, sandbox) < 0)) {
+	if (sandbox->at && (owned || is_outlived(daemon, sandbox))) {
+		let_end(daemon, sandbox, TAKE_PTR(ending));
+	} else if (sandbox->at) {
 		kern_attachment_detach(sandbox->at);
 		kern_attachment_free(sandbox->at);
 		sandbox->at = NULL;

@@ -106,6 +106,19 @@ int store_seal(struct buf *text)
 	return 0;
 }
 
+const char *store_behind_head(const struct store_text *text, size_t *ret_size)
+{
+	if (text->size <= BODY || memcmp(text->text, HEAD, HEAD_SIZE) != 0)
+		return NULL;
+	*ret_size = text->size - BODY;
+	return text->text + BODY;
+}
+
+void store_sum_so_far(const char *text, size_t size, char ret_sum[STORE_SUM_SIZE + 1])
+{
+	print_sum(text + BODY, size - BODY, ret_sum);
+}
+
 const char *store_sum(const struct buf *text)
 {
 	return text->data + HEAD_SIZE;
@@ -192,6 +205,19 @@ int store_load(const struct store *store, enum store_place place, const char *na
 	r = check_seal(text.text, text.size, err);
 	if (r < 0)
 		return error_prepend(err, r, "%s/%s/%s: ", store->dir, place_names[place], name);
+	*ret_text = text;
+	text = (struct store_text){0};
+	return 0;
+}
+
+int store_load_raw(const struct store *store, enum store_place place, const char *name,
+		   struct store_text *ret_text)
+{
+	cleanup(store_text_done) struct store_text text = {0};
+	int r = load(store, place, name, &text);
+
+	if (r < 0)
+		return r;
 	*ret_text = text;
 	text = (struct store_text){0};
 	return 0;

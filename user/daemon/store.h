@@ -92,7 +92,7 @@ void store_forget_many(struct store *store, uint64_t generation);
 /* Everything stored, once for each id: the file of the generation that `in_force` tells (0: not in the kernel, then the
  * newest committed one). A document of a change for many is filled in. Left-over .tmp files of other generations are
  * removed, and changes that nobody is under, when nothing was damaged. Foreign files are logged, and left alone.
- * damaged: `err` says which file and why; `stored` has the id alone. */
+ * damaged: `err` says which file and why; `known` has the id, and whose it is where the head of the file is whole. */
 struct store_reader {
 	void *context;
 	/* A failure ends the reading: what is in force might be taken for left over. */
@@ -100,7 +100,7 @@ struct store_reader {
 	/* May take the contents: copy the struct and zero the original. stored->generation is in_force's, or nothing
 	 * stored has that one. */
 	int (*found)(void *context, struct stored *stored);
-	int (*damaged)(void *context, const char *id, const struct error *err);
+	int (*damaged)(void *context, const struct stored *known, const struct error *err);
 };
 int store_read(struct store *store, const struct store_reader *reader, struct error *err);
 

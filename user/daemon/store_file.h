@@ -47,6 +47,12 @@ bool store_parse_number(const char *text, uint64_t *ret_number);
 void store_begin(struct buf *text);
 /* Adds the sum; buf_status(), or -EFBIG. */
 int store_seal(struct buf *text);
+/* The sum of what a text has behind its head so far: of a part that is believed even where the rest is damaged. */
+#define STORE_SUM_SIZE 16
+void store_sum_so_far(const char *text, size_t size, char ret_sum[STORE_SUM_SIZE + 1]);
+/* The part itself; NULL: it has none. */
+struct store_text;
+const char *store_behind_head(const struct store_text *text, size_t *ret_size);
 /* The 16 digits of a sealed text; more follows them. */
 const char *store_sum(const struct buf *text);
 /* Reads the file whole, checks its head and its sum. The caller frees. *ret_changed_ms may be NULL. */
@@ -57,6 +63,9 @@ struct store_text {
 };
 int store_load(const struct store *store, enum store_place place, const char *name,
 	       struct store_text *ret_text, struct error *err);
+/* As it is, whatever it is. */
+int store_load_raw(const struct store *store, enum store_place place, const char *name,
+		   struct store_text *ret_text);
 void store_text_done(struct store_text *text);
 void store_buf_done(struct buf *text); /* wiped: it has secrets */
 
@@ -75,6 +84,8 @@ bool store_needs_policy(const struct store *store, const char *policy);
 int store_put_stored(struct buf *out, const struct stored *stored);
 int store_parse_stored(const char *path, const struct store_text *text, struct stored *ret_stored,
 		       struct error *err);
+/* Whose it is, and how it came: of a file that is damaged behind that. False: that is damaged as well. */
+bool store_salvage(const struct store_text *text, const char *id, struct stored *ret_stored);
 /* A number as a string: JSON readers elsewhere lose what is above 2^53. */
 void store_put_number(struct buf *out, const char *key, uint64_t number);
 const char *store_dialect_name(enum api_dialect dialect);

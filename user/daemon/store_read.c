@@ -199,6 +199,25 @@ static int take(const struct reading *reading, const struct candidates *c,
 	return take_tmp(reading, c, ret_stored, err);
 }
 
+/* Or its owner would lose it with its document. */
+static int tell_damaged(const struct reading *reading, const struct candidates *c,
+			const struct error *err)
+{
+	const char *const names[] = {c->json, c->tmp};
+	struct stored known = {.id = ""};
+	bool found = false;
+
+	for (size_t i = 0; !found && i < sizeof(names) / sizeof(names[0]); i++) {
+		cleanup(store_text_done) struct store_text text = {0};
+
+		found = names[i] &&
+			!store_load_raw(reading->store, STORE_SANDBOXES, names[i], &text) &&
+			store_salvage(&text, c->id, &known);
+	}
+	(void)snprintf(known.id, sizeof(known.id), "%s", c->id);
+	return reading->reader->damaged(reading->reader->context, &known, err);
+}
+
 static int read_one(struct reading *reading, struct candidates *c)
 {
 	const struct store_reader *reader = reading->reader;
@@ -223,7 +242,7 @@ static int read_one(struct reading *reading, struct candidates *c)
 	}
 	if (r < 0) {
 		reading->changes.damaged = true;
-		return reader->damaged(reader->context, c->id, &err);
+		return tell_damaged(reading, c, &err);
 	}
 	remove_left_over(reading, c);
 	return reader->found(reader->context, &stored);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* struct stored <-> the text of its file. Pure: no file is touched here. */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <inttypes.h>
 #include <stddef.h>
@@ -9,7 +10,7 @@
 #include "base/cleanup.h"
 #include "daemon/store_file.h"
 
-enum kind { KIND_NAME, KIND_TEXT, KIND_SECRET, KIND_NUMBER, KIND_BOOL, KIND_DIALECT };
+enum kind { KIND_NAME, KIND_TEXT, KIND_SECRET, KIND_NUMBER, KIND_BOOL, KIND_DIALECT, KIND_SUM };
 
 struct field {
 	const char *key;
@@ -17,6 +18,8 @@ struct field {
 	size_t offset, size; /* size: of a name's array */
 	bool is_later;	     /* files of before have none */
 };
+
+#define HEAD_SUM "headSum"
 
 #define NAME(key, member)                                                                          \
 	{                                                                                          \
@@ -38,12 +41,14 @@ static const struct field fields[] = {
 	NAME("id", id),
 	NAME("owner", owner),
 	FIELD("dialect", KIND_DIALECT, dialect),
+	FIELD("fromDir", KIND_BOOL, from_dir),
+	/* Over what stands before it, which is believed where the rest is damaged. */
+	{HEAD_SUM, KIND_SUM, 0, 0, true},
 	FIELD("documentDialect", KIND_DIALECT, document_dialect),
 	FIELD("kernelId", KIND_NUMBER, kernel_id),
 	FIELD("generation", KIND_NUMBER, generation),
 	FIELD("owned", KIND_BOOL, owned),
 	FIELD("paused", KIND_BOOL, paused),
-	FIELD("fromDir", KIND_BOOL, from_dir),
 	FIELD("cgroup", KIND_TEXT, cgroup),
 	FIELD("cgroupId", KIND_NUMBER, cgroup_id),
 	FIELD("netnsCookie", KIND_NUMBER, netns_cookie),
@@ -140,6 +145,16 @@ static bool is_elsewhere(const struct stored *stored, const struct field *field)
 	return stored->in_change && field->offset == offsetof(struct stored, document);
 }
 
+static void put_sum(struct buf *out)
+{
+	char sum[STORE_SUM_SIZE + 1];
+
+	if (buf_status(out) < 0)
+		return;
+	store_sum_so_far(out->data, out->size, sum);
+	put_text(out, HEAD_SUM, sum);
+}
+
 static void put_field(struct buf *out, const struct stored *stored, const struct field *field)
 {
 	const void *value = at_const(stored, field);
@@ -163,6 +178,9 @@ static void put_field(struct buf *out, const struct stored *stored, const struct
 		break;
 	case KIND_DIALECT:
 		put_text(out, field->key, dialect_names[*(const enum api_dialect *)value]);
+		break;
+	case KIND_SUM:
+		put_sum(out);
 		break;
 	}
 }
@@ -250,6 +268,8 @@ static int read_field(const struct json_reader *rd, const struct json_node *node
 		return json_reader_bool(rd, node, value);
 	case KIND_DIALECT:
 		return store_read_dialect(rd, node, value);
+	case KIND_SUM:
+		return 0;
 	}
 	return -EINVAL;
 }
@@ -273,4 +293,52 @@ int store_parse_stored(const char *path, const struct store_text *text, struct s
 	}
 	*ret_stored = stored;
 	return 0;
+}
+
+/* The text before its sum, which says so, as an object of its own. */
+static int cut_head(const struct store_text *text, struct buf *out)
+{
+	static const char mark[] = "\"" HEAD_SUM "\":\"";
+	const size_t mark_size = sizeof(mark) - 1;
+	char sum[STORE_SUM_SIZE + 1];
+	const char *body, *found;
+	size_t size = 0, head;
+
+	body = store_behind_head(text, &size);
+	found = body ? memmem(body, size, mark, mark_size) : NULL;
+	if (!found)
+		return -EBADMSG;
+	head = (size_t)(found - body);
+	store_sum_so_far(text->text, (size_t)(found - text->text), sum);
+	/* A comma stands before the mark. */
+	if (head < 2 || size - head < mark_size + STORE_SUM_SIZE ||
+	    memcmp(found + mark_size, sum, STORE_SUM_SIZE) != 0)
+		return -EBADMSG;
+	buf_puts(out, "{");
+	buf_add(out, body, head - 1);
+	buf_puts(out, "}");
+	return buf_status(out);
+}
+
+bool store_salvage(const struct store_text *text, const char *id, struct stored *ret_stored)
+{
+	static const struct json_key keys[] = {{"id", read_field, true},
+					       {"owner", read_field, true},
+					       {"dialect", read_field, true},
+					       {"fromDir", read_field, true},
+					       {NULL, NULL, false}};
+	cleanup_json_reader struct json_reader rd = {.name = ""};
+	cleanup_buf struct buf head = {0};
+	struct stored stored = {.id = ""};
+	struct error err = {0};
+	int r = cut_head(text, &head);
+
+	if (!r)
+		r = json_reader_open_within("", head.data, head.size, STORE_MAX_BYTES, &err, &rd);
+	if (!r)
+		r = json_reader_object(&rd, rd.json.nodes, keys, &stored);
+	if (r < 0 || strcmp(stored.id, id) != 0)
+		return false;
+	*ret_stored = stored;
+	return true;
 }

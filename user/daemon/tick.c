@@ -140,8 +140,11 @@ int daemon_tick(void *context, int fd)
 	uint64_t now_ms = daemon_now_ms();
 	uint64_t until_ns = loop_boot_ns() + REMOVE_NS;
 
-	if (daemon->ticks++ % LOOK_EVERY == 0)
+	if (daemon->ticks++ % LOOK_EVERY == 0) {
 		look_at_host_pins(daemon);
+		if (daemon->is_unread || daemon->is_behind)
+			daemon_follow_host(daemon);
+	}
 	(void)fd;
 	end_what_let_go(daemon);
 	for (struct sandbox *s = daemon->registry.first, *next; s; s = next) {
