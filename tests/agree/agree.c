@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * agree [-s SEED] [-n QUERIES] [-N]: random policies and random queries, answered by the oracle (explain_query(),
+ * agree [-s SEED] [-n QUERIES] [-N] [-o]: random policies and random queries, answered by the oracle (explain_query(),
  * from the policy), by pst_decide() natively over the compiled rows, and by pst_decide() in the kernel (-N: not).
  * Any difference in verdict, step, reason, rule or name fails. The seed is printed: -s repeats a run.
+ * -o: to the first difference by which something passes that is to be denied.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -25,6 +26,7 @@ struct run {
 	struct agree_case *now;
 	uint64_t seed; /* of the case */
 	uint64_t passed, failed;
+	uint64_t opened;  /* of the failed, where a leg lets through what is to be denied */
 	uint64_t refused; /* policies with too many port ranges */
 	/* How often each was the oracle's answer. */
 	uint64_t reasons[PST_REASON_MAX];
@@ -50,14 +52,32 @@ static void show_difference(const struct run *run, size_t query,
 		show_answer(legs[i], &answers[i][query]);
 }
 
+/* Denied, under a condition that a hook settles, let through. */
+static int openness(const struct pst_decision *d)
+{
+	switch (d->verdict) {
+	case PST_VERDICT_ALLOW:
+	case PST_VERDICT_WOULD_DENY:
+		return 2;
+	case PST_VERDICT_RELAY:
+	case PST_VERDICT_OWNER:
+	case PST_VERDICT_GATE:
+		return 1;
+	default:
+		return 0;
+	}
+}
+
 static void compare(struct run *run, const struct pst_decision *answers[3], size_t n_legs)
 {
 	for (size_t i = 0; i < AGREE_BATCH; i++) {
 		const struct pst_decision *oracle = &answers[0][i];
-		bool same = true;
+		bool same = true, open = false;
 
-		for (size_t leg = 1; leg < n_legs; leg++)
+		for (size_t leg = 1; leg < n_legs; leg++) {
 			same &= memcmp(oracle, &answers[leg][i], sizeof(*oracle)) == 0;
+			open |= openness(&answers[leg][i]) > openness(oracle);
+		}
 		run->reasons[oracle->reason % PST_REASON_MAX]++;
 		if (oracle->verdict == PST_VERDICT_RELAY)
 			run->relayed[oracle->step % (PST_STEP_DEFAULT + 1)]++;
@@ -67,6 +87,7 @@ static void compare(struct run *run, const struct pst_decision *answers[3], size
 			show_difference(run, i, answers, n_legs);
 		run->passed += same;
 		run->failed += !same;
+		run->opened += open;
 	}
 }
 
@@ -187,13 +208,18 @@ static bool reached_all_relayed(const struct run *run)
 	return all;
 }
 
+static bool is_enough(const struct run *run)
+{
+	if (run->passed + run->failed >= run->options.count)
+		return true;
+	return run->options.until_open ? run->opened : run->failed >= MAX_FAILED;
+}
+
 static int run_all(struct run *run)
 {
 	int r = 0;
 
-	for (run->seed = run->options.seed;
-	     !r && run->failed < MAX_FAILED && run->passed + run->failed < run->options.count;
-	     run->seed++)
+	for (run->seed = run->options.seed; !r && !is_enough(run); run->seed++)
 		r = judge_case(run);
 	return r;
 }
@@ -205,7 +231,7 @@ int main(int argc, char **argv)
 	int r = 0;
 
 	if (!agree_options_parse(argc, argv, &run.options)) {
-		fprintf(stderr, "usage: agree [-s SEED] [-n QUERIES] [-N]\n");
+		fprintf(stderr, "usage: agree [-s SEED] [-n QUERIES] [-N] [-o]\n");
 		return 2;
 	}
 	printf("agreement: seed %llu, %s\n", (unsigned long long)run.options.seed,
@@ -225,6 +251,8 @@ int main(int argc, char **argv)
 	reached =
 		(run.options.count < 100000 || (reached_all(&run) && reached_all_relayed(&run))) &&
 		(run.options.count < 1000000 || reached_all_places(&run));
+	if (run.opened)
+		printf("agreement: %llu times " AGREE_OPENS "\n", (unsigned long long)run.opened);
 	printf("agreement: %llu passed, %llu failed\n", (unsigned long long)run.passed,
 	       (unsigned long long)run.failed);
 	agree_kernel_free(run.kernel);

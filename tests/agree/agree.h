@@ -135,6 +135,9 @@ int agree_kernel(struct agree_kernel *kernel, const struct agree_tables *tables,
 /* Takes one inner map away from its slot, or puts it back. 0 or -errno. */
 int agree_kernel_hide(struct agree_kernel *kernel, enum agree_map map, bool hidden);
 
+/* Said of a difference with which a leg lets through what is to be denied; tests/agree/mutate.py counts them. */
+#define AGREE_OPENS "it lets through what is to be denied"
+
 /* Whether both legs (kernel may be NULL) deny when rows or maps are missing or there is no policy. */
 bool agree_fails_closed(struct agree_kernel *kernel);
 

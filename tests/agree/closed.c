@@ -69,9 +69,11 @@ static bool answers(struct agree_kernel *kernel, const struct agree_tables *tabl
 		if (d->verdict == verdict && d->reason == (uint8_t)expected.reason &&
 		    (verdict == PST_VERDICT_ALLOW || !d->rule))
 			continue;
-		printf("agreement: %s: %s %s by leg %d, expected %s %s\n", what,
+		printf("agreement: %s: %s %s by leg %d, expected %s %s%s\n", what,
 		       words_verdict(d->verdict), words_reason(d->reason), leg,
-		       words_verdict(verdict), words_reason(expected.reason));
+		       words_verdict(verdict), words_reason(expected.reason),
+		       d->verdict != verdict && verdict == PST_VERDICT_DENY ? ": " AGREE_OPENS
+									    : "");
 		same = false;
 	}
 	return same;
@@ -99,6 +101,9 @@ static bool addresses_fail_closed(struct agree_kernel *kernel)
 		.id = 1, .policy_slot = AGREE_POLICY_SLOT, .default_verdict = PST_VERDICT_ALLOW};
 	all &= denies(kernel, &t, PST_REASON_NO_POLICY, "a record without generation");
 	t.record.generation = 1;
+	t.record.id = 0;
+	all &= denies(kernel, &t, PST_REASON_NO_POLICY, "a record without id");
+	t.record.id = 1;
 	t.table = &no_rows;
 	all &= denies(kernel, &t, PST_REASON_INTERNAL, "an empty trie");
 	all &= answers(kernel, &t,
@@ -116,16 +121,49 @@ static bool addresses_fail_closed(struct agree_kernel *kernel)
 	return all;
 }
 
+/* Ranges behind the count of a port set are none, whatever stands there. */
+static bool ranges_are_counted(struct agree_kernel *kernel)
+{
+	const struct pst_port_range other = {.first = 81,
+					     .last = 81,
+					     .protocols = PST_TCP,
+					     .verdict = PST_VERDICT_ALLOW},
+				    behind = {.first = 0,
+					      .last = 65535,
+					      .protocols = PST_ANY_PROTO,
+					      .verdict = PST_VERDICT_ALLOW};
+	struct pst_ports ports[2] = {[1] = {.count = 1, .range = {other, behind}}};
+	struct table_row4 root = {.value = {.ports = 1}};
+	struct table_always_row open = {.value = {.kind = PST_ALWAYS_OPEN}};
+	struct table table = {.rows4 = &root, .n_rows4 = 1, .ports = ports, .n_ports = 2};
+	struct agree_tables t = {.table = &table,
+				 .always = &open,
+				 .n_always = 1,
+				 .record = {.id = 1,
+					    .generation = 1,
+					    .policy_slot = AGREE_POLICY_SLOT,
+					    .default_verdict = PST_VERDICT_DENY}};
+	bool all = denies(kernel, &t, PST_REASON_DEFAULT_DENY, "a range behind the count");
+
+	ports[1].count = 2;
+	return answers(kernel, &t,
+		       (struct expected){PST_REASON_ALLOW_RULE, AGREE_MAPS, 0, false, false},
+		       "the same range, counted") &&
+	       all;
+}
+
 /* The trie of the address inside is missing: what the other one says of the address as sent is not enough. */
 static bool translated_fails_closed(struct agree_kernel *kernel)
 {
 	struct table_row4 root4 = {.value = {.decided = 1, .verdict = PST_VERDICT_ALLOW}};
 	struct table_row6 root6 = {.value = {.decided = 1, .verdict = PST_VERDICT_ALLOW}};
-	struct table_always_row open = {.value = {.kind = PST_ALWAYS_OPEN}};
+	struct table_always_row always[] = {{.value = {.kind = PST_ALWAYS_OPEN}},
+					    {.key = {.prefixlen = 96, .addr = {[10] = 0xff, 0xff}},
+					     .value = {.kind = PST_ALWAYS_RANGE}}};
 	struct table table = {
 		.rows4 = &root4, .n_rows4 = 1, .rows6 = &root6, .n_rows6 = 1, .n_ports = 1};
 	struct agree_tables t = {.table = &table,
-				 .always = &open,
+				 .always = always,
 				 .n_always = 1,
 				 .record = {.id = 1,
 					    .generation = 1,
@@ -137,6 +175,12 @@ static bool translated_fails_closed(struct agree_kernel *kernel)
 	table.n_rows4 = 0;
 	expected.reason = PST_REASON_INTERNAL;
 	all &= answers(kernel, &t, expected, "a translated address without IPv4's trie");
+	expected.dns = true;
+	all &= answers(kernel, &t, expected, "a translated resolver without IPv4's trie");
+	expected.dns = false;
+	t.n_always = 2;
+	all &= answers(kernel, &t, expected, "a translated address, denied, without IPv4's trie");
+	t.n_always = 1;
 	table.n_rows4 = 1;
 	root4.value.decided = 0;
 	root4.value.ports = 1u << 20;
@@ -239,6 +283,10 @@ static bool names_fail_closed(struct agree_kernel *kernel)
 	learn(&l);
 	l.tables.record.learn = PST_LEARN_NONE;
 	all &= answers(kernel, &l.tables, lost, "a policy that has no names");
+	learn(&l);
+	l.tables.record.default_verdict = PST_VERDICT_ALLOW;
+	lost.reason = PST_REASON_ALLOW_DEFAULT;
+	all &= answers(kernel, &l.tables, lost, "a lease where the default allows");
 	return all;
 }
 
@@ -246,6 +294,7 @@ bool agree_fails_closed(struct agree_kernel *kernel)
 {
 	bool all = addresses_fail_closed(kernel);
 
+	all &= ranges_are_counted(kernel);
 	all &= translated_fails_closed(kernel);
 	return names_fail_closed(kernel) && all;
 }

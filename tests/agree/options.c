@@ -8,7 +8,7 @@ bool agree_options_parse(int argc, char **argv, struct agree_options *options)
 {
 	int option;
 
-	while ((option = getopt(argc, argv, "s:n:N")) >= 0)
+	while ((option = getopt(argc, argv, "s:n:No")) >= 0)
 		switch (option) {
 		case 's':
 			options->seed = strtoull(optarg, NULL, 0);
@@ -18,6 +18,9 @@ bool agree_options_parse(int argc, char **argv, struct agree_options *options)
 			break;
 		case 'N':
 			options->native_only = true;
+			break;
+		case 'o':
+			options->until_open = true;
 			break;
 		default:
 			return false;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The arguments that both agreement tests take: [-s SEED] [-n COUNT] [-N]. */
+/* The arguments that agreement tests take: [-s SEED] [-n COUNT] [-N] [-o]. */
 #ifndef TESTS_AGREE_OPTIONS_H
 #define TESTS_AGREE_OPTIONS_H
 
@@ -9,6 +9,7 @@
 struct agree_options {
 	uint64_t seed, count;
 	bool native_only;
+	bool until_open; /* to the first difference that lets something through */
 };
 
 /* What is not given stays as it is in *options. */

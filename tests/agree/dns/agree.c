@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * agree [-s SEED] [-n COUNT] [-N]: COUNT random questions and as many replies, answered by user/dns, by bpf/dns.bpf.h
- * natively, and by it in the kernel with real tries (-N: not). Any difference in what passes, its rule and what is
- * recorded of it, or in an outcome, an address, a TTL or the steps it took fails. The seed is printed: -s repeats it.
+ * agree [-s SEED] [-n COUNT] [-N] [-o]: COUNT random questions and as many replies, answered by user/dns, by
+ * bpf/dns.bpf.h natively, and by it in the kernel with real tries (-N: not). Any difference in what passes, its rule
+ * and what is recorded of it, or in an outcome, an address, a TTL or the steps it took fails. The seed is printed: -s
+ * repeats it. -o: to the first difference by which a question passes that must not, or an address is learned that must
+ * not be.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -25,6 +27,7 @@ struct run {
 	struct dns_always always;
 	struct dns_kernel *kernel; /* NULL: native only */
 	uint64_t passed, failed, covered;
+	uint64_t opened; /* of the failed, where a leg lets through what is to be denied */
 	uint64_t gates[DNS_GATE_COUNT],
 		replies[PST_REPLY_KINDS]; /* how often each was the oracle's answer */
 	/* Replies that must have been among them: with an alias, with all addresses, with names that are dear to
@@ -40,10 +43,11 @@ static void show_bytes(const char *what, const uint8_t *bytes, size_t size)
 	printf("\n");
 }
 
-static bool count(struct run *run, bool same)
+static bool count(struct run *run, bool same, bool opens)
 {
 	run->passed += same;
 	run->failed += !same;
+	run->opened += opens;
 	return !same && run->failed <= MAX_SHOWN;
 }
 
@@ -111,7 +115,7 @@ static int judge_question(struct run *run)
 	size_t policy = below(&run->dice, POLICIES);
 	const struct dns_rules *rules = &run->rules[policy];
 	struct dns_wire w;
-	bool same;
+	bool same, opens;
 	int lie = 0, r = 0;
 
 	dns_random_question(&run->dice, rules, &w);
@@ -124,11 +128,13 @@ static int judge_question(struct run *run)
 	if (r)
 		return r;
 	same = same_question(&oracle, &native);
+	opens = !oracle.rule && native.rule;
 	if (run->kernel && lie)
 		same &= kernel.rule == 0; /* UDP and IP differ about the length */
 	else if (run->kernel)
 		same &= same_question(&oracle, &kernel);
-	if (count(run, same)) {
+	opens |= run->kernel && (lie || !oracle.rule) && kernel.rule;
+	if (count(run, same, opens)) {
 		printf("difference in a question, -s %llu, lie %d\n",
 		       (unsigned long long)run->options.seed, lie);
 		show_bytes("message", w.bytes, w.size);
@@ -148,6 +154,7 @@ struct one_reply {
 	struct dns_leg_reply oracle, native, kernel;
 	struct dns_leases leases;
 	bool left; /* what the kernel learned is what it should */
+	bool more; /* it is more */
 };
 
 static struct dns_ttl_range random_range(struct dice *d)
@@ -230,6 +237,22 @@ static bool same_reply(const struct dns_leg_reply *a, const struct dns_leg_reply
 	return memcmp(a->answers, b->answers, a->count * sizeof(a->answers[0])) == 0;
 }
 
+/* An address that is not to be learned, or for longer than it may. */
+static bool learns_more(const struct dns_leg_reply *due, const struct dns_leg_reply *got)
+{
+	for (unsigned i = 0; i < got->count; i++) {
+		unsigned j = 0;
+
+		while (j < due->count &&
+		       (!addr_equal(&due->answers[j].addr, &got->answers[i].addr) ||
+			due->answers[j].ttl_s < got->answers[i].ttl_s))
+			j++;
+		if (j == due->count)
+			return true;
+	}
+	return false;
+}
+
 static void show_reply(const char *leg, const struct dns_leg_reply *answer)
 {
 	char text[CIDR_TEXT_MAX];
@@ -244,10 +267,12 @@ static void show_reply(const char *leg, const struct dns_leg_reply *answer)
 static void compare_reply(struct run *run, const struct one_reply *one)
 {
 	bool same = same_reply(&one->oracle, &one->native);
+	bool opens = learns_more(&one->oracle, &one->native);
 
 	if (run->kernel)
 		same &= same_reply(&one->oracle, &one->kernel) & one->left;
-	if (!count(run, same))
+	opens |= run->kernel && (one->more || learns_more(&one->oracle, &one->kernel));
+	if (!count(run, same, opens))
 		return;
 	printf("difference in a reply, -s %llu\n", (unsigned long long)run->options.seed);
 	show_bytes("asked", one->in.asked, one->in.asked_size);
@@ -286,7 +311,7 @@ static int read_kernel(struct run *run, struct one_reply batch[AGREE_DNS_BATCH])
 			memcpy(answer->answers[j].addr.bytes, replies[i].answers[j].addr, 16);
 			answer->answers[j].ttl_s = replies[i].answers[j].ttl_s;
 		}
-		batch[i].left = dns_kernel_left(run->kernel, i, &batch[i].leases);
+		batch[i].left = dns_kernel_left(run->kernel, i, &batch[i].leases, &batch[i].more);
 	}
 	return r;
 }
@@ -331,11 +356,16 @@ static bool reached_all(const struct run *run)
 	return all;
 }
 
+static bool is_enough(const struct run *run)
+{
+	return run->options.until_open ? run->opened : run->failed >= ENOUGH;
+}
+
 static int run_all(struct run *run)
 {
 	int r = 0;
 
-	for (uint64_t i = 0; !r && i < run->options.count && run->failed < ENOUGH; i++) {
+	for (uint64_t i = 0; !r && i < run->options.count && !is_enough(run); i++) {
 		r = judge_question(run);
 		if (!r && i % AGREE_DNS_BATCH == 0)
 			r = judge_replies(run);
@@ -366,18 +396,21 @@ int main(int argc, char **argv)
 
 	run.options.seed = loop_wall_ns();
 	if (!agree_options_parse(argc, argv, &run.options)) {
-		fprintf(stderr, "usage: agree [-s SEED] [-n COUNT] [-N]\n");
+		fprintf(stderr, "usage: agree [-s SEED] [-n COUNT] [-N] [-o]\n");
 		return 2;
 	}
 	edges = dns_native_edges();
 	if (!edges)
 		printf("difference: at the edge of a message or of its packet\n");
 	r = prepare(&run);
-	if (!r && edges)
+	if (!r && (edges || run.options.until_open))
 		r = run_all(&run);
 	if (r)
 		fprintf(stderr, "agree: %s\n", strerror(-r));
 	reached = run.options.count < 100000 || r || reached_all(&run);
+	if (run.opened)
+		printf("agreement of DNS: %llu times " DNS_OPENS "\n",
+		       (unsigned long long)run.opened);
 	printf("agreement of DNS: seed %llu, %s: %llu passed, %llu failed\n",
 	       (unsigned long long)run.options.seed,
 	       run.options.native_only ? "oracle and native" : "oracle, native and kernel",

@@ -92,6 +92,8 @@ struct dns_leg_question {
 /* The text of bpf/dns.bpf.h, compiled here. */
 void dns_native_question(const struct dns_rules *rules, const struct dns_wire *w,
 			 struct dns_leg_question *ret_answer);
+/* Said of a difference with which a leg lets through what is to be denied; tests/agree/mutate.py counts them. */
+#define DNS_OPENS "it lets through what is to be denied"
 /* Whether messages are found in their packets, and no name is read behind its message's end. */
 bool dns_native_edges(void);
 void dns_native_reply(const struct agree_dns_reply *in, const uint8_t *message,
@@ -134,7 +136,9 @@ int dns_kernel_question(struct dns_kernel *kernel, size_t rules, const struct dn
 /* AGREE_DNS_BATCH replies; their `in` fields are copied. */
 struct agree_dns_reply *dns_kernel_batch(struct dns_kernel *kernel);
 int dns_kernel_replies(struct dns_kernel *kernel);
-/* Takes what the reply at that place left behind out of the maps again: whether it is this. */
-bool dns_kernel_left(struct dns_kernel *kernel, size_t place, const struct dns_leases *expected);
+/* Takes what the reply at that place left behind out of the maps again: whether it is this; and whether there is more,
+ * a lease that is not to be, that lasts longer, or with other ports. */
+bool dns_kernel_left(struct dns_kernel *kernel, size_t place, const struct dns_leases *expected,
+		     bool *ret_more);
 
 #endif

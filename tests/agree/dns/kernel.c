@@ -327,17 +327,25 @@ static bool is_named(struct dns_kernel *k, size_t place, const struct dns_leases
 	       is_empty(k->learned[place]);
 }
 
-bool dns_kernel_left(struct dns_kernel *k, size_t place, const struct dns_leases *expected)
+bool dns_kernel_left(struct dns_kernel *k, size_t place, const struct dns_leases *expected,
+		     bool *ret_more)
 {
 	const struct agree_dns_reply *reply = &k->replies[place];
 	bool same = reply->learned == expected->became;
 	struct pst_lease lease;
 
-	for (size_t i = 0; i < expected->count; i++)
-		same &= take(k->leases[place], expected->items[i].addr.bytes, &lease) &&
-			is_lease(&lease, &expected->items[i], expected->derived, reply->name);
+	*ret_more = false;
+	for (size_t i = 0; i < expected->count; i++) {
+		const struct dns_lease *item = &expected->items[i];
+		const bool found = take(k->leases[place], item->addr.bytes, &lease);
+
+		same &= found && is_lease(&lease, item, expected->derived, reply->name);
+		*ret_more |= found && (lease.by[0].expires_ns > item->expires_ns ||
+				       lease.by[0].derived != expected->derived);
+	}
 	/* All of it, whatever was found before: it takes the leases away for the next. */
-	same &= is_empty(k->leases[place]);
+	*ret_more |= !is_empty(k->leases[place]);
+	same &= !*ret_more;
 	same &= is_named(k, place, expected);
 	return same;
 }

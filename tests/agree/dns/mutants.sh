@@ -18,7 +18,8 @@ cat >"$work/stub/no_kernel.c" <<'C'
 #include "tests/agree/dns/dns.h"
 int dns_kernel_new(const struct dns_rules *r, size_t n, const struct dns_always *a,
 		   struct dns_kernel **k) { (void)r; (void)n; (void)a; (void)k; return -ENOTSUP; }
-bool dns_kernel_left(struct dns_kernel *k, size_t p, const struct dns_leases *l) { (void)k; (void)p; (void)l; return false; }
+bool dns_kernel_left(struct dns_kernel *k, size_t p, const struct dns_leases *l, bool *m)
+{ (void)k; (void)p; (void)l; (void)m; return false; }
 void dns_kernel_free(struct dns_kernel *k) { (void)k; }
 int dns_kernel_question(struct dns_kernel *k, size_t r, const struct dns_wire *w, int lie,
 			struct dns_leg_question *a) { (void)k; (void)r; (void)w; (void)lie; (void)a; return -ENOTSUP; }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The native leg: the very text of bpf/dns.bpf.h, with a packet that is nothing but the message. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <arpa/inet.h>
@@ -73,21 +74,26 @@ static uint32_t find_rule(const struct table *table, const struct pst_name_key *
 	return found ? found->rule : 0;
 }
 
+/* Headers stand before it. */
+#define AT_MESSAGE 28
+
 void dns_native_question(const struct dns_rules *rules, const struct dns_wire *w,
 			 struct dns_leg_question *ret_answer)
 {
 	struct pst_question *q = &ret_answer->question;
-	uint8_t *copy = malloc(w->size);
+	uint8_t *copy = malloc(AT_MESSAGE + w->size);
 	struct pst_dns_header h;
 
 	ret_answer->rule = 0;
 	if (!copy)
 		abort();
-	memcpy(copy, w->bytes, w->size);
+	memset(copy, 0xa5, AT_MESSAGE);
+	memcpy(copy + AT_MESSAGE, w->bytes, w->size);
 	packet = copy;
-	packet_size = w->size;
+	packet_size = AT_MESSAGE + w->size;
 	q->name = DNS_SEED;
-	if (!bpf_skb_load_bytes(NULL, 0, &h, sizeof(h)) && pst_question_read(NULL, w->size, &h, q))
+	if (!bpf_skb_load_bytes(NULL, AT_MESSAGE, &h, sizeof(h)) &&
+	    pst_question_read(NULL, (uint64_t)AT_MESSAGE << 32 | w->size, &h, q))
 		ret_answer->rule = find_rule(rules->table, &q->key);
 	packet = NULL;
 	free(copy);
@@ -158,43 +164,192 @@ static bool is_placed(bool v6, bool device, uint32_t said, uint32_t there)
 	packet_size = skb.len;
 	place = pst_dns_place(&skb, &sandbox);
 	packet = NULL;
+	if (place.size > size)
+		printf("difference: a message of %u bytes, not %u: " DNS_OPENS "\n", place.size,
+		       size);
 	return place.size == size && (!size || place.offset == header + 8);
 }
 
-/*
- * A reply of which the owner of the address is a name that runs over all behind it to the end of the message, where
- * its last label, or the first byte of a pointer, is the last byte of the address. `length`: of that label, which is
- * the first of the target, too. What lies behind the message is `behind`.
- */
-static int run_to_the_end(uint8_t length, uint8_t last, uint8_t behind)
+/* What the DNS reader makes of a reply to a question for "a", behind which everything is `behind`. */
+static int read_reply(const uint8_t *bytes, size_t size, uint8_t behind)
 {
-	static const uint8_t head[] = {0, 1, 0x81, 0x80, 0,  1, 0, 2, 0, 0, 0, 0, 1, 'a', 0, 0,
-				       1, 0, 1,	   0xc0, 12, 0, 5, 0, 1, 0, 0, 0, 9, 0,	  0};
-	enum { RDLENGTH = sizeof(head) - 1, TARGET = sizeof(head) };
 	static struct pst_reading r;
-	const uint8_t at =
-		(uint8_t)(TARGET + length); /* of the name: the target's last character */
-	const uint8_t tail[] = {0, 0xc0, at, 0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 1, 2, 16, last};
-	uint8_t *m = r.m;
 
-	memset(m, behind, sizeof(r.m));
-	memcpy(m, head, sizeof(head));
-	m[RDLENGTH] = (uint8_t)(length + 2);
-	m[TARGET] = length;
-	memcpy(m + TARGET + 1, tail, length);
-	m[at] = length;
-	memcpy(m + at + 1, tail, sizeof(tail));
-	r.size = (__u32)(at + 1 + sizeof(tail));
+	memset(r.m, behind, sizeof(r.m));
+	memcpy(r.m, bytes, size);
+	r.size = (__u32)size;
 	r.at = 19;
 	r.min_s = 0;
 	r.max_s = 100;
 	return pst_reply_read(&r);
 }
 
+/* A label that runs over all that is behind it, to the end of the message or over it. */
+struct edge {
+	uint8_t length;	 /* of the label */
+	uint8_t last[4]; /* the last bytes of the message */
+	uint8_t behind;	 /* what stands behind it */
+	bool other;	 /* the label that it is compared with is another one */
+	enum pst_reply became;
+};
+
+/*
+ * The label is of the address's owner; the last bytes are the address. The target of the alias begins with the same
+ * label, whose last character is the length of the one behind it.
+ */
+static int run_from_owner(const struct edge *e)
+{
+	static const uint8_t head[] = {0, 1, 0x81, 0x80, 0,  1, 0, 2, 0, 0, 0, 0, 1, 'a', 0, 0,
+				       1, 0, 1,	   0xc0, 12, 0, 5, 0, 1, 0, 0, 0, 9, 0,	  0};
+	enum { RDLENGTH = sizeof(head) - 1, TARGET = sizeof(head) };
+	const uint8_t at = (uint8_t)(TARGET + e->length);
+	uint8_t tail[20] = {0, 0xc0, at, 0, 1, 0, 1, 0, 0, 0, 9, 0, 4};
+	uint8_t m[100];
+
+	memcpy(tail + 13, e->last, 4);
+	memcpy(m, head, sizeof(head));
+	m[RDLENGTH] = (uint8_t)(e->length + 2);
+	m[TARGET] = e->length;
+	memcpy(m + TARGET + 1, tail, e->length);
+	m[TARGET + 1] ^= e->other;
+	m[at] = e->length;
+	memcpy(m + at + 1, tail, 17);
+	return read_reply(m, at + 1U + 17, e->behind);
+}
+
+/*
+ * The label is of the alias's target, which is a pointer to the last byte of the alias's own TTL; the last bytes are a
+ * record of its own, `last` ends with zeros that are not there. The owner of the address spells the label out.
+ */
+static int run_from_target(const struct edge *e)
+{
+	static const uint8_t head[] = {0, 1, 0x81, 0x80, 0, 1, 0, 3, 0, 0,
+				       0, 0, 1,	   'a',	 0, 0, 1, 0, 1};
+	static const uint8_t address[] = {0, 0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 192, 0, 2, 1};
+	static const uint8_t alias[] = {0xc0, 12, 0, 5, 0, 1, 0, 0, 0};
+	const uint8_t at =
+		(uint8_t)(sizeof(head) + 1 + e->length + sizeof(address) + sizeof(alias));
+	const uint8_t size = e->last[1] ? 2 : 1;
+	uint8_t tail[20] = {0, 2, 0xc0, at, 0, 0, 16, 0, 1, 0, 0, 0, 0, 0, size};
+	uint8_t m[120], *to = m;
+
+	memcpy(tail + 15, e->last, size);
+	to = mempcpy(to, head, sizeof(head));
+	*to++ = e->length;
+	to = mempcpy(to, tail, e->length);
+	m[sizeof(head) + 1] ^= e->other;
+	to = mempcpy(to, address, sizeof(address));
+	to = mempcpy(to, alias, sizeof(alias));
+	*to++ = e->length;
+	to = mempcpy(to, tail, 15U + size);
+	return read_reply(m, (size_t)(to - m), e->behind);
+}
+
+static bool is_read(int became, enum pst_reply expected)
+{
+	if (became == PST_REPLY_LEARNED && expected != PST_REPLY_LEARNED)
+		printf("difference: learned from behind the end: " DNS_OPENS "\n");
+	return became == (int)expected;
+}
+
+/* Where the pointers lead to are the roots with which the names compared with end. */
+static bool ends_are_kept(void)
+{
+	static const struct edge owners[] = {
+		{15, {1, 15, 0xc0, 31 + 15 + 1}, 0, false, PST_REPLY_LEARNED},
+		{16, {1, 2, 16, 0xc0}, 31 + 16 + 1, false, PST_REPLY_MALFORMED},
+		{17, {1, 2, 16, 17}, 0, false, PST_REPLY_MALFORMED},
+		{17, {1, 2, 16, 17}, 0, true, PST_REPLY_EMPTY},
+		{18, {1, 2, 16, 17}, 0, true, PST_REPLY_MALFORMED},
+	};
+	static const struct edge targets[] = {
+		{15, {0xc0, 19 + 15 + 1}, 0, false, PST_REPLY_LEARNED},
+		{15, {0xc0}, 19 + 15 + 1, false, PST_REPLY_MALFORMED},
+		{16, {7}, 0, false, PST_REPLY_MALFORMED},
+		{16, {7}, 0, true, PST_REPLY_EMPTY},
+		{17, {7}, 0, true, PST_REPLY_MALFORMED},
+	};
+	bool all = true;
+
+	for (size_t i = 0; i < sizeof(owners) / sizeof(owners[0]); i++)
+		all &= is_read(run_from_owner(&owners[i]), owners[i].became);
+	for (size_t i = 0; i < sizeof(targets) / sizeof(targets[0]); i++)
+		all &= is_read(run_from_target(&targets[i]), targets[i].became);
+	return all;
+}
+
+/* The most labels that a name may have; and one that has not ended with them. */
+static bool names_end(void)
+{
+	static const struct pst_dns_header h = {.questions = 0x100};
+	static struct pst_question q;
+	static uint8_t message[12 + 256 + 5];
+	bool ends, endless;
+
+	for (size_t i = 12; i < 12 + 256; i += 2) {
+		message[i] = 1;
+		message[i + 1] = 'a';
+	}
+	/* 127 labels, the root, A, IN. */
+	memcpy(message + 12 + 254, "\0\0\1\0\1", 5);
+	packet = message;
+	packet_size = 12 + 254 + 5;
+	ends = pst_question_read(NULL, packet_size, &h, &q) && q.size == 255 + 4;
+	/* 128; the last character and what is behind it would be type and class. */
+	memcpy(message + 12 + 254, "\1a\1\0\1", 5);
+	endless = pst_question_read(NULL, packet_size, &h, &q);
+	packet = NULL;
+	if (endless)
+		printf("difference: a question without an end: " DNS_OPENS "\n");
+	return ends && !endless;
+}
+
+/* A reply with these bytes in a text of its own; the alias leads to one of them, the address is another's. */
+static int read_text(const uint8_t *text, size_t size, size_t target, size_t owner)
+{
+	static const uint8_t head[] = {0, 1, 0x81, 0x80, 0,    1,  0, 3,  0, 0, 0, 0, 1, 'a', 0,
+				       0, 1, 0,	   1,	 0xc0, 12, 0, 16, 0, 1, 0, 0, 0, 9};
+	static const uint8_t alias[] = {0xc0, 12, 0, 5, 0, 1, 0, 0, 0, 9, 0, 2};
+	static const uint8_t address[] = {0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 192, 0, 2, 1};
+	static uint8_t m[PST_DNS_MAX_MESSAGE];
+	uint8_t *to = mempcpy(m, head, sizeof(head));
+
+	*to++ = (uint8_t)(size >> 8);
+	*to++ = (uint8_t)size;
+	target += (size_t)(to - m) | 0xc000;
+	owner += (size_t)(to - m) | 0xc000;
+	to = mempcpy(to, text, size);
+	to = mempcpy(to, alias, sizeof(alias));
+	*to++ = (uint8_t)(target >> 8);
+	*to++ = (uint8_t)target;
+	*to++ = (uint8_t)(owner >> 8);
+	*to++ = (uint8_t)owner;
+	to = mempcpy(to, address, sizeof(address));
+	return read_reply(m, (size_t)(to - m), 0);
+}
+
+/* Neither a label of a kind that is none, nor one that takes all steps there are, is the same as another. */
+static bool names_are_names(void)
+{
+	static uint8_t text[2 * (PST_DNS_MAX_STEPS + 100)];
+	bool all;
+
+	memset(text, 'b', sizeof(text));
+	text[0] = text[67] = 0x41;
+	text[66] = text[133] = 0;
+	all = is_read(read_text(text, 134, 0, 67), PST_REPLY_EMPTY);
+	text[0] = text[67] = 63;
+	text[64] = text[131] = 0;
+	all &= is_read(read_text(text, 134, 0, 67), PST_REPLY_LEARNED);
+	memset(text, 'b', sizeof(text));
+	for (size_t i = 0; i < sizeof(text); i += 2)
+		text[i] = 1;
+	text[sizeof(text) - 2] = 0;
+	return is_read(read_text(text, sizeof(text), 0, 2), PST_REPLY_MALFORMED) && all;
+}
+
 bool dns_native_edges(void)
 {
-	/* The target's root, where the pointer would lead to if it were read to its second byte. */
-	const uint8_t root = 31 + 16 + 1;
 	bool all = true;
 
 	for (int way = 0; way < 4; way++) {
@@ -202,7 +357,6 @@ bool dns_native_edges(void)
 			for (uint32_t said = 0; said < 70; said++)
 				all &= is_placed(way & 1, way & 2, said, there);
 	}
-	all &= run_to_the_end(17, 17, 0) == PST_REPLY_MALFORMED;
-	all &= run_to_the_end(16, 0xc0, root) == PST_REPLY_MALFORMED;
-	return all;
+	all &= names_end() && ends_are_kept();
+	return names_are_names() && all;
 }

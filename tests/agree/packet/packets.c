@@ -2,7 +2,8 @@
 /*
  * Every byte of every header with every value, every size, lengths that lie, each read directly and piecemeal, in the
  * three ways that hooks read: the parser says what the RFCs say (tests/agree/frames/read.c). No randomness, no root.
- *   packets        prints "agreement of packets: N passed, N failed"
+ *   packets [-o]   prints "agreement of packets: N passed, N failed"; -o: to the first difference by which something
+ *                  passes that is to be denied
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,8 +15,14 @@
 #define MAX_FAILED 10
 #define BIG	   (0xffff + 1)
 
+/* tests/agree/mutate.py counts these. */
+#define PACKET_OPENS "it lets through what is to be denied"
+
 static struct {
 	unsigned long long passed, failed;
+	/* Of the failed: understood that is not to be, or as another packet. */
+	unsigned long long opened;
+	bool until_open;
 	struct frame frame;
 	uint8_t big[PACKET_MAX]; /* BIG TCP's, which no frame has room for */
 } the;
@@ -107,23 +114,33 @@ static void end(void) __attribute__((noreturn));
 
 static void end(void)
 {
+	if (the.opened)
+		printf("agreement of packets: %llu times " PACKET_OPENS "\n", the.opened);
 	printf("agreement of packets: %llu passed, %llu failed\n", the.passed, the.failed);
 	exit(the.failed != 0);
 }
 
-static void tell(bool right, const struct packet_input *in, unsigned wanted, unsigned got)
+static void show(const struct packet_input *in, unsigned wanted, unsigned got)
+{
+	printf("difference: way %d, %zu bytes, %zu in one piece: reason %u, expected %u:", in->way,
+	       in->size, in->linear, got, wanted);
+	for (size_t i = 0; i < in->size && i < 90; i++)
+		printf(" %02x", in->bytes[i]);
+	printf("\n");
+}
+
+static void tell(bool right, bool opens, const struct packet_input *in, unsigned wanted,
+		 unsigned got)
 {
 	if (right) {
 		the.passed++;
 		return;
 	}
 	the.failed++;
-	printf("difference: way %d, %zu bytes, %zu in one piece: reason %u, expected %u:", in->way,
-	       in->size, in->linear, got, wanted);
-	for (size_t i = 0; i < in->size && i < 90; i++)
-		printf(" %02x", in->bytes[i]);
-	printf("\n");
-	if (the.failed >= MAX_FAILED)
+	the.opened += opens;
+	if (the.failed <= MAX_FAILED)
+		show(in, wanted, got);
+	if (the.until_open ? the.opened : the.failed >= MAX_FAILED)
 		end();
 }
 
@@ -131,11 +148,16 @@ static void judge_linear(const struct packet_input *in, const struct reading *r)
 {
 	enum pst_reason fault = fault_of(r, in->way);
 	struct packet_output got;
+	bool right;
 
 	packet_native(in, &got);
-	tell(got.query.broken == fault && got.length == in->size - (in->way ? FRAME_ETH : 0) &&
-		     (fault || is_same(r, &got)),
-	     in, fault, got.query.broken);
+	right = got.query.broken == fault && (fault || is_same(r, &got));
+	/* What a fragment is told as: towards a device it may be what is behind its header. */
+	if (fault == PST_REASON_FRAGMENT && in->way != PACKET_TO_DEVICE)
+		right &= got.ip_protocol == r->protocol;
+	right &= !got.first_syn || got.query.protocol == PST_TCP;
+	tell(right && got.length == in->size - (in->way ? FRAME_ETH : 0),
+	     !right && !got.query.broken, in, fault, got.query.broken);
 }
 
 /* Read in one piece, by the helper, and with the end of the one piece in the middle of a header. */
@@ -232,7 +254,8 @@ static void near(bool v6, uint8_t protocol, size_t before)
 
 struct big {
 	bool v6, jumbo;
-	size_t size; /* of the IP packet */
+	uint8_t next; /* with an option: what IPv6's header says it is */
+	size_t size;  /* of the IP packet */
 	uint16_t length;
 	uint8_t option[8];
 	bool good;
@@ -248,21 +271,23 @@ static void judge_big(const struct big *b)
 					  .ethertype = b->v6 ? 0x86dd : 0x0800,
 					  .way = way};
 		struct packet_output got;
+		bool right;
 
 		put_frame(&the.frame, b->v6, TCP, b->jumbo ? 8 : 0);
 		memset(the.big, 0, 128);
 		memcpy(ip, the.frame.bytes + FRAME_ETH, the.frame.size - FRAME_ETH);
 		set16(ip + (b->v6 ? 4 : 2), b->length);
 		if (b->jumbo) {
-			ip[6] = 0;
+			ip[6] = b->next;
 			memcpy(ip + 40, b->option, 8);
 		}
 		for (in.linear = 0; in.linear <= 256; in.linear += 64) {
 			packet_native(&in, &got);
-			tell(b->good == !got.query.broken && got.length == b->size &&
-				     (!b->good || (got.query.port == 443 && got.first_syn &&
-						   got.ip_protocol == TCP)),
-			     &in, !b->good, got.query.broken);
+			right = b->good == !got.query.broken &&
+				(!b->good || (got.query.port == 443 && got.first_syn &&
+					      got.ip_protocol == TCP));
+			tell(right && got.length == b->size, !right && !got.query.broken, &in,
+			     !b->good, got.query.broken);
 		}
 	}
 }
@@ -314,6 +339,11 @@ static void all_big(void)
 		 .option = JUMBO(TCP, BIG),
 		 .length = 28},
 		{.v6 = true, .jumbo = true, .size = 60, .option = JUMBO(TCP, 20)},
+		{.v6 = true,
+		 .jumbo = true,
+		 .next = 60, /* not for every hop */
+		 .size = 40 + BIG,
+		 .option = JUMBO(TCP, BIG)},
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
@@ -326,14 +356,15 @@ static void settle(void)
 
 	for (in.linear = 0; in.linear <= in.size; in.linear++) {
 		for (uint32_t wanted = 0; wanted <= in.size + 2; wanted++)
-			tell(packet_settles(&in, wanted), &in, wanted, 0);
+			tell(packet_settles(&in, wanted), false, &in, wanted, 0);
 	}
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	static const uint8_t protocols4[] = {TCP, UDP, ICMP4}, protocols6[] = {TCP, UDP, ICMP6};
 
+	the.until_open = argc > 1 && strcmp(argv[1], "-o") == 0;
 	all_big();
 	put_frame(&the.frame, true, TCP, 0);
 	settle();
