@@ -42,26 +42,20 @@ void h2_reset(struct h2_stream *stream, uint32_t code)
 
 /* ---- what costs a client nothing (CVE-2023-44487 and its like) ---- */
 
-static void spend(struct h2 *h2, struct h2_budget *budget, unsigned burst, unsigned rate)
-{
-	const uint64_t second_ns = 1000000000u, each_ns = second_ns / rate;
-	uint64_t now_ns = loop_monotonic_ns();
-
-	if (budget->at_ns < now_ns)
-		budget->at_ns = now_ns;
-	budget->at_ns += each_ns;
-	if (budget->at_ns - now_ns > burst * each_ns)
-		h2->is_spent = true;
-}
-
 void h2_count_reset(struct h2 *h2)
 {
-	spend(h2, &h2->resets, H2_RESETS, H2_RESETS_RATE);
+	static const struct rate_limit limit = {.per_s = H2_RESETS_RATE, .at_once = H2_RESETS};
+
+	if (!rate_take(&h2->resets, &limit, loop_monotonic_ns()))
+		h2->is_spent = true;
 }
 
 void h2_count_idle(struct h2 *h2)
 {
-	spend(h2, &h2->idles, H2_IDLES, H2_IDLES_RATE);
+	static const struct rate_limit limit = {.per_s = H2_IDLES_RATE, .at_once = H2_IDLES};
+
+	if (!rate_take(&h2->idles, &limit, loop_monotonic_ns()))
+		h2->is_spent = true;
 }
 
 /* ---- life ---- */

@@ -10,6 +10,7 @@
 
 #include <nghttp2/nghttp2.h>
 
+#include "base/rate.h"
 #include "relay/h2.h"
 #include "relay/h2_request.h"
 
@@ -46,11 +47,6 @@ struct h2_stream {
 	bool is_reset;		  /* by us */
 };
 
-/* So many at once, and so many a second. */
-struct h2_budget {
-	uint64_t at_ns; /* until when it is spent */
-};
-
 struct h2 {
 	struct http *http; /* the session's: its client's bytes are frames */
 	nghttp2_session *session;
@@ -59,7 +55,7 @@ struct h2 {
 	struct h2_lane *lanes;
 	struct h2_lane *running; /* NULL once it has ended */
 	unsigned n_lanes;
-	struct h2_budget resets, idles;
+	struct rate resets, idles;
 	bool has_begun;	   /* a request's head was whole */
 	bool is_in_head;   /* of a block of fields not all is there */
 	bool is_spent;	   /* the client is a nuisance */
