@@ -50,6 +50,7 @@ enum pst_relay_type {
 	PST_RELAY_EVENT = 20, /* struct pst_relay_event */
 	PST_RELAY_COUNT = 21, /* struct pst_relay_count */
 	PST_RELAY_CA = 22,    /* signer: header, then the CA certificate in PEM */
+	PST_RELAY_SHUT = 23,  /* header alone: somebody else has ended a listener of that sandbox */
 };
 
 struct pst_relay_header {

@@ -131,3 +131,25 @@ def test_hits_of_rules_are_those_of_relayed_flows_too(relays, kind):
             rules = relays.daemon.get(f"/v1/sandboxes/{ward.box.id}/rules").json["rules"]
             return [rule for rule in rules if ECHO4 in json.dumps(rule) and rule["connections"] == 1 and rule["bytes"] >= 2000]
         until(hits, "its rule has counted", 30)
+
+
+def listening(net, pid):
+    """The ports on which that process listens."""
+    done = execute(net, ["ss", "-H", "-l", "-t", "-n", "-p"])
+    assert done.code == 0, done
+    lines = [line.split() for line in done.out.splitlines() if f"pid={pid}," in line]
+    return {line[3].rpartition(":")[2] for line in lines}
+
+
+def test_a_listener_that_somebody_else_ends_is_made_anew(relays, net, kind):
+    """Who has CAP_NET_ADMIN in its namespace can do that (SOCK_DESTROY); its relay and the others stay."""
+    with relays.ward(kind, **STRICT) as ward, relays.ward(kind, **STRICT) as other:
+        assert page(ward) == page(other) == 200
+        pid = relays.relay_pid()
+        ports = listening(net, pid)
+        assert ports
+        for port in ports:
+            execute(net, ["ss", "-K", "-l", "-t", "-n", f"sport = :{port}"])
+        assert not listening(net, pid) & ports
+        until(lambda: page(ward) == page(other) == 200, "they are served again", 60)
+        assert relays.relay_pid() == pid

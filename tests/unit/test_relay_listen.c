@@ -36,6 +36,7 @@ static void a_listener_that_was_ended_from_outside_keeps_nobody_busy(void **stat
 	struct fixture *f = *state;
 	struct buf items = {.data = NULL};
 	struct relay_sandbox *sandbox;
+	union heard heard;
 	int fd = listening();
 
 	items_policy(&items, 1, 0);
@@ -47,6 +48,9 @@ static void a_listener_that_was_ended_from_outside_keeps_nobody_busy(void **stat
 	assert_int_equal(shutdown(fd, SHUT_RDWR), 0);
 	assert_int_equal(busy_in_a_turn(f), 1);
 	assert_int_equal(busy_in_a_turn(f), 0);
+	/* Who can make another one is told. */
+	assert_int_equal(hear(f, PST_RELAY_SHUT, &heard), sizeof(heard.header));
+	assert_int_equal(heard.header.sandbox, 5);
 }
 
 /* ---- origins ---- */

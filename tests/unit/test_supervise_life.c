@@ -3,272 +3,7 @@
  * Relays that live, lie, hang and die, as their starter sees them. The program that is started is this one, copied to a
  * directory of its own under the relay's name; what it does is told by a limit of its HELLO.
  */
-#include <errno.h>
-#include <fcntl.h>
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
-#include "base/cleanup.h"
-#include "base/log.h"
-#include "supervise/rate.h"
-#include "supervise/supervise.h"
-
-#define SELF	     "pst-supervise-test"
-#define PROGRAM	     "postern-relay"
-#define PEM	     "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"
-#define WAIT_S	     60
-#define GREEDY_SIGNS 20000
-
-enum mode {
-	GOOD = 1,
-	NEVER_READY, /* ends at once, with a word */
-	LIAR,	     /* says at a policy what nobody says */
-	DEAF,	     /* applies nothing */
-	ASKER,	     /* at a policy: leases and signatures */
-	CLAIMER,     /* applies what it was not told */
-	IDLER,	     /* at a policy: asks without end, and reads the answers now and then */
-	GREEDY,	     /* at a policy: asks for more certificates than there is time for */
-};
-
-/* ---- the relay ---- */
-
-static void say(const void *bytes, size_t size)
-{
-	if (send(PST_RELAY_FD, bytes, size, 0) != (ssize_t)size)
-		_exit(3);
-}
-
-static void say_event(uint64_t sandbox, const char *name)
-{
-	struct pst_relay_event event = {
-		.header = {.type = PST_RELAY_EVENT, .size = sizeof(event), .sandbox = sandbox},
-		.verdict = PST_VERDICT_DENY,
-		.reason = PST_REASON_HOST_CHECK,
-		.protocol = PST_TCP,
-		.rule = 9999};
-
-	(void)snprintf(event.name, sizeof(event.name), "%s", name);
-	say(&event, sizeof(event));
-}
-
-static void say_sign(uint64_t sandbox, const char *name)
-{
-	struct pst_relay_sign sign = {.header = {.type = PST_RELAY_SIGN,
-						 .size = sizeof(sign),
-						 .sandbox = sandbox,
-						 .seq = 8},
-				      .key_size = 4};
-
-	(void)snprintf(sign.name, sizeof(sign.name), "%s", name);
-	say(&sign, sizeof(sign));
-}
-
-static int count_fds(void)
-{
-	int n = 0;
-
-	for (int fd = 4; fd < 1024; fd++)
-		n += fcntl(fd, F_GETFD) >= 0;
-	return n;
-}
-
-/* Who it is, and what it was started with beside its end of the pair. */
-static void say_self(uint64_t sandbox, int n_fds)
-{
-	char text[64];
-
-	(void)snprintf(text, sizeof(text), "pid-%d-fds-%d-uid-%d-%s", (int)getpid(), n_fds,
-		       (int)getuid(), environ && environ[0] ? "env" : "bare");
-	say_event(sandbox, text);
-}
-
-static void ask(uint64_t sandbox)
-{
-	struct pst_relay_lease lease = {.header = {.type = PST_RELAY_LEASE,
-						   .size = sizeof(lease),
-						   .sandbox = sandbox,
-						   .seq = 7},
-					.name = "a.example",
-					.count = 2};
-
-	say(&lease, sizeof(lease));
-	say_sign(sandbox, "in.a.example");
-	say_sign(sandbox, "elsewhere.example");
-}
-
-/* Nobody can write before most of what waits is read: so all of it is, just in time. */
-static void idle(uint64_t sandbox)
-{
-	const struct timespec while_others_wait = {.tv_nsec = 600000000};
-	char bytes[PST_RELAY_MAX_MESSAGE];
-	ssize_t n;
-
-	/* Ends when nobody hears it. */
-	if (!fork()) {
-		for (;;)
-			ask(sandbox);
-	}
-	do {
-		(void)nanosleep(&while_others_wait, NULL);
-		do
-			n = recv(PST_RELAY_FD, bytes, sizeof(bytes), MSG_DONTWAIT);
-		while (n > 0);
-	} while (n < 0 && errno == EAGAIN);
-	_exit(0);
-}
-
-/* Reads what is answered as it goes on: neither side waits for the other. */
-static void want_much(uint64_t sandbox)
-{
-	char bytes[PST_RELAY_MAX_MESSAGE];
-
-	for (int i = 0; i < GREEDY_SIGNS; i++) {
-		say_sign(sandbox, "in.a.example");
-		while (recv(PST_RELAY_FD, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
-			;
-	}
-}
-
-static void hear_policy(const struct pst_relay_sandbox *told, int mode, unsigned fds, int at_start)
-{
-	struct pst_relay_answer applied = {.header = {.type = PST_RELAY_APPLIED,
-						      .size = sizeof(applied),
-						      .sandbox = told->header.sandbox,
-						      .seq = told->header.seq + (mode == CLAIMER)},
-					   .generation = told->generation,
-					   .count = fds};
-
-	if (mode == LIAR)
-		say("nonsense", 8);
-	if (mode == ASKER)
-		ask(told->header.sandbox);
-	if (mode == IDLER)
-		idle(told->header.sandbox);
-	if (mode == GREEDY)
-		want_much(told->header.sandbox);
-	if (told->sockets & PST_RELAY_HAS_TCP4)
-		say_self(told->header.sandbox, at_start);
-	if (mode != DEAF)
-		say(&applied, sizeof(applied));
-}
-
-static void hear_answer(const struct pst_relay_answer *answer, size_t size)
-{
-	char text[64];
-
-	(void)snprintf(text, sizeof(text), "%s-%d-%u-%zu",
-		       answer->header.type == PST_RELAY_LEASED ? "leased" : "signed",
-		       answer->status, answer->count, size - sizeof(*answer));
-	say_event(answer->header.sandbox, text);
-}
-
-static void leave(uint64_t sandbox)
-{
-	const struct pst_relay_count count = {
-		.header = {.type = PST_RELAY_COUNT, .size = sizeof(count), .sandbox = sandbox},
-		.connections = 3,
-		.bytes_out = 4,
-		.bytes_in = 5};
-
-	say(&count, sizeof(count));
-	_exit(0);
-}
-
-struct heard {
-	union {
-		struct pst_relay_header header;
-		struct pst_relay_hello hello;
-		struct pst_relay_sandbox sandbox;
-		struct pst_relay_answer answer;
-		char bytes[PST_RELAY_MAX_MESSAGE];
-	} m;
-	size_t size;
-	unsigned fds;
-};
-
-/* Blocking; 0: the end. */
-static size_t hear(struct heard *heard)
-{
-	char control[CMSG_SPACE(16 * sizeof(int))];
-	struct iovec piece = {heard->m.bytes, sizeof(heard->m.bytes)};
-	struct msghdr message = {.msg_iov = &piece,
-				 .msg_iovlen = 1,
-				 .msg_control = control,
-				 .msg_controllen = sizeof(control)};
-	const struct cmsghdr *head;
-	ssize_t n;
-
-	n = recvmsg(PST_RELAY_FD, &message, 0);
-	head = CMSG_FIRSTHDR(&message);
-	heard->fds = head ? (unsigned)((head->cmsg_len - CMSG_LEN(0)) / sizeof(int)) : 0;
-	heard->size = n > 0 ? (size_t)n : 0;
-	return heard->size;
-}
-
-static int relay_main(void)
-{
-	const struct pst_relay_header ready = {.type = PST_RELAY_READY, .size = sizeof(ready)};
-	struct heard heard;
-	uint64_t sandbox = 0;
-	int mode = 0, at_start = count_fds();
-
-	(void)fcntl(PST_RELAY_FD, F_SETFL, 0);
-	while (hear(&heard)) {
-		if (heard.m.header.type == PST_RELAY_HELLO) {
-			mode = (int)heard.m.hello.connections;
-			if (mode == NEVER_READY) {
-				(void)!write(2, "no\x1b way\n", 8);
-				_exit(1);
-			}
-			say(&ready, sizeof(ready));
-		} else if (heard.m.header.type == PST_RELAY_SANDBOX) {
-			sandbox = heard.m.header.sandbox;
-			hear_policy(&heard.m.sandbox, mode, heard.fds, at_start);
-		} else if (heard.m.header.type == PST_RELAY_DROP) {
-			say_event(sandbox, "dropped");
-		} else {
-			hear_answer(&heard.m.answer, heard.size);
-		}
-	}
-	leave(sandbox);
-	return 0;
-}
-
-static int signer_main(void)
-{
-	struct {
-		struct pst_relay_header header;
-		char text[sizeof(PEM)];
-	} ca = {{.type = PST_RELAY_CA, .size = sizeof(ca.header) + sizeof(PEM) - 1}, PEM};
-	struct {
-		struct pst_relay_answer answer;
-		char certificate[5];
-	} reply;
-	struct heard heard;
-
-	say(&ca, ca.header.size);
-	while (hear(&heard)) {
-		memset(&reply, 0, sizeof(reply));
-		reply.answer.header = heard.m.header;
-		reply.answer.header.type = PST_RELAY_SIGNED;
-		reply.answer.header.size = sizeof(reply.answer) + 5;
-		say(&reply, sizeof(reply.answer) + 5);
-	}
-	return 0;
-}
+#include "supervise_fixture.h"
 
 /* ---- the starter ---- */
 
@@ -521,11 +256,12 @@ static void one_that_is_needed_at_once_serves_all_whom_it_served(void **state)
 	until(&w, is_down);
 	/* In its back-off. */
 	assert_int_equal(add(&w, 5, "", &err), 1);
-	assert_true(supervise_is_up(w.supervise, 5) && supervise_is_up(w.supervise, 6));
-	assert_true(supervise_settle(w.supervise, 6, WAIT_S * 1000) > 0);
+	assert_true(supervise_is_up(w.supervise, 5));
 	/* Whose sockets are new, and nobody has been told of yet. */
 	until(&w, is_up_again);
 	assert_int_equal(w.ups, 1);
+	assert_true(supervise_is_up(w.supervise, 5) && supervise_is_up(w.supervise, 6));
+	assert_true(supervise_settle(w.supervise, 6, WAIT_S * 1000) > 0);
 	done(&w);
 }
 
@@ -613,6 +349,59 @@ static void one_that_applies_nothing_is_ended_when_its_time_is_over(void **state
 	pid = pid_of(&w);
 	assert_int_equal(kill(pid, 0), -1);
 	assert_false(supervise_is_up(w.supervise, 5));
+	done(&w);
+}
+
+/* Another one of its owner's goes on as if nothing had been. */
+static void a_policy_that_is_not_taken_ends_one_sandbox_alone(void **state)
+{
+	struct world w;
+	struct error err = {{0}};
+	struct kern_relay_sockets sockets;
+	pid_t pid;
+
+	(void)state;
+	make(&w, PICKY);
+	assert_int_equal(add(&w, 5, "", &err), 1);
+	assert_true(supervise_settle(w.supervise, 5, WAIT_S * 1000) > 0);
+	pid = pid_of(&w);
+	assert_int_equal(add(&w, 6, "", &err), 1);
+	assert_int_equal(supervise_settle(w.supervise, 6, WAIT_S * 1000), -EPIPE);
+	until(&w, is_down);
+	assert_int_equal(w.downs, 1);
+	assert_false(supervise_is_up(w.supervise, 6));
+	assert_int_equal(supervise_sockets(w.supervise, 6, &sockets), -ENOENT);
+	assert_true(supervise_is_up(w.supervise, 5));
+	assert_int_equal(kill(pid, 0), 0);
+	assert_int_equal(add(&w, 5, "", &err), 0);
+	assert_true(supervise_settle(w.supervise, 5, WAIT_S * 1000) > 0);
+	assert_int_equal(pid_of(&w), pid);
+	done(&w);
+}
+
+static void a_listener_that_was_ended_from_outside_is_made_anew(void **state)
+{
+	struct world w;
+	struct error err = {{0}};
+	struct kern_relay_sockets sockets;
+	uint16_t port;
+	pid_t pid;
+
+	(void)state;
+	make(&w, SHUT);
+	assert_int_equal(add(&w, 5, "", &err), 1);
+	assert_int_equal(add(&w, 6, "", &err), 1);
+	assert_int_equal(supervise_sockets(w.supervise, 6, &sockets), 0);
+	port = sockets.port;
+	until(&w, is_down);
+	pid = pid_of(&w);
+	assert_false(supervise_is_up(w.supervise, 6));
+	assert_true(supervise_is_up(w.supervise, 5));
+	until(&w, is_up_again);
+	assert_int_equal(supervise_sockets(w.supervise, 6, &sockets), 0);
+	assert_true(sockets.port != port && sockets.tcp4 >= 0);
+	assert_int_equal(w.downs, 1);
+	assert_int_equal(pid_of(&w), pid);
 	done(&w);
 }
 
@@ -745,6 +534,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(one_that_does_not_start_is_said_so_with_its_own_words),
 		cmocka_unit_test(whoever_says_what_nobody_says_is_ended),
 		cmocka_unit_test(one_that_applies_nothing_is_ended_when_its_time_is_over),
+		cmocka_unit_test(a_policy_that_is_not_taken_ends_one_sandbox_alone),
+		cmocka_unit_test(a_listener_that_was_ended_from_outside_is_made_anew),
 		cmocka_unit_test(one_that_reads_now_and_then_is_ended),
 		cmocka_unit_test(one_that_asks_too_often_is_refused_and_lives),
 		cmocka_unit_test(a_rate_fills_with_time),

@@ -82,12 +82,15 @@ static void only_its_own_types_are_heard(void **state)
 		bool relays = type >= PST_RELAY_READY && type <= PST_RELAY_COUNT;
 
 		begin(type, sizeof(m.header));
-		if (type == PST_RELAY_READY)
+		relays = relays || type == PST_RELAY_SHUT;
+		if (type == PST_RELAY_READY || type == PST_RELAY_SHUT)
 			assert_int_equal(message_check(&m, sizeof(m.header), false), 0);
 		else if (!relays)
 			refused(sizeof(m.header));
 	}
 	begin(PST_RELAY_READY, sizeof(m.header));
+	assert_int_equal(message_check(&m, sizeof(m.header), true), -EPROTO);
+	begin(PST_RELAY_SHUT, sizeof(m.header));
 	assert_int_equal(message_check(&m, sizeof(m.header), true), -EPROTO);
 }
 

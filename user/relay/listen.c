@@ -30,6 +30,7 @@ struct listener {
 	struct relay_sandbox *sandbox;
 	int fd;
 	unsigned patience, accepted; /* connections that came one by one, and since when */
+	bool is_shut;		     /* somebody else has ended it, and that was told */
 	struct event *reading, *pause;
 };
 
@@ -198,6 +199,16 @@ static void pause_listener(struct listener *listener)
 	(void)evtimer_add(listener->pause, &wait);
 }
 
+/* Only who started us can make another one. */
+static void tell_shut(struct listener *listener)
+{
+	const struct pst_relay_header shut = {
+		.type = PST_RELAY_SHUT, .size = sizeof(shut), .sandbox = listener->sandbox->id};
+
+	if (!listener->is_shut)
+		listener->is_shut = !control_send(listener->sandbox->relay, &shut);
+}
+
 static bool may_be_more(struct listener *listener)
 {
 	if (++listener->accepted < listener->patience)
@@ -238,6 +249,8 @@ static void on_acceptable(evutil_socket_t fd, short what, void *context)
 		/* EINVAL: it listens no more: who has CAP_NET_ADMIN in its netns can end it (SOCK_DESTROY). */
 		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS ||
 		    errno == EINVAL) {
+			if (errno == EINVAL)
+				tell_shut(listener);
 			pause_listener(listener);
 			return;
 		}

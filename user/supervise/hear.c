@@ -14,6 +14,10 @@
 static const struct rate_limit signs = {.per_s = 50, .at_once = 100};
 static const struct rate_limit leases = {.per_s = 2000, .at_once = 1024};
 
+/* Whoever can end a listener can end the next one, too; and reading a policy that cannot be taken has its price. */
+#define AFTER_SHUT_NS	 4000000000ULL
+#define AFTER_REFUSAL_NS 60000000000ULL
+
 /* ---- requests ---- */
 
 static void answer(struct relay *relay, const struct pst_relay_header *asked,
@@ -115,6 +119,7 @@ static void hear_ready(struct relay *relay)
 	for (struct placed *p = relay->placed; p; p = p->next)
 		p->epoch += p->has_sockets;
 	supervise_tell_soon(relay->keeper.supervise);
+	supervise_serve_soon(relay->keeper.supervise);
 }
 
 static void hear_applied(struct relay *relay, struct placed *placed,
@@ -129,7 +134,16 @@ static void hear_applied(struct relay *relay, struct placed *placed,
 	}
 	placed->applied = applied->header.seq;
 	placed->closed += applied->count;
-	placed->status = applied->status;
+	/* What came before its listeners was of others. */
+	if (applied->status < 0 && applied->header.seq >= placed->since)
+		relay_let_go(placed, "does not take its policy", AFTER_REFUSAL_NS);
+}
+
+static void hear_shut(struct placed *placed)
+{
+	if (placed)
+		relay_let_go(placed, "lost a listener, which was ended from outside",
+			     AFTER_SHUT_NS);
 }
 
 /* Numbers of the policy before may be on their way still. */
@@ -182,6 +196,9 @@ static void dispatch(struct relay *relay, union message *message)
 		break;
 	case PST_RELAY_COUNT:
 		hear_count(relay, placed, &message->count);
+		break;
+	case PST_RELAY_SHUT:
+		hear_shut(placed);
 		break;
 	}
 }

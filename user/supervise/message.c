@@ -142,7 +142,8 @@ static const struct kind {
 	{PST_RELAY_READY, false, check_header}, {PST_RELAY_APPLIED, false, check_applied},
 	{PST_RELAY_LEASE, false, check_lease},	{PST_RELAY_SIGN, false, check_sign},
 	{PST_RELAY_EVENT, false, check_event},	{PST_RELAY_COUNT, false, check_count},
-	{PST_RELAY_SIGNED, true, check_signed}, {PST_RELAY_CA, true, check_ca},
+	{PST_RELAY_SHUT, false, check_header},	{PST_RELAY_SIGNED, true, check_signed},
+	{PST_RELAY_CA, true, check_ca},
 };
 
 int message_check(union message *message, size_t size, bool is_signer)

@@ -4,8 +4,8 @@
 #define SUPERVISE_PARTS_H
 
 #include "base/domain.h"
+#include "base/rate.h"
 #include "supervise/process.h"
-#include "supervise/rate.h"
 #include "supervise/supervise.h"
 
 /* Certificates that are being made, of all relays. */
@@ -58,8 +58,10 @@ struct placed {
 	bool tcp_only,
 		is_given;	/* DNS alone; the first of its sockets were made by somebody else */
 	uint64_t sent, applied; /* seq of SANDBOX and APPLIED */
-	uint32_t closed;	/* sessions, since the last settle */
-	int status;		/* of the last APPLIED */
+	uint64_t since;		/* seq of the SANDBOX that brought its sockets */
+	uint64_t
+		not_before_ns; /* has none: it gets others then; 0: as soon as its relay is ready */
+	uint32_t closed;       /* sessions, since the last settle */
 	struct rate signs, leases;
 	uint64_t epoch, told; /* of its relay's life, and as far as the caller knows */
 };
@@ -86,7 +88,7 @@ struct supervise {
 	int trust_fd;  /* -1: none */
 	struct relay *relays;
 	struct signer signer;
-	int tell_fd; /* timer */
+	int tell_fd, serve_fd; /* timers */
 };
 
 /* keeper.c: a process that is kept. */
@@ -108,8 +110,7 @@ int relay_get(struct supervise *supervise, const char *owner, struct relay **ret
 	      struct error *err);
 /* Under the policy that its sandboxes ask for, running, ready: waits for that. */
 int relay_confine(struct relay *relay, struct error *err);
-/* `whom`: the sandbox that it is needed for, which is handed over then; the others are here. */
-int relay_ensure(struct relay *relay, const struct placed *whom, struct error *err);
+int relay_ensure(struct relay *relay, struct error *err);
 /* It broke the rules, or has ended: its sockets are closed, it is started again. */
 void relay_died(struct relay *relay, const char *why);
 /* Nobody will need it: its last counts are heard. */
@@ -122,8 +123,13 @@ int relay_send_origins(struct placed *placed, int fd);
 int relay_send(struct relay *relay, const struct packet *packet);
 struct placed *relay_find(struct relay *relay, uint64_t id);
 int relay_on_again(void *context, int fd);
+/* It alone is refused what it needs, until it gets other listeners. */
+void relay_let_go(struct placed *placed, const char *why, uint64_t for_ns);
 int supervise_on_tell(void *context, int fd);
 void supervise_tell_soon(struct supervise *supervise);
+/* Sandboxes without listeners, whose relay is ready, get some. */
+int supervise_on_serve(void *context, int fd);
+void supervise_serve_soon(struct supervise *supervise);
 
 /* hear.c */
 /* The loop's: some of what a relay says. */

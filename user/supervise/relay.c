@@ -20,6 +20,10 @@
 /* How long we wait for room in a relay's socket, in all, and in how much time. */
 #define WAITED_MAX_NS	 2000000000ULL
 #define WAITED_PERIOD_NS 60000000000ULL
+/* Of a turn of the loop, when a relay of many is back: others wait, too. */
+#define SLICE_NS 20000000ULL
+/* Where no listeners could be had. */
+#define AGAIN_NS 10000000000ULL
 
 /* ---- what the caller is told ---- */
 
@@ -45,10 +49,15 @@ static struct placed *next_untold(const struct supervise *supervise)
 int supervise_on_tell(void *context, int fd)
 {
 	struct supervise *supervise = context;
+	uint64_t until_ns = loop_monotonic_ns() + SLICE_NS;
 	struct placed *placed;
 
 	(void)fd;
 	while ((placed = next_untold(supervise))) {
+		if (loop_monotonic_ns() > until_ns) {
+			supervise_tell_soon(supervise);
+			break;
+		}
 		placed->told = placed->epoch;
 		if (supervise->options.changed)
 			supervise->options.changed(supervise->options.context, placed->id,
@@ -131,6 +140,8 @@ static int send_sandbox(struct placed *placed, bool with_sockets)
 		add_socket(placed->sockets.udp6, PST_RELAY_HAS_UDP6, fds, &packet, &message);
 	}
 	placed->sent = message.header.seq;
+	if (with_sockets)
+		placed->since = message.header.seq;
 	return relay_send(placed->relay, &packet);
 }
 
@@ -163,6 +174,7 @@ int relay_hand_over(struct placed *placed, struct error *err)
 		return error_prepend(err, r, "cannot listen for the relay: ");
 	placed->has_sockets = true;
 	placed->is_given = false;
+	placed->not_before_ns = 0;
 	r = send_sandbox(placed, !has);
 	return r < 0 ? keeper_explain(&placed->relay->keeper, r, "takes no policy", err) : !has;
 }
@@ -184,8 +196,8 @@ static void close_sockets(struct relay *relay)
 		if (p->has_sockets)
 			kern_relay_close(&p->sockets);
 		p->has_sockets = false;
+		p->not_before_ns = 0;
 		p->applied = p->sent;
-		p->status = -EPIPE;
 		p->epoch++;
 	}
 }
@@ -201,6 +213,29 @@ void relay_died(struct relay *relay, const char *why)
 		  relay->keeper.last[0] ? ": " : "", relay->keeper.last);
 	keeper_again(&relay->keeper);
 	supervise_tell_soon(relay->keeper.supervise);
+}
+
+void relay_let_go(struct placed *placed, const char *why, uint64_t for_ns)
+{
+	struct relay *relay = placed->relay;
+	const struct pst_relay_header drop = {
+		.type = PST_RELAY_DROP, .size = sizeof(drop), .sandbox = placed->id};
+	const struct packet packet = {.bytes = &drop, .size = sizeof(drop)};
+
+	if (!placed->has_sockets)
+		return;
+	log_error("%s %s (sandbox %llu in the kernel): what needs it is refused there for %u s",
+		  relay->keeper.who, why, (unsigned long long)placed->id,
+		  (unsigned)(for_ns / 1000000000));
+	/* Or all that it served is let go. */
+	if (relay_send(relay, &packet) < 0)
+		return;
+	kern_relay_close(&placed->sockets);
+	placed->has_sockets = false;
+	placed->not_before_ns = loop_boot_ns() + for_ns;
+	placed->epoch++;
+	supervise_tell_soon(relay->keeper.supervise);
+	supervise_serve_soon(relay->keeper.supervise);
 }
 
 /* ---- start ---- */
@@ -247,27 +282,13 @@ static int start(struct relay *relay, struct error *err)
 	return 0;
 }
 
-/* What it served before it was started again; not `but`, whom the caller hands over. */
-static void hand_over_all(struct relay *relay, const struct placed *but)
-{
-	for (struct placed *p = relay->placed; p && process_is_there(&relay->keeper.process);
-	     p = p->next) {
-		struct error err = {0};
-
-		if (p != but && !p->has_sockets && relay_hand_over(p, &err) < 0)
-			log_error("%s: %s", relay->keeper.who, err.text);
-	}
-}
-
-int relay_ensure(struct relay *relay, const struct placed *whom, struct error *err)
+/* Who it served before gets listeners when it is ready: supervise_on_serve(). */
+int relay_ensure(struct relay *relay, struct error *err)
 {
 	struct keeper *keeper = &relay->keeper;
 	uint64_t until_ns = loop_boot_ns() + READY_MS * 1000000ULL;
-	bool was_there = process_is_there(&keeper->process);
-	int r = was_there ? 0 : start(relay, err);
+	int r = process_is_there(&keeper->process) ? 0 : start(relay, err);
 
-	if (!r && !was_there)
-		hand_over_all(relay, whom);
 	while (!r && process_is_there(&keeper->process) && !keeper->ready) {
 		if (keeper_wait(keeper, until_ns))
 			(void)relay_hear(relay);
@@ -277,6 +298,73 @@ int relay_ensure(struct relay *relay, const struct placed *whom, struct error *e
 	if (!r && !keeper->ready)
 		r = keeper_explain(keeper, -EPIPE, "does not start", err);
 	return r;
+}
+
+/* ---- listeners ---- */
+
+void supervise_serve_soon(struct supervise *supervise)
+{
+	const struct loop_period now = {0};
+
+	(void)loop_timer_set(supervise->serve_fd, &now);
+}
+
+/* Who may have listeners now; or when the next one may. */
+static struct placed *next_unserved(const struct supervise *supervise, uint64_t *ret_when_ns)
+{
+	uint64_t now_ns = loop_boot_ns(), when_ns = UINT64_MAX;
+
+	for (struct relay *relay = supervise->relays; relay; relay = relay->next) {
+		for (struct placed *p = relay->placed; p && relay->keeper.ready; p = p->next) {
+			if (p->has_sockets)
+				continue;
+			if (p->not_before_ns <= now_ns)
+				return p;
+			if (p->not_before_ns < when_ns)
+				when_ns = p->not_before_ns;
+		}
+	}
+	*ret_when_ns = when_ns;
+	return NULL;
+}
+
+static void serve_again(struct placed *placed)
+{
+	struct relay *relay = placed->relay;
+	struct error err = {0};
+
+	if (relay_hand_over(placed, &err) < 0) {
+		log_error("%s: %s", relay->keeper.who, err.text);
+		placed->not_before_ns = loop_boot_ns() + AGAIN_NS;
+		return;
+	}
+	placed->epoch++;
+	supervise_tell_soon(relay->keeper.supervise);
+}
+
+int supervise_on_serve(void *context, int fd)
+{
+	struct supervise *supervise = context;
+	uint64_t until_ns = loop_monotonic_ns() + SLICE_NS, when_ns = UINT64_MAX;
+	struct loop_period later = {.first_ms = 1};
+	struct placed *placed;
+	uint64_t now_ns;
+
+	(void)fd;
+	while ((placed = next_unserved(supervise, &when_ns))) {
+		if (loop_monotonic_ns() > until_ns) {
+			supervise_serve_soon(supervise);
+			return 0;
+		}
+		serve_again(placed);
+	}
+	if (when_ns == UINT64_MAX)
+		return 0;
+	now_ns = loop_boot_ns();
+	if (when_ns > now_ns)
+		later.first_ms = (when_ns - now_ns) / 1000000 + 1;
+	(void)loop_timer_set(supervise->serve_fd, &later);
+	return 0;
 }
 
 /* Its time to be started again, or the end of its time to be ready. */
@@ -295,9 +383,7 @@ int relay_on_again(void *context, int fd)
 	if (start(relay, &err) < 0) {
 		log_error("%s: %s", keeper->who, err.text);
 		keeper_again(keeper);
-		return 0;
 	}
-	hand_over_all(relay, NULL);
 	return 0;
 }
 

@@ -70,7 +70,7 @@ int supervise_new(const struct supervise_options *options, struct supervise **re
 	supervise->options = *options;
 	supervise->options.user = supervise->options.ca_bundle = supervise->options.ca_dir = NULL;
 	supervise->program = (struct program)PROGRAM_NONE;
-	supervise->trust_fd = supervise->tell_fd = -1;
+	supervise->trust_fd = supervise->tell_fd = supervise->serve_fd = -1;
 	supervise->signer.dir_fd = supervise->signer.keeper.again_fd = -1;
 	supervise->signer.keeper.supervise = supervise;
 	supervise->signer.keeper.process = (struct process)PROCESS_NONE;
@@ -83,8 +83,10 @@ int supervise_new(const struct supervise_options *options, struct supervise **re
 		r = trust_new(options->ca_bundle, &supervise->trust_fd, err);
 	if (!r)
 		r = signer_init(supervise, options->ca_dir, err);
-	if (!r &&
-	    loop_timer(options->loop, &off, supervise_on_tell, supervise, &supervise->tell_fd) < 0)
+	if (!r && (loop_timer(options->loop, &off, supervise_on_tell, supervise,
+			      &supervise->tell_fd) < 0 ||
+		   loop_timer(options->loop, &off, supervise_on_serve, supervise,
+			      &supervise->serve_fd) < 0))
 		r = error_set(err, -ENOMEM, "out of memory");
 	if (r < 0) {
 		supervise_free(supervise);
@@ -238,7 +240,7 @@ static int serve(struct placed *placed, struct error *err)
 	if (!r)
 		r = relay_confine(relay, err);
 	if (!r)
-		r = relay_ensure(relay, placed, err);
+		r = relay_ensure(relay, err);
 	return r ? r : relay_hand_over(placed, err);
 }
 
@@ -411,8 +413,6 @@ int supervise_settle(struct supervise *supervise, uint64_t id, unsigned timeout_
 	}
 	if (!placed)
 		return -ENOENT;
-	if (placed->status < 0 && placed->has_sockets)
-		relay_died(placed->relay, "does not understand its policy");
 	closed = placed->closed > INT32_MAX ? INT32_MAX : (int)placed->closed;
 	placed->closed = 0;
 	return placed->has_sockets ? closed : -EPIPE;
@@ -493,6 +493,7 @@ void supervise_free(struct supervise *supervise)
 	}
 	signer_done(supervise);
 	loop_timer_end(supervise->options.loop, supervise->tell_fd);
+	loop_timer_end(supervise->options.loop, supervise->serve_fd);
 	cleanup_close_(&supervise->trust_fd);
 	program_done(&supervise->program);
 	free(supervise);

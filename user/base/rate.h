@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* How often somebody may ask: a bucket that fills with time. Pure; all zero is a full one. */
-#ifndef SUPERVISE_RATE_H
-#define SUPERVISE_RATE_H
+#ifndef BASE_RATE_H
+#define BASE_RATE_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
 struct rate {
-	uint64_t
-		used_ns; /* of the time that what was taken is worth; 0 by itself as time goes on */
+	/* Of the time that what was taken is worth; 0 by itself as time goes on. */
+	uint64_t used_ns;
 	uint64_t as_of_ns;
 	uint64_t told_ns; /* that somebody was refused */
 };
