@@ -2,6 +2,8 @@
 """posternd's own doors, from inside: its unix socket answers nobody there, whoever it looks like; nor its port."""
 
 import ctypes
+import errno
+import json
 import os
 import signal
 import socket
@@ -10,6 +12,7 @@ import pytest
 
 from captive import Captive
 from insider import inside
+from postern import execute, postern_run
 
 ASK = b"GET /v1/sandboxes HTTP/1.1\r\nHost: x\r\n\r\n"
 SO_PEERPIDFD = 77
@@ -133,3 +136,15 @@ def test_its_port_is_shut_even_with_loopback_host(net, daemon, address):
         assert who.script(code=REQUEST, to=address, port=daemon.port) in ("EPERM", "EACCES")
     with Captive(net, None) as who:
         assert who.script(code=REQUEST, to="127.0.0.1", port=daemon.port) == "HTTP/1.1 200 OK"
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["known", "control"])
+def test_its_port_is_shut_to_a_run_as_well(net, daemon, tmp_path, is_known):
+    """`postern run` reads the port from posternd's configuration; without one there is nothing that it could shut."""
+    config = daemon.directory / "posternd.json" if is_known else tmp_path / "none.json"
+    policy = tmp_path / "policy.json"
+    policy.write_text(json.dumps({"loopback": "host"}))
+    code = f"import socket; print(socket.socket().connect_ex(('127.0.0.1', {daemon.port})))"
+    done = execute(net, postern_run(["--policy", policy], ["/usr/bin/python3", "-c", code]),
+                   env={"POSTERN_CONFIG": str(config)})
+    assert done.out.split() == [str(errno.EPERM if is_known else 0)], done

@@ -16,6 +16,7 @@
 #include "cli/run_child.h"
 #include "cli/run_net_dns.h"
 #include "cli/run_policy.h"
+#include "cli/run_port.h"
 #include "cli/run_relay.h"
 #include "cli/run_report.h"
 #include "cli/run_sandbox.h"
@@ -107,6 +108,10 @@ static int plan_policy(struct plan *plan, struct error *err)
 		return CLI_INVALID_POLICY;
 	if (host_load(&plan->host, err) < 0 || plan_resolvers(plan, err) < 0)
 		return fail(err, CLI_NOT_RUN);
+	if (run_port_of_daemon(&plan->host.env.daemon_port, err) < 0)
+		log_warning(
+			"%s: posternd's own port is not known, and open to a policy that lifts this host",
+			err->text);
 	if (failed_tests(plan))
 		return CLI_INVALID_POLICY;
 	if (table_compile(plan->policy, &plan->host.env, &plan->table, err) < 0) {

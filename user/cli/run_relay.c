@@ -99,10 +99,10 @@ static int enforce(struct run_relay *relay, const struct table *table, struct er
 static int on_confine(void *context, const char *owner, const struct policy *policy,
 		      int *ret_cgroup_fd, struct error *err)
 {
-	static const struct table_env no_env;
 	cleanup_table struct table *table = NULL;
 	struct run_relay *relay = context;
-	int r = table_compile(policy, &no_env, &table, err);
+	const struct table_env env = {.daemon_port = relay->options.host->env.daemon_port};
+	int r = table_compile(policy, &env, &table, err);
 
 	(void)owner;
 	if (!r)
