@@ -118,6 +118,9 @@ def test_an_operators_key_has_all_by_tcp_and_an_owner_that_it_names_bounds_it(ne
         assert reply.status == 404, reply
         reply = daemon.request_tcp("GET", f"/v1/events?sandbox={box.id}", key=bounded)
         assert reply.status == 404, reply
+        reply = daemon.request_tcp("GET", "/metrics", key=bounded)
+        assert reply.status == 403 and box.id.encode() not in reply.body, reply
+        assert box.id.encode() in daemon.request_tcp("GET", "/metrics", key=OPERATOR_KEY).body, "the control"
         assert_untouched(box)
         assert daemon.request_tcp("PUT", f"/v1/sandboxes/{box.id}/policy", {}, key=OPERATOR_KEY).status == 200
         assert reaches(box, DENIED4)

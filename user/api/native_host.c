@@ -89,6 +89,11 @@ void native_metrics(struct call *call)
 {
 	struct buf *out = &call->reply->body;
 
+	/* They name everybody's sandboxes. */
+	if (call->request->caller.owner[0]) {
+		reply_error(call, 403, "metrics: this key sees its owner's sandboxes alone");
+		return;
+	}
 	if (call->backend->metrics(call->backend->context, out) < 0) {
 		reply_error(call, 500, "the metrics cannot be read");
 		return;
