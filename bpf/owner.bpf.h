@@ -112,6 +112,12 @@ static __always_inline int pst_local_matters(struct pst_decision d, int begins)
 	       d.verdict == PST_VERDICT_ALLOW;
 }
 
+/* 127.255.255.255: what is sent there is heard by everybody who has that port, of whom a lookup finds one. */
+static __always_inline int pst_is_for_all(const __u8 addr[16])
+{
+	return pst_addr_is_mapped(addr) && ((const __u32 *)addr)[3] == bpf_htonl(0x7fffffff);
+}
+
 /* connect and sendmsg: the bind hooks' mark, else the socket's cgroup as the kernel has it. PST_LOCAL_*. */
 __noinline int pst_owned_call(struct bpf_sock_addr *ctx, const struct pst_sandbox *sandbox,
 			      const struct pst_query *query)
@@ -121,8 +127,8 @@ __noinline int pst_owned_call(struct bpf_sock_addr *ctx, const struct pst_sandbo
 	struct pst_owner *owner;
 	int owned;
 
-	if (!sandbox || !query)
-		return 0;
+	if (!sandbox || !query || pst_is_for_all(query->addr))
+		return PST_LOCAL_FOREIGN;
 	if (query->protocol == PST_ICMP)
 		return 1; /* the host answers its own echo; nothing listens */
 	sk = pst_find_peer(ctx, query, query->addr, source_port);
@@ -160,8 +166,8 @@ __noinline int pst_owned_packet(struct __sk_buff *skb, const struct pst_sandbox 
 	struct bpf_sock *sk;
 	int owned;
 
-	if (!sandbox || !p || skb->ifindex != PST_IFINDEX_LO)
-		return 0;
+	if (!sandbox || !p || skb->ifindex != PST_IFINDEX_LO || pst_is_for_all(p->query.addr))
+		return PST_LOCAL_FOREIGN;
 	if (p->query.protocol == PST_ICMP)
 		return 1;
 	sk = pst_find_peer(skb, &p->query, p->source, p->source_port);

@@ -74,3 +74,32 @@ def test_an_address_that_comes_later(net, services, address):
             assert heard(services) == before
         finally:
             net.host.ip("addr", "del", f"{address}/{length}", "dev", "up0")
+
+
+TO_ALL = """
+import socket
+own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+own.bind(("0.0.0.0", PORT))
+own.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+try:
+    own.sendto(b"x", ("127.255.255.255", PORT))
+    print("sendto ok 0.0", flush=True)
+except PermissionError:
+    print("sendto EPERM 0.0", flush=True)
+"""
+
+
+def test_the_broadcast_address_of_loopback(net, tmp_path):
+    """Everybody who shares that port hears it: the sandbox's own socket there is no reason to let it pass."""
+    with Server(net, "udp", "0.0.0.0", 0) as first:
+        script = tmp_path / "to_all.py"
+        script.write_text(TO_ALL.replace("PORT", str(first.port)))
+        argv = ["/usr/bin/python3", str(script)]
+        plain(net, argv)
+        first.await_op("reply", "ok")
+        before = len(first.ops())
+        assert sandboxed(net, [], argv).op("sendto").result == "EPERM"
+        with PacketOnly(net, []) as box:
+            assert box.do(*argv).op("sendto").result == "EPERM"
+        assert len(first.ops()) == before, first.text()
