@@ -314,6 +314,14 @@ static __always_inline int pst_is_mapped_source(const struct __sk_buff *skb,
 	return skb->protocol == bpf_htons(PST_ETH_IPV6) && pst_addr_is_mapped(p->source);
 }
 
+/* Nor has it as a destination: judged as IPv4, it would leave as IPv6, by another way, to whoever is there. */
+static __always_inline int pst_is_mapped_on_wire(const struct __sk_buff *skb,
+						 const struct pst_packet *p)
+{
+	return skb->protocol == bpf_htons(PST_ETH_IPV6) &&
+	       (pst_addr_is_mapped(p->source) || pst_addr_is_mapped(p->query.addr));
+}
+
 /* 224.0.0.0/24, ff02::/16: groups of the link (RFC 5771 4, RFC 4291 2.7). */
 static __always_inline int pst_is_link_group(const __u8 addr[16])
 {
@@ -337,6 +345,9 @@ __noinline int pst_odd_frame(struct __sk_buff *skb, const struct pst_device *dev
 	else if (pst_is_mapped_source(skb, p) &&
 		 (!p->query.broken || p->query.broken == PST_REASON_ICMP_TYPE))
 		reason = PST_REASON_SPOOFED;
+	else if (pst_is_mapped_on_wire(skb, p) &&
+		 (!p->query.broken || p->query.broken == PST_REASON_ICMP_TYPE))
+		reason = PST_REASON_MALFORMED;
 	else if (p->query.broken == PST_REASON_ICMP_TYPE && pst_is_nd(p))
 		reason = (__u32)pst_nd_says(skb, device, p);
 	else if (p->query.broken)
@@ -372,7 +383,7 @@ static __always_inline int pst_frame_out(struct __sk_buff *skb)
 	if (pst_is_vlan(skb))
 		return pst_odd_frame(skb, device, &p);
 	pst_parse_frame(skb, &p);
-	if (p.query.broken || pst_is_mapped_source(skb, &p) || !pst_is_own(device, p.source))
+	if (p.query.broken || pst_is_mapped_on_wire(skb, &p) || !pst_is_own(device, p.source))
 		return pst_odd_frame(skb, device, &p);
 	if (pst_checksum_is_strange(skb, &p))
 		return pst_refuse_frame(&device->sandbox, &p, PST_REASON_MALFORMED,

@@ -303,6 +303,12 @@ def test_embedded_addresses(bridged):
     assert_stopped(free, held, to(watcher, {n: f for dst in EMBEDDED for n, f in reach(dst).items()}), watcher)
 
 
+def test_an_allowed_address_mapped_on_the_wire(bridged):
+    """As IPv6 it would go another way, to somebody else."""
+    free, held, watcher = bridged
+    assert_stopped(free, held, to(watcher, reach(f"::ffff:{ALLOWED4}")), watcher)
+
+
 # ---- a policy that only reports ----
 
 @pytest.fixture

@@ -144,10 +144,10 @@ static void judge_flow(struct world *w, const struct frame *f, const struct read
 		v->reason = d.reason;
 }
 
-/* IPv4 is the sandbox's own in IPv4 alone: as a source in IPv6 it is nobody's. */
-static bool is_mapped_on_the_wire(const struct reading *r)
+/* IPv4 is the sandbox's own in IPv4 alone: as a source in IPv6 it is nobody's; and as a destination no address. */
+static bool is_mapped_on_the_wire(const struct reading *r, const struct addr *address)
 {
-	return r->v6 && addr_is_ipv4(&r->from);
+	return r->v6 && addr_is_ipv4(address) && (!r->fault || r->fault == PST_REASON_ICMP_TYPE);
 }
 
 void model_judge_out(struct world *w, const struct frame *f, const struct reading *r,
@@ -161,8 +161,10 @@ void model_judge_out(struct world *w, const struct frame *f, const struct readin
 		model_arp(w, f, v);
 	else if (r->kind == READ_OTHER)
 		model_deny(v, PST_REASON_PROTOCOL);
-	else if (is_mapped_on_the_wire(r) && (!r->fault || r->fault == PST_REASON_ICMP_TYPE))
+	else if (is_mapped_on_the_wire(r, &r->from))
 		model_deny(v, PST_REASON_SPOOFED);
+	else if (is_mapped_on_the_wire(r, &r->to))
+		model_deny(v, PST_REASON_MALFORMED);
 	else if (model_is_discovery(r))
 		model_discovery(w, f, r, v);
 	else if (r->fault)
