@@ -302,12 +302,16 @@ __noinline __u32 pst_recall(struct __sk_buff *skb, const struct pst_sandbox *san
 }
 
 /* An allowed datagram to a new peer is remembered, so that the peer's answers do not count as the peer's call. New is
- * also a peer that called once, and that the policy does not admit any more; and one that a name lets out now. */
+ * also a peer that called once, and that the policy does not admit any more; and one that a name lets out now. A
+ * connected socket's, too: the answer may find it disconnected, or another one on its port. But for the many that ask a
+ * resolver, which is nobody's caller (pst_may_be_answer()). */
 static __always_inline int pst_is_new_peer(const struct bpf_sock *sk, __u32 known,
 					   const struct pst_packet *p, struct pst_decision d)
 {
-	if (p->query.protocol != PST_UDP || sk->state != PST_STATE_CLOSE || !pst_passes(d) ||
-	    d.step == PST_STEP_INBOUND || d.step == PST_STEP_LOOPBACK)
+	if (p->query.protocol != PST_UDP || !pst_passes(d) || d.step == PST_STEP_INBOUND ||
+	    d.step == PST_STEP_LOOPBACK)
+		return 0;
+	if (sk->state != PST_STATE_CLOSE && d.step == PST_STEP_RESOLVER)
 		return 0;
 	return !(known & PST_PEER_OUT) || (d.step == PST_STEP_NAME && !(known & PST_PEER_NAMED));
 }
@@ -451,6 +455,9 @@ __noinline int pst_judge_packet(struct __sk_buff *skb, const struct pst_sandbox 
 		opened = pst_open_peer(sandbox, p, pst_pack(d));
 	else if (sk && pst_is_aged_peer(sandbox, sk, known, d))
 		pst_renew_peer(sandbox, p);
+	/* A connect() was counted by its hook. */
+	if (opened && sk->state != PST_STATE_CLOSE)
+		opened = 0;
 	pst_count_rule(sandbox, d.rule, (__u64)opened, 1, p->length);
 	/* audit: the socket call has reported it already; only ping has no such call. pst_ask() reports for itself. */
 	if (!asks && (d.verdict == PST_VERDICT_DENY ||
@@ -549,7 +556,7 @@ static __always_inline int pst_datagram_in(const struct pst_sandbox *sandbox,
 		return peer && pst_peer_is_kept(sandbox, peer, p->source_port);
 	if (peer)
 		peer->generation = sandbox->generation;
-	else
+	else if (!pst_may_be_answer(sandbox, p->source_port, p->query.port, now_ns))
 		pst_peer_add(sandbox, table, &key, called);
 	return 1;
 }

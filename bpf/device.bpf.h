@@ -439,6 +439,10 @@ static __always_inline __u32 pst_call_in(const struct pst_sandbox *sandbox, stru
 	/* On a tuple that the sandbox uses itself it is no new connection. */
 	if (known & PST_KNOWN && !(known & PST_KNOWN_IN))
 		return 0;
+	/* It arrives. Nobody may answer it but whom the policy lets speak to that peer. */
+	if (p->query.protocol == PST_UDP &&
+	    pst_may_be_answer(sandbox, p->query.port, p->source_port, bpf_ktime_get_coarse_ns()))
+		return 0;
 	return pst_track(sandbox, p, pst_pack(d), PST_FLOW_IN | PST_FLOW_IN << 8) == PST_TRACKED_NOT
 		       ? PST_REASON_FLOWS_FULL
 		       : 0;

@@ -88,12 +88,18 @@ static __always_inline __u64 pst_flow_generation(const struct pst_flow *flow)
 	return *(const volatile __u64 *)&flow->generation;
 }
 
-/* UDP says no goodbye: a flow that a name let out ends by being silent. Stamps it. */
-static __always_inline int pst_flow_is_awake(struct pst_flow *flow)
+/* UDP says no goodbye: a flow that a name let out ends by being silent. Stamps it. And every flow is judged now and
+ * then, so that the table of peers goes on to know it. */
+static __always_inline int pst_flow_is_awake(const struct pst_sandbox *sandbox,
+					     struct pst_flow *flow)
 {
-	__u64 now_ns = bpf_ktime_get_coarse_ns(), last_ns = flow->last_ns;
+	__u64 now_ns = bpf_ktime_get_coarse_ns();
 
-	if (last_ns + PST_UDP_IDLE_REPLIED_NS < now_ns)
+	if (flow->cookie + PST_FLOW_FRESH_NS < now_ns)
+		return 0;
+	if (!flow->name && !pst_keep_since(sandbox))
+		return 1;
+	if (flow->last_ns + PST_UDP_IDLE_REPLIED_NS < now_ns)
 		return 0;
 	flow->last_ns = now_ns;
 	return 1;
@@ -119,8 +125,7 @@ static __always_inline int pst_flow_hit(const struct pst_sandbox *sandbox, struc
 	/* Still? A writer takes the generation away first, and counts: what was compared was of one piece. */
 	if (pst_flow_generation(flow) != sandbox->generation || pst_flow_writes(flow) != writes)
 		return 0;
-	if ((flow->name || pst_keep_since(sandbox)) && p->query.protocol == PST_UDP &&
-	    !pst_flow_is_awake(flow))
+	if (p->query.protocol == PST_UDP && !pst_flow_is_awake(sandbox, flow))
 		return 0;
 	flow->bytes += p->length;
 	if (++flow->packets >= PST_FLOW_FLUSH_PACKETS)
@@ -152,7 +157,7 @@ static __always_inline void pst_flow_write(struct pst_flow *flow, const struct p
 	flow->protocol = p->query.protocol;
 	flow->rule = rule;
 	flow->kind = kind;
-	flow->last_ns = bpf_ktime_get_coarse_ns();
+	flow->last_ns = flow->cookie = bpf_ktime_get_coarse_ns();
 	/* Last, and in this order on every architecture. */
 	__sync_lock_test_and_set(&flow->generation, sandbox->generation);
 }
@@ -214,9 +219,40 @@ static __always_inline int pst_peer_add(const struct pst_sandbox *sandbox, void 
 		bpf_for_each_map_elem(table, pst_sweep_one, &sweep, 0);
 		error = bpf_map_update_elem(table, key, &peer, BPF_ANY);
 	}
-	if (error)
-		__sync_fetch_and_add(&sweep.quota->flows_refused, 1);
-	return !error;
+	if (!error)
+		return 1;
+	__sync_fetch_and_add(&sweep.quota->flows_refused, 1);
+	if (peer.kind == PST_FLOW_OUT)
+		sweep.quota->unsure_ns = peer.last_ns;
+	return 0;
+}
+
+/*
+ * May a datagram of which nothing is known be an answer all the same? To one that was not remembered: sent before the
+ * attach, or into a full table. Then it is no call, which would make the sandbox's flow one that its peer opened, to be
+ * answered whatever the policy says. And who speaks by port 53 answers.
+ */
+static __always_inline int pst_may_be_answer(const struct pst_sandbox *sandbox, __u16 peer_port,
+					     __u16 local_port, __u64 now_ns)
+{
+	const struct pst_quota *quota;
+	__u64 unsure_ns;
+
+	if (peer_port == PST_DNS_PORT && local_port != PST_DNS_PORT)
+		return 1;
+	/* Who is listed may call at any time: somebody said so. */
+	if (sandbox->inbound != PST_INBOUND_ALLOW)
+		return 0;
+	quota = pst_quota_of(sandbox);
+	if (!quota)
+		return 1;
+	unsure_ns = quota->unsure_ns;
+	if (!unsure_ns)
+		return 0;
+	unsure_ns += peer_port < PST_SERVER_PORTS && local_port >= PST_SERVER_PORTS
+			     ? PST_UNSURE_SERVER_NS
+			     : PST_UNSURE_NS;
+	return unsure_ns > now_ns;
 }
 
 static __always_inline void *pst_peer_table(const struct pst_sandbox *sandbox)

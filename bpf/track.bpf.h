@@ -100,6 +100,8 @@ static __always_inline __u64 pst_track_spare_ns(const struct pst_sandbox *sandbo
 {
 	__u64 idle_ns = pst_track_idle_ns(flow, protocol), spare_ns;
 
+	if (flow->state == PST_TRACK_CLOSED)
+		return PST_SPARE_CLOSED_NS;
 	/* A call that the sandbox has not answered is nobody's flow yet: or callers could take all room. */
 	if (flow->name || pst_keep_since(sandbox) ||
 	    (flow->relayed && flow->state != PST_TRACK_NEW) ||
@@ -134,6 +136,10 @@ static long pst_sweep_tracked(struct bpf_map *map, struct pst_peer_key *key,
 
 	if (flow->last_ns + spare_ns >= sweep->quota->swept_ns)
 		return 0;
+	/* An answer may come still. */
+	if (key->protocol == PST_UDP && flow->kind == PST_FLOW_OUT &&
+	    flow->last_ns + PST_UDP_IDLE_NS >= sweep->quota->swept_ns)
+		sweep->quota->unsure_ns = sweep->quota->swept_ns;
 	pst_track_flush(sweep->sandbox, flow);
 	bpf_map_delete_elem(map, key);
 	return 0;

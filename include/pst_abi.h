@@ -364,7 +364,8 @@ enum pst_flow_kind {
 struct pst_flow {
 	__u64 sandbox;
 	__u64 generation;
-	__u64 cookie;  /* LISTENER: of the socket it was written on (a clone has another) */
+	__u64 cookie; /* LISTENER: of the socket it was written on (a clone has another); UDP: CLOCK_MONOTONIC at the
+			* last tick before it was judged */
 	__u64 packets; /* not yet added to the rule's counters */
 	__u64 bytes;
 	__u8 addr[16]; /* remote */
@@ -521,6 +522,7 @@ struct pst_quota {
 	__u64 answers_next_ns;	  /* answers to denied packets */
 	__u64 answers_held_back;  /* denied all the same, but silently */
 	__u64 neighbours_next_ns; /* ARP and neighbour discovery */
+	__u64 unsure_ns; /* CLOCK_MONOTONIC up to which own datagrams may have left unremembered; 0: none has */
 };
 
 /* pst_events: one denial (or would-be denial). */

@@ -13,6 +13,18 @@
 #define PST_UDP_IDLE_NS		30000000000ULL
 #define PST_UDP_IDLE_REPLIED_NS 180000000000ULL
 
+/* While this is not over a datagram that nobody asked for, as far as is remembered, may be the answer to one that could
+ * not be: sent before the attach, or into a full table. Then it is no call. On its way it is a second at the most; a
+ * server that is slow may take as long as UDP is remembered, but who answers by a well-known port from which nobody
+ * calls one that is not is a server. */
+#define PST_UNSURE_NS	     1000000000ULL
+#define PST_UNSURE_SERVER_NS PST_UDP_IDLE_NS
+#define PST_SERVER_PORTS     1024
+
+/* A connected UDP socket's flow is looked up again in the table of peers at least this often, so that it is known there
+ * while it lives: PST_UDP_IDLE_NS and some. */
+#define PST_FLOW_FRESH_NS 10000000000ULL
+
 /* A full flow table is swept at most this often, so that a flood cannot make every packet pay for one. */
 #define PST_SWEEP_INTERVAL_NS 100000000ULL
 
@@ -87,6 +99,8 @@
 #define PST_SPARE_NEW_NS  5000000000ULL
 #define PST_SPARE_UDP_NS  2000000000ULL
 #define PST_SPARE_OPEN_NS 60000000000ULL
+/* TCP that is over, whatever let it out: what it waits for are last ACKs. */
+#define PST_SPARE_CLOSED_NS 100000000ULL
 
 /* Answers to denied packets: at once, and the time that one token takes to come back (200 a second). */
 #define PST_ANSWER_BURST       256

@@ -163,10 +163,13 @@ static void refuses_to_remember_more_peers_than_the_table_holds(void **state)
 	struct run run = run_start(*state, NULL, PST_VERDICT_ALLOW);
 	cleanup_close int flows = open_flows(&run);
 
-	/* The policy allows them: that they are not remembered takes nothing away. */
-	send_inside(&run, 1, PST_MAX_FLOWS + MORE, 0);
+	/* The policy allows them: that they are not remembered takes nothing away. But what comes then is no call. */
+	send_inside(&run, 1, PST_MAX_FLOWS, 0);
+	assert_int_equal(quota_of(&run).unsure_ns, 0);
+	send_inside(&run, PST_MAX_FLOWS + 1, MORE, 0);
 	assert_int_equal(count_flows(flows), PST_MAX_FLOWS);
 	assert_int_equal(quota_of(&run).flows_refused, MORE);
+	assert_int_not_equal(quota_of(&run).unsure_ns, 0);
 	run_end(*state, &run);
 }
 

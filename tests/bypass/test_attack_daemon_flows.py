@@ -13,6 +13,7 @@ import pytest
 from daemon import DENY_ALL
 from insider import NOBODY, inside
 from internet import ALLOWED4, DENIED4, HOST4, PORT, canary
+from latepeer import LatePeer
 from wait import until
 
 OPEN = {"allowOut": [ALLOWED4, DENIED4], **DENY_ALL}
@@ -240,3 +241,48 @@ def test_callers_in_the_backlog_when_nobody_may_call_any_more(net, daemon):
             net.fence()
             assert (len(net.seen(token=token, since=since)) >= callers) == leaves, result
             assert leaves or not net.seen(token=token, since=since), result
+
+
+# Asks by a socket that is connected; then the answer is read by one that is not: the same one, disconnected, or another
+# one on its port.
+ASKS_AND_DISCONNECTS = """
+import ctypes
+s = sockets["s"] = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("0.0.0.0", 24681))  # one that was asked for is not lost with the connection
+s.connect((to, port))
+s.send(b"asked")
+out = ctypes.CDLL(None).connect(s.fileno(), bytes(16), 16)
+"""
+ASKS_BY_ANOTHER = """
+s = sockets["s"] = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind(("0.0.0.0", 0))
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+    other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    other.bind(s.getsockname())
+    other.connect((to, port))
+    other.send(b"asked")
+out = 0
+"""
+HEARD = "s = sockets['s']; s.settimeout(30); out = s.recv(99).decode()"
+SENT_TO = "out = tried(sockets['s'].sendto, bytes.fromhex(data), (to, port))"
+
+
+@pytest.mark.parametrize("asks", [ASKS_AND_DISCONNECTS, ASKS_BY_ANOTHER], ids=["disconnected", "another"])
+def test_an_answer_that_a_socket_hears_which_did_not_ask_is_no_call(net, daemon, asks):
+    """A call may be answered although the policy denies the caller: whom the sandbox called must not pass for a caller."""
+    for policy, leaves in ((STILL_OPEN, True), (TIGHT, False)):
+        box, token = daemon.create(OPEN), canary()
+        with inside(box) as who, LatePeer(net, DENIED4, 6354) as peer:
+            assert who.script(code=asks, to=DENIED4, port=peer.port) == 0
+            peer.await_question()
+            peer.say("answer")
+            assert who.script(code=HEARD) == "answer"
+            since = change(box, policy)
+            peer.say("more")
+            assert who.script(code=HEARD) == "more"
+            result = who.script(code=SENT_TO, to=DENIED4, port=peer.port, data=token.encode().hex())
+            if leaves:
+                net.await_seen(token=token, since=since)
+            net.fence()
+            assert bool(net.seen(token=token, since=since)) == leaves, result

@@ -313,6 +313,17 @@ def admitted(cell, kind):
     since = cell.ear.mark()
     call_in(cell, kind)
     until(lambda: calls(cell, since), "the call comes in")
+    if kind == "udp":
+        until(lambda: is_answered(cell), "it opens a flow, which is not so at once behind an attach", 30)
+
+
+def is_answered(cell):
+    """A peer's datagram, and an answer: does that arrive?"""
+    token, since = new_tokens(1)[0], cell.net.mark()
+    call_in(cell, "udp")
+    cell.send(reply_out("udp", token, cell))
+    cell.net.fence()
+    return bool(cell.net.seen(token=token, since=since))
 
 
 def calls(cell, since):

@@ -318,8 +318,23 @@ class Server(Running):
         self.port = int(line.split()[1])
 
 
+def _say_until_answered(sock, data, deadline_s):
+    end = time.monotonic() + deadline_s
+    while time.monotonic() < end:
+        sock.settimeout(min(0.4, deadline_s))
+        sock.send(data)
+        try:
+            return sock.recv(2048)
+        except TimeoutError:
+            continue
+    return None
+
+
 def exchange(namespace, address, port, data, *, kind="tcp", source=None, deadline_s=3.0):
-    """Sends data from a namespace and returns what comes back; None for silence or a refusal."""
+    """
+    Sends data from a namespace and returns what comes back; None for silence or a refusal. By UDP as clients do, again and
+    again: where somebody was attached only now, a first datagram opens nothing yet.
+    """
     def talk():
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM) as sock:
@@ -329,8 +344,10 @@ def exchange(namespace, address, port, data, *, kind="tcp", source=None, deadlin
                 sock.bind(source)
             try:
                 sock.connect((address, port))
-                sock.send(data)
-                return sock.recv(2048)
+                if kind == "tcp":
+                    sock.send(data)
+                    return sock.recv(2048)
+                return _say_until_answered(sock, data, deadline_s)
             except OSError:
                 return None
     return namespace.call(talk)

@@ -129,7 +129,8 @@ static int identify_device(const struct sandbox *sandbox, struct error *err)
 					   .id = sandbox->stored.kernel_id,
 					   .cgroup_fd = -1,
 					   .netns_cookie = sandbox->stored.netns_cookie,
-					   .device = &device};
+					   .device = &device,
+					   .is_running = true};
 	int r = device_attach_of(&sandbox->stored, &device, err);
 
 	return r ? r : kern_attachment_identify(sandbox->at, &attach, err);
@@ -139,8 +140,8 @@ static int identify(struct daemon *daemon, const struct sandbox *sandbox, struct
 {
 	struct kern_attach attach = {.name = sandbox->stored.id,
 				     .id = sandbox->stored.kernel_id,
-				     .cgroup_level =
-					     (uint32_t)cgroup_level(sandbox->stored.cgroup)};
+				     .cgroup_level = (uint32_t)cgroup_level(sandbox->stored.cgroup),
+				     .is_running = true};
 	cleanup_close int fd = -1;
 	int r = cgroup_open_id(daemon->root_fd, sandbox->stored.cgroup_id, &fd);
 

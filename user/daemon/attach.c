@@ -216,7 +216,8 @@ static int attach_to_device(struct making *making, struct error *err)
 	struct kern_attach attach = {.name = making->stored.id,
 				     .id = making->stored.kernel_id,
 				     .cgroup_fd = -1,
-				     .device = &making->device};
+				     .device = &making->device,
+				     .is_running = true};
 	struct kern_device_info info;
 	int r = netns_cookie(&attach.netns_cookie, err);
 
@@ -240,6 +241,9 @@ static int attach(struct making *making, struct error *err)
 				     .cgroup_level = (uint32_t)cgroup_level(making->path)};
 	int r = find_netns(making, &attach.netns_cookie, err);
 
+	/* Not known: as if it were. */
+	if (cgroup_is_populated(making->cgroup_fd, &attach.is_running) < 0)
+		attach.is_running = true;
 	if (!r && attach.cgroup_level > PST_MAX_CGROUP_LEVEL)
 		r = error_set(err, -EINVAL, "'%s' is more than %d levels deep", making->path,
 			      PST_MAX_CGROUP_LEVEL);

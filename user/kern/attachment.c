@@ -11,6 +11,7 @@
 #include <bpf/bpf.h>
 
 #include "base/cleanup.h"
+#include "base/loop.h"
 #include "kern/cgroup.h"
 #include "kern/host_object.h"
 #include "kern/lsm.h"
@@ -80,6 +81,7 @@ static int identify(struct kern_attachment *attachment, const struct kern_attach
 	record->id = attach->id;
 	record->cgroup_level = attach->cgroup_level;
 	record->netns_cookie = attach->netns_cookie;
+	attachment->is_running = attach->is_running;
 	return 0;
 }
 
@@ -341,6 +343,17 @@ static const char *why_not(int r)
 	return r == -ENODEV ? "its device is gone" : strerror(-r);
 }
 
+/* Its first: of what it sent before nothing is known, and answers may be on their way. */
+static int begin(const struct kern_attachment *attachment)
+{
+	const struct pst_quota quota = {.unsure_ns = loop_monotonic_ns()};
+
+	if (attachment->record.generation || !attachment->is_running)
+		return 0;
+	return bpf_map_update_elem(attachment->host->object.map_fd[KERN_MAP_QUOTAS],
+				   &attachment->next.state_slot, &quota, BPF_ANY);
+}
+
 int kern_attachment_flip(struct kern_attachment *attachment, struct error *err)
 {
 	struct kern_policy *before = attachment->policy;
@@ -351,7 +364,9 @@ int kern_attachment_flip(struct kern_attachment *attachment, struct error *err)
 		return error_set(err, -EINVAL, "there is no policy to put in force");
 	kern_relay_into(attachment, &attachment->next);
 	hold_by_lsm(attachment, &attachment->next);
-	r = put_in_force(attachment, &attachment->next);
+	r = begin(attachment);
+	if (!r)
+		r = put_in_force(attachment, &attachment->next);
 	if (r < 0) {
 		hold_by_lsm(attachment, &old);
 		kern_attachment_unstage(attachment);

@@ -97,6 +97,8 @@ struct kern_attach {
 	const struct kern_attach_device *device; /* NULL: the cgroup kind */
 	/* Whoever is inside lives by sockets that were made outside, as a relay does: no LSM program holds it. */
 	bool takes_sockets;
+	/* Who is inside runs already, and may wait for answers: what comes first is no call (PST_UNSURE_NS). */
+	bool is_running;
 };
 
 /* Links on the cgroup, pinned; the record is zero and denies everything until the first flip. All or nothing. Links of

@@ -82,6 +82,7 @@ struct kern_attachment {
 	uint16_t relay_port; /* for the next record; 0: nobody's */
 	bool lsm_held;	     /* the LSM programs know of it */
 	bool takes_sockets;  /* and are not to */
+	bool is_running;     /* who is inside ran before the first flip */
 	bool was_open;	     /* it was found without the link that judges packets */
 	struct pst_sandbox
 		record; /* in force; generation 0: none yet. What is fixed is filled in anyway */

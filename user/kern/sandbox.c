@@ -445,6 +445,7 @@ static void add_quota(struct pst_quota *sum, const struct pst_quota *quota)
 	sum->next_ns = later(sum->next_ns, quota->next_ns);
 	sum->swept_ns = later(sum->swept_ns, quota->swept_ns);
 	sum->leases_swept_ns = later(sum->leases_swept_ns, quota->leases_swept_ns);
+	sum->unsure_ns = later(sum->unsure_ns, quota->unsure_ns);
 	sum->lost += quota->lost;
 	sum->flows_refused += quota->flows_refused;
 	sum->leases_refused += quota->leases_refused;

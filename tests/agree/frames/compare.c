@@ -127,6 +127,8 @@ static void compare_quota(struct run *run, struct difference *d)
 		differ(d, "flows refused: %llu", (unsigned long long)now.flows_refused);
 	if ((now.swept_ns != before->swept_ns) != v->swept)
 		differ(d, "the flow table was%s swept", v->swept ? " not" : "");
+	if ((now.unsure_ns != before->unsure_ns) != v->forgot)
+		differ(d, "who may answer still was%s forgotten", v->forgot ? " not" : "");
 	for (enum pst_reply reply = 0; reply < PST_REPLY_KINDS; reply++)
 		if (now.replies[reply] - before->replies[reply] !=
 		    (v->has_reply && v->reply == reply))

@@ -48,6 +48,8 @@ static uint64_t spare_ns(const struct world *w, const struct flow *flow)
 {
 	uint64_t ns = limit_ns(flow), spare = PST_SPARE_OPEN_NS;
 
+	if (flow->key.protocol == PST_TCP && flow->state == PST_TRACK_CLOSED)
+		return PST_SPARE_CLOSED_NS;
 	if (flow->name || w->device.sandbox.keep_since ||
 	    (flow->kind != PST_FLOW_OUT && flow->state != PST_TRACK_NEW))
 		return ns;
@@ -101,10 +103,18 @@ void flow_deny(struct world *w, struct flow *flow)
 		flow->last_ns = w->now_ns;
 }
 
-static void sweep(struct world *w)
+/* Whoever was called by UDP so lately may answer still, and nobody will know that it was called. */
+static bool is_awaited(struct world *w, const struct flow *flow)
+{
+	return flow->key.protocol == PST_UDP && flow->kind == PST_FLOW_OUT &&
+	       !is_silent_for(w, flow, PST_UDP_IDLE_NS);
+}
+
+static void sweep(struct world *w, struct verdict *v)
 {
 	for (size_t i = w->n_flows; i > 0; i--)
 		if (is_silent_for(w, &w->flows[i - 1], spare_ns(w, &w->flows[i - 1]))) {
+			v->forgot |= is_awaited(w, &w->flows[i - 1]);
 			flow_flush(w, &w->flows[i - 1]);
 			flow_remove(w, &w->flows[i - 1]);
 		}
@@ -115,7 +125,7 @@ struct flow *flow_add(struct world *w, const struct pst_peer_key *key, struct ve
 	struct flow *flow = flow_find(w, key);
 
 	if (!flow && w->n_flows == w->max_flows && !w->swept_lately) {
-		sweep(w);
+		sweep(w, v);
 		v->swept = true;
 	}
 	if (!flow && w->n_flows == w->max_flows) {

@@ -28,9 +28,9 @@ static const uint64_t FAR_NS = 3600000000000ULL;
 static uint64_t random_age(struct dice *d)
 {
 	static const uint64_t limits[] = {
-		PST_UDP_IDLE_NS,   PST_UDP_IDLE_REPLIED_NS, PST_TRACK_NEW_NS,
-		PST_TRACK_OPEN_NS, PST_TRACK_CLOSING_NS,    PST_TRACK_CLOSED_NS,
-		PST_SPARE_UDP_NS,  PST_SPARE_NEW_NS,	    PST_SPARE_OPEN_NS};
+		PST_UDP_IDLE_NS,      PST_UDP_IDLE_REPLIED_NS, PST_TRACK_NEW_NS, PST_TRACK_OPEN_NS,
+		PST_TRACK_CLOSING_NS, PST_TRACK_CLOSED_NS,     PST_SPARE_UDP_NS, PST_SPARE_NEW_NS,
+		PST_SPARE_OPEN_NS,    PST_SPARE_CLOSED_NS};
 	uint64_t limit = limits[dice_below(d, sizeof(limits) / sizeof(limits[0]))];
 
 	return dice_chance(d, 50) ? limit + 2000000000u : limit - limit / 4;
@@ -91,6 +91,8 @@ static int change_something(struct run *run)
 /* The buckets of this frame. Empty ones: for so long that no token comes back meanwhile. */
 static int set_quota(struct run *run)
 {
+	static const uint64_t ages[] = {UNSURE_NEVER, UNSURE_NEVER, UNSURE_NEVER, 0,
+					8000000000u,  100000000000u};
 	struct world *w = &run->scene.world;
 	struct dice *d = &run->scene.dice;
 	struct pst_quota *quota = &run->quota;
@@ -102,6 +104,12 @@ static int set_quota(struct run *run)
 	quota->answers_next_ns = w->answers_empty ? loop_boot_ns() + FAR_NS : 0;
 	quota->neighbours_next_ns = w->neighbours_empty ? loop_boot_ns() + FAR_NS : 0;
 	quota->swept_ns = w->swept_lately ? loop_monotonic_ns() + FAR_NS : 0;
+	/* None of these is near a limit. */
+	w->unsure_ns = ages[dice_below(d, sizeof(ages) / sizeof(ages[0]))];
+	if (w->unsure_ns == 0)
+		quota->unsure_ns = loop_monotonic_ns() + FAR_NS;
+	else if (w->unsure_ns != UNSURE_NEVER)
+		quota->unsure_ns = loop_monotonic_ns() - w->unsure_ns;
 	return leg_set_quota(run->leg, quota);
 }
 

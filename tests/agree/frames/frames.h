@@ -133,8 +133,11 @@ struct world {
 	bool neighbours_empty; /* the bucket of ARP and ND */
 	bool questions_full;   /* no place for a question is free */
 	bool swept_lately;     /* a full table is not swept again */
+	uint64_t unsure_ns;    /* since something was forgotten; UNSURE_NEVER */
 	bool uncertain; /* time passed a limit between the two clocks: anything may be right */
 };
+
+#define UNSURE_NEVER (~0ULL)
 
 enum act {
 	ACT_PASS,
@@ -157,6 +160,7 @@ struct verdict {
 	bool refused_flow; /* found the table full */
 	bool busy;	   /* found no place for its question */
 	bool swept;
+	bool forgot;	  /* somebody whose answer may come still */
 	bool is_new;	  /* the first frame of its flow */
 	bool is_kept;	  /* by `existing: keep` alone */
 	bool ends_own;	  /* denied, although it was of a flow that the sandbox had opened */

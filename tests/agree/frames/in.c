@@ -13,6 +13,19 @@ static struct pst_peer_key key_of(const struct reading *r)
 	return flow_key(&r->from, r->from_port, r->to_port, protocol);
 }
 
+/* Is a datagram out of the blue rather an answer? Every one by port 53; and for a while, to what was not remembered: a
+ * server's for longer. */
+static bool is_answer(const struct world *w, const struct reading *r)
+{
+	uint64_t limit_ns = r->from_port < 1024 && r->to_port >= 1024 ? 30000000000u : 1000000000u;
+
+	if (r->protocol != UDP)
+		return false;
+	if (r->from_port == 53 && r->to_port != 53)
+		return true;
+	return w->c.policy.inbound == PST_INBOUND_ALLOW && w->unsure_ns < limit_ns;
+}
+
 /* A peer's call. */
 static void judge_call(struct world *w, const struct reading *r, struct flow *flow,
 		       struct verdict *v)
@@ -24,6 +37,8 @@ static void judge_call(struct world *w, const struct reading *r, struct flow *fl
 	model_pass(v, PST_REASON_INBOUND);
 	/* On a tuple that the sandbox itself has called from: no new flow. */
 	if (flow && flow->kind == PST_FLOW_OUT)
+		return;
+	if (is_answer(w, r))
 		return;
 	flow = flow_add(w, &v->key, v);
 	if (!flow) {
