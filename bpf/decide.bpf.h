@@ -5,7 +5,7 @@
  *
  * It asks for rows through five functions that the includer defines first (maps.bpf.h, lease.bpf.h in the kernel):
  *   pst_always_find(addr)         the longest row of the always-denied set; NULL: failure
- *   pst_cidr_find(sandbox, addr)  the longest row of the policy's trie of that family; NULL: failure
+ *   pst_cidr_find(sandbox, addr, &room)  the longest row of the policy's trie of that family; NULL: failure
  *   pst_ports_find(sandbox, i)    a port set; NULL: failure
  *   pst_lease_find(sandbox, addr) the lease of an address; NULL: there is none
  *   pst_lease_ports(sandbox, lease, addr, i, &expired)  the port set of its i-th name; 0: none, or not covered
@@ -322,12 +322,13 @@ pst_judge_address(const struct pst_sandbox *sandbox, const struct pst_query *que
 		  const struct pst_always *always, const struct pst_cidr *cidr, int resolver)
 {
 	struct pst_decision d = {};
-	__u8 embedded[16];
+	struct pst_cidr room;
+	__u8 embedded[16] __attribute__((aligned(8)));
 
 	pst_judge_form(sandbox, always, cidr, query, &d);
 	if (pst_embedded(query->addr, embedded))
-		pst_judge_form(sandbox, pst_always_find(embedded), pst_cidr_find(sandbox, embedded),
-			       query, &d);
+		pst_judge_form(sandbox, pst_always_find(embedded),
+			       pst_cidr_find(sandbox, embedded, &room), query, &d);
 	if (d.step != PST_STEP_NONE)
 		return d;
 	if (sandbox->default_verdict == PST_VERDICT_ALLOW)
@@ -416,13 +417,14 @@ static __always_inline struct pst_decision pst_judge_relay(const struct pst_sand
 static __always_inline int pst_is_resolver(const struct pst_sandbox *sandbox,
 					   const struct pst_cidr *cidr, const __u8 addr[16])
 {
-	__u8 embedded[16];
+	__u8 embedded[16] __attribute__((aligned(8)));
+	struct pst_cidr room;
 
 	if (cidr->flags & PST_CIDR_RESOLVER)
 		return 1;
 	if (!pst_embedded(addr, embedded))
 		return 0;
-	cidr = pst_cidr_find(sandbox, embedded);
+	cidr = pst_cidr_find(sandbox, embedded, &room);
 	return cidr && cidr->flags & PST_CIDR_RESOLVER;
 }
 
@@ -432,12 +434,13 @@ PST_FUNCTION __u64 pst_judge_steps(const struct pst_sandbox *sandbox, const stru
 	const struct pst_always *always;
 	const struct pst_cidr *cidr;
 	struct pst_decision d;
+	struct pst_cidr room;
 	int resolver;
 
 	if (!sandbox || !query)
 		return 0;
 	always = pst_always_find(query->addr);
-	cidr = pst_cidr_find(sandbox, query->addr);
+	cidr = pst_cidr_find(sandbox, query->addr, &room);
 	if (!always || !cidr)
 		return pst_pack(pst_failed());
 	resolver = pst_is_dns(query) && pst_is_resolver(sandbox, cidr, query->addr);

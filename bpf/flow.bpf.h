@@ -24,10 +24,11 @@ static __always_inline int pst_inbound_admits(const struct pst_sandbox *sandbox,
 					      const __u8 peer[16])
 {
 	const struct pst_cidr *cidr;
+	struct pst_cidr room;
 
 	if (sandbox->inbound != PST_INBOUND_LIST)
 		return sandbox->inbound == PST_INBOUND_ALLOW;
-	cidr = pst_cidr_find(sandbox, peer);
+	cidr = pst_cidr_find(sandbox, peer, &room);
 	return cidr && cidr->flags & PST_CIDR_INBOUND;
 }
 
@@ -38,9 +39,6 @@ static __always_inline int pst_flow_matches(const struct pst_flow *flow,
 	return flow->sandbox == sandbox->id && flow->protocol == query->protocol &&
 	       flow->port == query->port && pst_same_addr(flow->addr, query->addr);
 }
-
-/* Set before the object is loaded: the verifier leaves out what will never happen. */
-const volatile struct pst_options pst_options SEC(".rodata.options");
 
 static __always_inline __u64 pst_keep_since(const struct pst_sandbox *sandbox)
 {

@@ -334,12 +334,13 @@ static __always_inline int pst_may_lease(const struct pst_sandbox *sandbox, cons
 {
 	const struct pst_always *always = pst_always_find(addr);
 	const struct pst_cidr *cidr;
+	struct pst_cidr room;
 
 	if (!always)
 		return 0;
 	if (always->kind == PST_ALWAYS_OPEN)
 		return 1;
-	cidr = pst_cidr_find(sandbox, addr);
+	cidr = pst_cidr_find(sandbox, addr, &room);
 	return cidr && cidr->flags & PST_CIDR_LIFTED;
 }
 
@@ -539,7 +540,8 @@ static __always_inline struct pst_question *pst_reply_claim(struct __sk_buff *sk
 
 static __always_inline int pst_is_trusted(const struct pst_sandbox *sandbox, const __u8 addr[16])
 {
-	const struct pst_cidr *cidr = pst_cidr_find(sandbox, addr);
+	struct pst_cidr room;
+	const struct pst_cidr *cidr = pst_cidr_find(sandbox, addr, &room);
 
 	return cidr && pst_is_resolver(sandbox, cidr, addr);
 }

@@ -12,6 +12,9 @@
 
 #define PST_TRIE_ENTRIES (1 << 20)
 
+/* Set before the object is loaded: the verifier leaves out what will never happen. */
+const volatile struct pst_options pst_options SEC(".rodata.options");
+
 /* clang 14 leaves types that only inner maps use out of BTF; named in a value, they stay, and the loader makes the
  * inner maps with them, so that `bpftool map dump` prints fields. Sizes, not types, in the definitions
  * below: same reason. */
@@ -56,6 +59,50 @@ struct {
 	__type(key, __u32);
 	__array(values, struct pst_trie6);
 } pst_cidr6 SEC(".maps");
+
+/* Policy slot -> the arrays of a large policy, in place of the tries above (PST_SANDBOX_TRIE4, _TRIE6): as large as it
+ * needs them, written once by the loader through its mapping. As above; an array without elements that were written
+ * says nothing, which is a failure. */
+#define PST_TRIE_ARRAY(name, type_of_value)                                                        \
+	struct name {                                                                              \
+		__uint(type, BPF_MAP_TYPE_ARRAY);                                                  \
+		__uint(map_flags, BPF_F_INNER_MAP | BPF_F_MMAPABLE);                               \
+		__uint(max_entries, 1);                                                            \
+		__uint(key_size, sizeof(__u32));                                                   \
+		__uint(value_size, sizeof(type_of_value));                                         \
+	}
+PST_TRIE_ARRAY(pst_root_array, struct pst_trie_root);
+PST_TRIE_ARRAY(pst_node_array, struct pst_trie_node);
+PST_TRIE_ARRAY(pst_leaf_array, struct pst_trie_leaf);
+PST_TRIE_ARRAY(pst_row_array, struct pst_trie_row);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct pst_root_array);
+} pst_trie_roots SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct pst_node_array);
+} pst_trie_nodes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct pst_leaf_array);
+} pst_trie_leaves SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct pst_row_array);
+} pst_trie_rows SEC(".maps");
 
 /* Policy slot -> port sets of its tries. As above. */
 struct pst_port_sets {
@@ -370,24 +417,95 @@ static __always_inline const struct pst_always *pst_always_find(const __u8 addr[
 	return bpf_map_lookup_elem(&pst_always, &key);
 }
 
-static __always_inline const struct pst_cidr *pst_cidr_find(const struct pst_sandbox *sandbox,
-							    const __u8 addr[16])
+static __always_inline const struct pst_trie_root *pst_trie_root(__u32 slot, __u32 number)
+{
+	void *roots = bpf_map_lookup_elem(&pst_trie_roots, &slot);
+
+	return roots ? bpf_map_lookup_elem(roots, &number) : 0;
+}
+
+/* Looked for once for all nodes on the way. */
+static __always_inline void *pst_trie_nodes_of(__u32 slot)
+{
+	return bpf_map_lookup_elem(&pst_trie_nodes, &slot);
+}
+
+static __always_inline const struct pst_trie_node *pst_trie_node(const void *nodes, __u32 number)
+{
+	return bpf_map_lookup_elem((void *)nodes, &number);
+}
+
+static __always_inline const struct pst_trie_leaf *pst_trie_leaf(__u32 slot, __u32 number)
+{
+	void *leaves = bpf_map_lookup_elem(&pst_trie_leaves, &slot);
+
+	return leaves ? bpf_map_lookup_elem(leaves, &number) : 0;
+}
+
+static __always_inline const struct pst_trie_row *pst_trie_row(__u32 slot, __u32 number)
+{
+	void *rows = bpf_map_lookup_elem(&pst_trie_rows, &slot);
+
+	return rows ? bpf_map_lookup_elem(rows, &number) : 0;
+}
+
+#include "trie.bpf.h"
+
+static __always_inline int pst_is_in_trie(const struct pst_sandbox *sandbox, __u32 flag)
+{
+	return !pst_options.no_trie && sandbox->flags & flag;
+}
+
+static __always_inline __u64 pst_half(const __u8 addr[16], int i)
+{
+	return __builtin_bswap64(((const __u64 *)addr)[i]);
+}
+
+static __always_inline const struct pst_cidr *pst_trie_cidr(const struct pst_sandbox *sandbox,
+							    __u32 family, const __u8 addr[16],
+							    struct pst_cidr *room)
+{
+	__u64 high = family ? pst_half(addr, 0) : pst_half(addr, 1) << 32;
+
+	return pst_trie_unpack(
+		pst_trie_find(sandbox->policy_slot, family, high, family ? pst_half(addr, 1) : 0),
+		room);
+}
+
+/* Into `room`, wherever it is found: to the verifier a value of one map is not one of another. */
+static __always_inline const struct pst_cidr *
+pst_cidr_find(const struct pst_sandbox *sandbox, const __u8 addr[16], struct pst_cidr *room)
 {
 	struct pst_key6 key6 = {.prefixlen = 128};
 	struct pst_key4 key4 = {.prefixlen = 32};
 	__u32 slot = sandbox->policy_slot;
+	const struct pst_cidr *cidr = 0;
 	void *trie;
 
 	if (pst_addr_is_mapped(addr)) {
+		if (pst_is_in_trie(sandbox, PST_SANDBOX_TRIE4))
+			return pst_trie_cidr(sandbox, 0, addr, room);
 		trie = bpf_map_lookup_elem(&pst_cidr4, &slot);
 		__builtin_memcpy(key4.addr, addr + 12, 4);
-		return trie ? bpf_map_lookup_elem(trie, &key4) : 0;
+		if (trie)
+			cidr = bpf_map_lookup_elem(trie, &key4);
+		if (!cidr)
+			return 0;
+		*room = *cidr;
+		return room;
 	}
+	if (pst_is_in_trie(sandbox, PST_SANDBOX_TRIE6))
+		return pst_trie_cidr(sandbox, 1, addr, room);
 	trie = bpf_map_lookup_elem(&pst_cidr6, &slot);
 	/* Merged with the lookup above it would be one call for two maps, which the kernel cannot make a direct one. */
 	asm volatile("");
 	__builtin_memcpy(key6.addr, addr, 16);
-	return trie ? bpf_map_lookup_elem(trie, &key6) : 0;
+	if (trie)
+		cidr = bpf_map_lookup_elem(trie, &key6);
+	if (!cidr)
+		return 0;
+	*room = *cidr;
+	return room;
 }
 
 static __always_inline const struct pst_name *pst_name_find(const struct pst_sandbox *sandbox,

@@ -101,6 +101,9 @@ enum pst_unix {
 #define PST_SANDBOX_PROXIED 8U	/* egressProxy: all TCP that is allowed */
 #define PST_SANDBOX_RULES   16U /* header transforms: TCP to ports 80 and 443 that is allowed */
 #define PST_SANDBOX_STRICT  32U /* hostCheck: TCP to ports 80 and 443 that no prefix allows */
+/* What its prefixes are in, for each family: the arrays of pst_trie_*, not pst_cidr4 or pst_cidr6. */
+#define PST_SANDBOX_TRIE4   64U
+#define PST_SANDBOX_TRIE6   128U
 #define PST_SANDBOX_RELAYED (PST_SANDBOX_PROXIED | PST_SANDBOX_RULES | PST_SANDBOX_STRICT)
 /* Only in pst_walked, under 0: name every connection, not only the denied ones. */
 #define PST_WALK_ALL 0x80000000U
@@ -111,7 +114,7 @@ struct pst_sandbox {
 	__u64 generation;     /* host-wide, never reused; 0: no policy yet */
 	__u64 cgroup_id;      /* the attached cgroup's */
 	__u64 netns_cookie;   /* where packets from outside arrive */
-	__u32 policy_slot;    /* in pst_cidr4, pst_cidr6, pst_ports, pst_names */
+	__u32 policy_slot;    /* in pst_cidr4, pst_cidr6, pst_trie_*, pst_ports, pst_names */
 	__u32 state_slot;     /* in pst_flows, pst_quotas */
 	__u32 cgroup_level;   /* depth of the attached cgroup; the cgroup2 root is 0 */
 	__u32 flags;	      /* PST_SANDBOX_* */
@@ -207,6 +210,51 @@ struct pst_cidr {
 	__u8 verdict; /* PST_VERDICT_DENY or PST_VERDICT_ALLOW, when decided and ports is 0 */
 	__u8 flags;   /* PST_CIDR_* */
 	__u8 pad[5];
+};
+
+/*
+ * pst_trie_*: the same for large policies, as a path-compressed multibit trie in arrays. An address is taken apart from
+ * its first bit on: PST_TRIE_ROOT_BITS choose the root, then each node compares a path and takes PST_TRIE_STRIDE bits,
+ * down to a leaf. The row that holds is the last one of those on the way.
+ */
+struct pst_trie_root { /* number: family (0: IPv4, 1: IPv6) << PST_TRIE_ROOT_BITS | the first bits */
+	__u32 row;     /* number of the row that these bits alone have */
+	__u32 node;    /* 0: there is nothing below */
+};
+
+/* Number 0 is none. Bit v of a set is about the value v of this node's bits; the n-th bit set is about number first + n
+ * (of rows: the first number is what holds below the first bit). */
+struct pst_trie_node {
+	__u64 children; /* a node is below */
+	__u64 leaves;	/* a leaf is below */
+	__u64 rows;	/* from here on up another row holds */
+	__u32 first_child;
+	__u32 first_leaf;
+	__u32 first_row;
+	__u32 path; /* what comes before this node's bits, its first bit on top; the lowest 8 bits: how many they are */
+};
+#define PST_TRIE_PATH_BITS(path) ((path)&0xff)
+#define PST_TRIE_PATH_OF(path)	 ((path) & ~0xffU)
+
+enum pst_trie_says {
+	PST_SAYS_UNKNOWN = 0, /* never written: a failure */
+	PST_SAYS_NOTHING = 1, /* neither allowed nor denied here */
+	PST_SAYS_DENY = 2,
+	PST_SAYS_ALLOW = 3,
+};
+
+struct pst_trie_row { /* struct pst_cidr, in less room */
+	__u32 rule;
+	__u16 ports;
+	__u8 says;  /* enum pst_trie_says */
+	__u8 flags; /* PST_CIDR_* */
+};
+
+struct pst_trie_leaf { /* one prefix */
+	struct pst_trie_row row;
+	__u32 path; /* the rest of the prefix, its first bit on top */
+	__u8 path_bits;
+	__u8 pad[3];
 };
 
 /* One line of a port set. The first that matches decides: allow lines stand before deny lines. */
@@ -571,6 +619,7 @@ struct pst_socket {
 struct pst_options {
 	__u8 one_policy; /* there is one policy for good: nothing is ever kept */
 	__u8 no_relay;	 /* nothing goes through a relay */
+	__u8 no_trie;	 /* no policy is large */
 };
 
 /* pst_types, a constant of the object: keeps in its BTF what only inner maps use (and the skeleton names it). */
@@ -593,6 +642,10 @@ struct pst_inner_types {
 	struct pst_device device;
 	struct pst_origin_key origin_key;
 	struct pst_origin origin;
+	struct pst_trie_root trie_root;
+	struct pst_trie_node trie_node;
+	struct pst_trie_leaf trie_leaf;
+	struct pst_trie_row trie_row;
 };
 
 #define PST_ASSERT(name, cond) _Static_assert(cond, name)
@@ -601,6 +654,10 @@ PST_ASSERT("keep_since is aligned", __builtin_offsetof(struct pst_sandbox, keep_
 PST_ASSERT("pst_key4 is 8 bytes", sizeof(struct pst_key4) == 8);
 PST_ASSERT("pst_key6 is 20 bytes", sizeof(struct pst_key6) == 20);
 PST_ASSERT("pst_cidr is 16 bytes", sizeof(struct pst_cidr) == 16);
+PST_ASSERT("pst_trie_root is 8 bytes", sizeof(struct pst_trie_root) == 8);
+PST_ASSERT("pst_trie_node is 40 bytes", sizeof(struct pst_trie_node) == 40);
+PST_ASSERT("pst_trie_leaf is 16 bytes", sizeof(struct pst_trie_leaf) == 16);
+PST_ASSERT("pst_trie_row is 8 bytes", sizeof(struct pst_trie_row) == 8);
 PST_ASSERT("pst_port_range is 12 bytes", sizeof(struct pst_port_range) == 12);
 PST_ASSERT("pst_ports is 196 bytes", sizeof(struct pst_ports) == 196);
 PST_ASSERT("pst_query is 32 bytes", sizeof(struct pst_query) == 32);

@@ -6,6 +6,14 @@
 /* Port ranges in one final prefix: bounds the scan of a packet, checked when a policy is compiled. */
 #define PST_MAX_PORT_RANGES 16
 
+/* The trie of large policies: bits that choose the root, bits that a node takes, those that it or a leaf may compare
+ * before, and the nodes that an address of 128 bits passes at the most. */
+#define PST_TRIE_ROOT_BITS 14
+#define PST_TRIE_STRIDE	   6
+#define PST_TRIE_PATH	   24
+#define PST_TRIE_LEAF_PATH 32
+#define PST_TRIE_LEVELS	   ((128 - PST_TRIE_ROOT_BITS + PST_TRIE_STRIDE - 1) / PST_TRIE_STRIDE)
+
 /* UDP peers a sandbox has flow state for. A hash entry is about 100 bytes: 400 KB at the most. */
 #define PST_MAX_FLOWS 4096
 

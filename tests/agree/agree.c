@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * agree [-s SEED] [-n QUERIES] [-N] [-o]: random policies and random queries, answered by the oracle (explain_query(),
- * from the policy), by pst_decide() natively over the compiled rows, and by pst_decide() in the kernel (-N: not).
+ * agree [-s SEED] [-n QUERIES] [-N] [-o] [-t lpm|trie]: random policies and random queries, answered by the oracle
+ * (explain_query(), from the policy), by pst_decide() natively over the compiled rows, and by pst_decide() in the
+ * kernel (-N: not). Every other policy has its prefixes in the trie of large ones (-t: all of them there, or none).
  * Any difference in verdict, step, reason, rule or name fails. The seed is printed: -s repeats a run.
  * -o: to the first difference by which something passes that is to be denied.
  */
@@ -30,6 +31,7 @@ struct run {
 	uint64_t refused; /* policies with too many port ranges */
 	/* How often each was the oracle's answer. */
 	uint64_t reasons[PST_REASON_MAX];
+	uint64_t in_trie[2];			  /* policies, by family */
 	uint64_t relayed[PST_STEP_DEFAULT + 1];	  /* by the step */
 	uint64_t leased[PLACES], expired[PLACES]; /* by the place of the name */
 };
@@ -136,6 +138,9 @@ static int judge_case(struct run *run)
 	int r;
 
 	agree_generate(run->now, run->seed);
+	run->now->env.trie_from = run->options.trie_from ? run->options.trie_from
+				  : run->seed % 2	 ? 1
+							 : TABLE_TRIE_NEVER;
 	r = table_compile(&run->now->policy, &run->now->env, &table, &err);
 	if (r == -EINVAL) {
 		run->refused++;
@@ -145,6 +150,8 @@ static int judge_case(struct run *run)
 		r = table_always(&run->now->always, &always, &tables.n_always);
 	if (r)
 		return r;
+	run->in_trie[0] += !!(table->flags & PST_SANDBOX_TRIE4);
+	run->in_trie[1] += !!(table->flags & PST_SANDBOX_TRIE6);
 	tables.table = table;
 	tables.always = always;
 	tables.record.generation = run->now->generation;
@@ -231,7 +238,7 @@ int main(int argc, char **argv)
 	int r = 0;
 
 	if (!agree_options_parse(argc, argv, &run.options)) {
-		fprintf(stderr, "usage: agree [-s SEED] [-n QUERIES] [-N] [-o]\n");
+		fprintf(stderr, "usage: agree [-s SEED] [-n QUERIES] [-N] [-o] [-t lpm|trie]\n");
 		return 2;
 	}
 	printf("agreement: seed %llu, %s\n", (unsigned long long)run.options.seed,
@@ -253,6 +260,8 @@ int main(int argc, char **argv)
 		(run.options.count < 1000000 || reached_all_places(&run));
 	if (run.opened)
 		printf("agreement: %llu times " AGREE_OPENS "\n", (unsigned long long)run.opened);
+	printf("agreement: %llu policies with IPv4 in the trie, %llu with IPv6\n",
+	       (unsigned long long)run.in_trie[0], (unsigned long long)run.in_trie[1]);
 	printf("agreement: %llu passed, %llu failed\n", (unsigned long long)run.passed,
 	       (unsigned long long)run.failed);
 	agree_kernel_free(run.kernel);

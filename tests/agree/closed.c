@@ -152,6 +152,127 @@ static bool ranges_are_counted(struct agree_kernel *kernel)
 	       all;
 }
 
+/* The kernel leg alone: natively nothing is hidden. */
+static bool ask_without(struct agree_kernel *kernel, const struct agree_tables *tables,
+			enum agree_map map)
+{
+	const struct expected hidden = {PST_REASON_INTERNAL, map, 0, false, false};
+	struct pst_decision last[2];
+
+	if (ask(kernel, tables, &hidden, last) && last[1].verdict == PST_VERDICT_DENY &&
+	    last[1].reason == PST_REASON_INTERNAL)
+		return true;
+	printf("agreement: an array of the trie that is missing does not deny\n");
+	return false;
+}
+
+/* A trie for 1.2.3.4 alone: a root, two nodes, a leaf that allows it. Each way to break it is one element of it. */
+struct tiny {
+	struct pst_trie_root roots[2 << PST_TRIE_ROOT_BITS];
+	struct pst_trie_node nodes[64];
+	struct pst_trie_leaf leaf;
+	struct pst_trie_row row;
+};
+
+#define TINY_ROOT 0x40 /* its first 14 bits; then come 32, 12 and 4 */
+#define NOT_THERE (1U << 20)
+
+static void make_tiny(struct tiny *tiny, struct table_trie *ret_trie)
+{
+	memset(tiny, 0, sizeof(*tiny));
+	tiny->roots[TINY_ROOT].node = 1;
+	tiny->nodes[1] = (struct pst_trie_node){.children = 1ULL << 32, .first_child = 2};
+	tiny->nodes[2] = (struct pst_trie_node){.leaves = 1ULL << 12};
+	tiny->leaf.row.says = PST_SAYS_ALLOW;
+	tiny->row.says = PST_SAYS_ALLOW;
+	*ret_trie = (struct table_trie){.roots = tiny->roots,
+					.n_roots = 2 << PST_TRIE_ROOT_BITS,
+					.nodes = tiny->nodes,
+					.n_nodes = 64,
+					.leaves = &tiny->leaf,
+					.n_leaves = 1,
+					.rows = &tiny->row,
+					.n_rows = 1};
+}
+
+static void lose_node(struct tiny *tiny)
+{
+	tiny->roots[TINY_ROOT].node = NOT_THERE;
+}
+
+static void lose_child(struct tiny *tiny)
+{
+	tiny->nodes[1].first_child = NOT_THERE;
+}
+
+static void lose_leaf(struct tiny *tiny)
+{
+	tiny->nodes[2].first_leaf = NOT_THERE;
+}
+
+static void lose_row(struct tiny *tiny)
+{
+	tiny->nodes[2].leaves = 0;
+	tiny->nodes[2].first_row = NOT_THERE;
+}
+
+static void never_end(struct tiny *tiny)
+{
+	for (size_t i = 0; i < 64; i++)
+		tiny->nodes[i] = (struct pst_trie_node){.children = ~0ULL, .first_child = 1};
+}
+
+static void write_no_leaf(struct tiny *tiny)
+{
+	tiny->leaf.row.says = PST_SAYS_UNKNOWN;
+}
+
+static void write_nothing(struct tiny *tiny)
+{
+	memset(tiny, 0, sizeof(*tiny));
+}
+
+/* Whatever the kernel's own trie says, which allows everything here. */
+static bool trie_fails_closed(struct agree_kernel *kernel)
+{
+	static const struct {
+		void (*do_it)(struct tiny *tiny);
+		const char *what;
+	} broken[] = {
+		{lose_node, "a node that is not there"}, {lose_child, "a child that is not there"},
+		{lose_leaf, "a leaf that is not there"}, {lose_row, "a row that is not there"},
+		{never_end, "nodes without an end"},	 {write_no_leaf, "a leaf of zeros"},
+		{write_nothing, "a trie of zeros"},
+	};
+	static struct tiny tiny;
+	struct table_row4 root = {.value = {.decided = 1, .verdict = PST_VERDICT_ALLOW}};
+	struct table_always_row open = {.value = {.kind = PST_ALWAYS_OPEN}};
+	struct table table = {.rows4 = &root, .n_rows4 = 1, .n_ports = 1};
+	struct agree_tables t = {.table = &table, .always = &open, .n_always = 1};
+	const struct expected allowed = {PST_REASON_ALLOW_RULE, AGREE_MAPS, 0, false, false};
+	bool all;
+
+	t.record = (struct pst_sandbox){.id = 1,
+					.generation = 1,
+					.policy_slot = AGREE_POLICY_SLOT,
+					.default_verdict = PST_VERDICT_ALLOW,
+					.flags = PST_SANDBOX_TRIE4};
+	make_tiny(&tiny, &table.trie);
+	all = answers(kernel, &t, allowed, "a whole trie");
+	for (enum agree_map map = AGREE_TRIE_ROOTS; kernel && map <= AGREE_TRIE_ROWS; map++) {
+		/* The last one is asked where there is no leaf. */
+		if (map == AGREE_TRIE_ROWS)
+			tiny.nodes[2].leaves = 0;
+		all &= ask_without(kernel, &t, map);
+	}
+	for (size_t i = 0; i < sizeof(broken) / sizeof(broken[0]); i++) {
+		make_tiny(&tiny, &table.trie);
+		broken[i].do_it(&tiny);
+		all &= denies(kernel, &t, PST_REASON_INTERNAL, broken[i].what);
+	}
+	return all;
+}
+
 /* The trie of the address inside is missing: what the other one says of the address as sent is not enough. */
 static bool translated_fails_closed(struct agree_kernel *kernel)
 {
@@ -295,6 +416,7 @@ bool agree_fails_closed(struct agree_kernel *kernel)
 	bool all = addresses_fail_closed(kernel);
 
 	all &= ranges_are_counted(kernel);
+	all &= trie_fails_closed(kernel);
 	all &= translated_fails_closed(kernel);
 	return names_fail_closed(kernel) && all;
 }

@@ -19,6 +19,7 @@
 
 #define MAX_PORTSETS 4096
 #define MAX_ROWS     4096
+#define MAX_TRIE     (2u << PST_TRIE_ROOT_BITS) /* elements of each array of the trie */
 
 /* An inner map, and the keys that are to be deleted from it before the next case. */
 struct inner {
@@ -45,6 +46,8 @@ struct shape {
 	uint32_t slot;
 };
 
+#define TRIE_FLAGS (BPF_F_INNER_MAP | BPF_F_MMAPABLE)
+
 static const struct shape shapes[AGREE_MAPS] = {
 	[AGREE_CIDR4] = {"agree_cidr4", BPF_MAP_TYPE_LPM_TRIE, sizeof(struct pst_key4),
 			 sizeof(struct pst_cidr), MAX_ROWS, BPF_F_NO_PREALLOC, AGREE_POLICY_SLOT},
@@ -62,6 +65,17 @@ static const struct shape shapes[AGREE_MAPS] = {
 	[AGREE_LEARNED_TABLE] = {"agree_learned", BPF_MAP_TYPE_HASH, sizeof(struct pst_name_id),
 				 sizeof(struct pst_learned), MAX_ROWS, BPF_F_NO_PREALLOC,
 				 AGREE_STATE_SLOT},
+	[AGREE_TRIE_ROOTS] = {"agree_roots", BPF_MAP_TYPE_ARRAY, sizeof(uint32_t),
+			      sizeof(struct pst_trie_root), MAX_TRIE, TRIE_FLAGS,
+			      AGREE_POLICY_SLOT},
+	[AGREE_TRIE_NODES] = {"agree_nodes", BPF_MAP_TYPE_ARRAY, sizeof(uint32_t),
+			      sizeof(struct pst_trie_node), MAX_TRIE, TRIE_FLAGS,
+			      AGREE_POLICY_SLOT},
+	[AGREE_TRIE_LEAVES] = {"agree_leaves", BPF_MAP_TYPE_ARRAY, sizeof(uint32_t),
+			       sizeof(struct pst_trie_leaf), MAX_TRIE, TRIE_FLAGS,
+			       AGREE_POLICY_SLOT},
+	[AGREE_TRIE_ROWS] = {"agree_rows", BPF_MAP_TYPE_ARRAY, sizeof(uint32_t),
+			     sizeof(struct pst_trie_row), MAX_TRIE, TRIE_FLAGS, AGREE_POLICY_SLOT},
 };
 
 int agree_kernel_hide(struct agree_kernel *k, enum agree_map map, bool hidden)
@@ -126,6 +140,10 @@ static int load_object(struct agree_kernel *k)
 	k->inner[AGREE_NAME_TRIE].outer = k->skel->maps.pst_names;
 	k->inner[AGREE_LEASE_TABLE].outer = k->skel->maps.pst_leases;
 	k->inner[AGREE_LEARNED_TABLE].outer = k->skel->maps.pst_learned;
+	k->inner[AGREE_TRIE_ROOTS].outer = k->skel->maps.pst_trie_roots;
+	k->inner[AGREE_TRIE_NODES].outer = k->skel->maps.pst_trie_nodes;
+	k->inner[AGREE_TRIE_LEAVES].outer = k->skel->maps.pst_trie_leaves;
+	k->inner[AGREE_TRIE_ROWS].outer = k->skel->maps.pst_trie_rows;
 	for (unsigned map = 0; map < AGREE_MAPS && !r; map++)
 		r = bpf_map__set_max_entries(k->inner[map].outer, AGREE_SLOTS);
 	return r ? r : agree_bpf__load(k->skel);
@@ -232,13 +250,43 @@ static int load_names(struct agree_kernel *k, const struct table *t)
 	return r;
 }
 
+/* The whole array: nothing of the trie before is to be of help. */
+static int write_array(struct agree_kernel *k, enum agree_map map, const void *values, size_t count)
+{
+	size_t size = (size_t)MAX_TRIE * shapes[map].value_size;
+	char *there = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, k->inner[map].fd, 0);
+
+	if (count > MAX_TRIE)
+		return -E2BIG;
+	if (there == MAP_FAILED)
+		return -errno;
+	memset(there, 0, size);
+	if (count)
+		memcpy(there, values, count * shapes[map].value_size);
+	return munmap(there, size) ? -errno : 0;
+}
+
+static int load_trie(struct agree_kernel *k, const struct table_trie *trie)
+{
+	int r = write_array(k, AGREE_TRIE_ROOTS, trie->roots, trie->n_roots);
+
+	if (!r)
+		r = write_array(k, AGREE_TRIE_NODES, trie->nodes, trie->n_nodes);
+	if (!r)
+		r = write_array(k, AGREE_TRIE_LEAVES, trie->leaves, trie->n_leaves);
+	return r ? r : write_array(k, AGREE_TRIE_ROWS, trie->rows, trie->n_rows);
+}
+
+/* What is in the trie is not in the others, as the loader does it. */
 static int load_rows(struct agree_kernel *k, const struct table *t)
 {
 	int r = load_names(k, t);
 
-	for (size_t i = 0; !r && i < t->n_rows4; i++)
+	if (!r)
+		r = load_trie(k, &t->trie);
+	for (size_t i = 0; !r && !(t->flags & PST_SANDBOX_TRIE4) && i < t->n_rows4; i++)
 		r = insert(&k->inner[AGREE_CIDR4], &t->rows4[i].key, &t->rows4[i].value);
-	for (size_t i = 0; !r && i < t->n_rows6; i++)
+	for (size_t i = 0; !r && !(t->flags & PST_SANDBOX_TRIE6) && i < t->n_rows6; i++)
 		r = insert(&k->inner[AGREE_CIDR6], &t->rows6[i].key, &t->rows6[i].value);
 	for (uint32_t i = 1; !r && i < t->n_ports; i++)
 		if (bpf_map_update_elem(k->inner[AGREE_PORTS].fd, &i, &t->ports[i], BPF_ANY))

@@ -39,7 +39,7 @@ copy()
 {
 	mkdir "$dir/common"
 	cp "$work"/common/*.o "$dir/common"
-	cp bpf/agree.bpf.c bpf/maps.bpf.h bpf/lease.bpf.h bpf/decide.bpf.h tests/agree/native.c "$dir"
+	cp bpf/agree.bpf.c bpf/maps.bpf.h bpf/trie.bpf.h bpf/lease.bpf.h bpf/decide.bpf.h tests/agree/native.c "$dir"
 	cp "$2" "$dir/$(basename "$2")"
 	sed -i -E "$3" "$dir/$(basename "$2")"
 	if [ -n "$3" ] && cmp -s "$2" "$dir/$(basename "$2")"; then
@@ -218,6 +218,34 @@ mutant "ports: covered across protocols" user/table/ports.c 's/if \(!\(r->protoc
 mutant "always: an exception ends at the next range" user/table/always.c 's/frame->excepted = parent \&\& parent->excepted;/frame->excepted = false;/'
 mutant "always: host addresses are only ranges" user/table/always.c 's/frame->kind = PST_ALWAYS_HOST;/frame->kind = PST_ALWAYS_RANGE;/'
 mutant "always: IPv6 ranges hold for mapped addresses" user/table/always.c 's/^\twalk->depth = 0;//'
+trie=bpf/trie.bpf.h
+mutant "trie: a node's path is not compared" $trie 's/if \(\(high >> 32 \^ PST_TRIE_PATH_OF\(node->path\)\) >> \(32 - path\)\)/if (0)/'
+mutant "trie: the last bit of a path is not compared" $trie 's/PST_TRIE_PATH_OF\(node->path\)\) >> \(32 - path\)/PST_TRIE_PATH_OF(node->path)) >> (path ? 33 - path : 32)/'
+mutant "trie: a leaf's path is not compared" $trie 's/if \(!\(\(high >> 32 \^ leaf->path\) >> \(32 - leaf->path_bits\)\)\)/if (1)/'
+mutant "trie: the last bit of a leaf's path is not compared" $trie 's/\(32 - leaf->path_bits\)/(leaf->path_bits ? 33 - leaf->path_bits : 32)/'
+mutant "trie: a leaf is left out" $trie 's/if \(is_leaf\)/if (0)/'
+mutant "trie: a stride of one bit less" $trie 's/value = high << path >> \(64 - PST_TRIE_STRIDE\);/value = high << path >> (65 - PST_TRIE_STRIDE);/'
+mutant "trie: the path is not passed over" $trie 's/path \+= PST_TRIE_STRIDE;/path = PST_TRIE_STRIDE;/'
+mutant "trie: the marks of a value exclude its own" $trie 's/marks = node->rows \& upto;/marks = node->rows \& upto >> 1;/'
+mutant "trie: children are counted from 1" $trie 's/node->first_child \+ pst_count_bits\(node->children \& upto\) - 1/node->first_child + pst_count_bits(node->children \& upto)/'
+mutant "trie: leaves are counted from 1" $trie 's/node->first_leaf \+ pst_count_bits\(node->leaves \& upto\) - 1/node->first_leaf + pst_count_bits(node->leaves \& upto)/'
+mutant "trie: rows are counted from 1" $trie 's/first \+ pst_count_bits\(marks\)/first + pst_count_bits(marks) + 1/'
+mutant "trie: the low half of an address stays behind" $trie 's/\(high\) = \(high\) << \(bits\) \| \(low\) >> \(64 - \(bits\)\);  /(high) = (high) << (bits);/'
+mutant "trie: both families have IPv4's root" $trie 's/family << PST_TRIE_ROOT_BITS \|/family * 0 |/'
+mutant "trie: what nobody wrote says nothing" $trie 's/if \(row.says == PST_SAYS_UNKNOWN\)/if (0)/'
+mutant "trie: what says nothing denies" $trie 's/cidr->decided = row.says != PST_SAYS_NOTHING;/cidr->decided = 1;/'
+mutant "trie: deny is allow" $trie 's/row.says == PST_SAYS_ALLOW \?/row.says >= PST_SAYS_DENY ?/'
+mutant "trie: flags are lost" $trie 's/cidr->flags = row.flags;/cidr->flags = 0;/'
+mutant "trie: ports are lost" $trie 's/cidr->ports = row.ports;/cidr->ports = 0;/'
+build=user/table/trie.c
+mutant "trie: a prefix covers half of its slots" $build 's/1u << \(range->at \+ bits - len\); k/(1u << (range->at + bits - len)) \/ 2 + (range->at + bits == len); k/'
+mutant "trie: a path goes on where prefixes part" $build 's/return end < alike \? end : alike;/return end;/'
+mutant "trie: what is around a child is the node's outer" $build '/^static int build_children/,/^}/s/row_at\(slot, outer\)/outer/'
+mutant "trie: rows around a prefix are not restored" $build 's/size_t row = row_at\(\&slots\[i\], outer\);/size_t row = slots[i].row ? slots[i].row - 1 : last;/'
+kernel_mutant "trie: looked up in the state's slot" bpf/maps.bpf.h '/\*pst_trie_cidr\(/,/^}/s/sandbox->policy_slot/sandbox->state_slot/'
+kernel_mutant "trie: IPv4 at the wrong half" bpf/maps.bpf.h 's/pst_half\(addr, 1\) << 32/pst_half(addr, 0) << 32/'
+kernel_mutant "trie: IPv6 without its low half" bpf/maps.bpf.h 's/family \? pst_half\(addr, 1\) : 0/0/'
+kernel_mutant "trie: asked though the record does not say so" bpf/maps.bpf.h 's/return !pst_options.no_trie \&\& sandbox->flags \& flag;/return !pst_options.no_trie;/'
 names=user/table/names.c
 mutant "patterns: nothing is inherited" $names 's/if \(!failed \&\& parent\)/if (0)/'
 mutant "patterns: siblings inherit" $names 's/while \(walk->depth \&\& !covers/if (walk->depth \&\& !covers/'

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The native leg: the very text of pst_decide(), over rows in memory, looked up in the plainest way. */
+#include <endian.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -31,6 +32,51 @@ static const struct pst_always *pst_always_find(const __u8 addr[16])
 	return found ? &found->value : NULL;
 }
 
+static const struct pst_trie_root *pst_trie_root(__u32 slot, __u32 number)
+{
+	const struct table_trie *trie = &current->table->trie;
+
+	(void)slot;
+	return number < trie->n_roots ? &trie->roots[number] : NULL;
+}
+
+static const struct table_trie *pst_trie_nodes_of(__u32 slot)
+{
+	(void)slot;
+	return &current->table->trie;
+}
+
+static const struct pst_trie_node *pst_trie_node(const void *nodes, __u32 number)
+{
+	const struct table_trie *trie = nodes;
+
+	return number < trie->n_nodes ? &trie->nodes[number] : NULL;
+}
+
+static const struct pst_trie_leaf *pst_trie_leaf(__u32 slot, __u32 number)
+{
+	const struct table_trie *trie = pst_trie_nodes_of(slot);
+
+	return number < trie->n_leaves ? &trie->leaves[number] : NULL;
+}
+
+static const struct pst_trie_row *pst_trie_row(__u32 slot, __u32 number)
+{
+	const struct table_trie *trie = pst_trie_nodes_of(slot);
+
+	return number < trie->n_rows ? &trie->rows[number] : NULL;
+}
+
+#include "trie.bpf.h"
+
+static uint64_t half(const __u8 *addr)
+{
+	uint64_t word;
+
+	memcpy(&word, addr, sizeof(word));
+	return be64toh(word);
+}
+
 /* A prefix stands before those inside it: the last that matches is the longest. */
 static const struct pst_cidr *find4(const struct table *table, const __u8 addr[4])
 {
@@ -43,13 +89,18 @@ static const struct pst_cidr *find4(const struct table *table, const __u8 addr[4
 	return NULL;
 }
 
-static const struct pst_cidr *pst_cidr_find(const struct pst_sandbox *sandbox, const __u8 addr[16])
+static const struct pst_cidr *pst_cidr_find(const struct pst_sandbox *sandbox, const __u8 addr[16],
+					    struct pst_cidr *room)
 {
 	static const __u8 mapped[12] = {[10] = 0xff, 0xff};
 	const struct table *table = current->table;
+	bool is4 = memcmp(addr, mapped, sizeof(mapped)) == 0;
 
-	(void)sandbox;
-	if (memcmp(addr, mapped, sizeof(mapped)) == 0)
+	if (is4 && sandbox->flags & PST_SANDBOX_TRIE4)
+		return pst_trie_unpack(pst_trie_find(0, 0, half(addr + 8) << 32, 0), room);
+	if (!is4 && sandbox->flags & PST_SANDBOX_TRIE6)
+		return pst_trie_unpack(pst_trie_find(0, 1, half(addr), half(addr + 8)), room);
+	if (is4)
 		return find4(table, addr + 12);
 	for (size_t i = table->n_rows6; i > 0; i--) {
 		const struct table_row6 *row = &table->rows6[i - 1];

@@ -28,7 +28,8 @@ static struct policy *large_policy(void)
 }
 
 /* Whether the n-th allocation of a compile came at all, and so failed. */
-static bool compile_fails_at(const struct policy *policy, unsigned long n)
+static bool compile_fails_at(const struct policy *policy, const struct table_env *env,
+			     unsigned long n)
 {
 	struct table *table = NULL;
 	long before = alloc_live();
@@ -37,7 +38,7 @@ static bool compile_fails_at(const struct policy *policy, unsigned long n)
 	int r;
 
 	alloc_fail_at(n);
-	r = table_compile(policy, NULL, &table, &err);
+	r = table_compile(policy, env, &table, &err);
 	failed = alloc_has_failed();
 	alloc_fail_at(0);
 	if (r) {
@@ -58,7 +59,19 @@ static void compile_survives_each_failure(void **state)
 	unsigned long n = 1;
 
 	(void)state;
-	while (n < MAX_ALLOCATIONS && compile_fails_at(policy, n))
+	while (n < MAX_ALLOCATIONS && compile_fails_at(policy, NULL, n))
+		n++;
+	assert_in_range(n, 100, MAX_ALLOCATIONS - 1);
+}
+
+static void a_large_table_survives_each_failure(void **state)
+{
+	const struct table_env env = {.trie_from = 1};
+	cleanup_policy struct policy *policy = large_policy();
+	unsigned long n = 1;
+
+	(void)state;
+	while (n < MAX_ALLOCATIONS && compile_fails_at(policy, &env, n))
 		n++;
 	assert_in_range(n, 100, MAX_ALLOCATIONS - 1);
 }
@@ -132,6 +145,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(compile_survives_each_failure),
+		cmocka_unit_test(a_large_table_survives_each_failure),
 		cmocka_unit_test(always_survives_each_failure),
 		cmocka_unit_test(explain_needs_no_memory),
 		cmocka_unit_test(summary_survives_each_failure),

@@ -120,6 +120,7 @@ static int load(struct run_sandbox *sandbox, const struct run_sandbox_options *a
 	struct kern_attach_device device;
 	struct kern_sandbox_options options = {
 		.one_policy = true,
+		.no_trie = !(asked->table->flags & (PST_SANDBOX_TRIE4 | PST_SANDBOX_TRIE6)),
 		.unix_sockets = asked->table->unix_sockets != PST_UNIX_ALLOW,
 		.relay = asked->relay,
 		.id = sandbox->id,

@@ -83,6 +83,53 @@ static int add_state(const struct kern_object *object, const struct kern_inners 
 	return r;
 }
 
+static bool is_in_trie(const struct table *table, uint32_t family)
+{
+	return table->flags & family;
+}
+
+int kern_trie_make(const struct kern_object *object, const struct table *table,
+		   struct kern_inners *inners)
+{
+	const struct table_trie *trie = &table->trie;
+	const struct {
+		int map;
+		const void *values;
+		size_t count, size;
+	} arrays[] = {
+		{KERN_MAP_TRIE_ROOTS, trie->roots, trie->n_roots, sizeof(*trie->roots)},
+		{KERN_MAP_TRIE_NODES, trie->nodes, trie->n_nodes, sizeof(*trie->nodes)},
+		{KERN_MAP_TRIE_LEAVES, trie->leaves, trie->n_leaves, sizeof(*trie->leaves)},
+		{KERN_MAP_TRIE_ROWS, trie->rows, trie->n_rows, sizeof(*trie->rows)},
+	};
+	int r = 0;
+
+	if (!is_in_trie(table, PST_SANDBOX_TRIE4 | PST_SANDBOX_TRIE6))
+		return 0;
+	/* Its programs would look for the prefixes where they are not. */
+	if (object->no_trie)
+		return -EINVAL;
+	for (size_t i = 0; !r && i < sizeof(arrays) / sizeof(arrays[0]); i++) {
+		r = new_map(object, arrays[i].map, arrays[i].count, inners);
+		if (!r)
+			r = kern_fill_mapped(inners->fd[arrays[i].map], arrays[i].values,
+					     arrays[i].count, arrays[i].size);
+	}
+	return r;
+}
+
+/* What a large policy of before had in this slot is given back. */
+static int add_no_trie(const struct kern_object *object, struct kern_inners *inners)
+{
+	static const int maps[] = {KERN_MAP_TRIE_ROOTS, KERN_MAP_TRIE_NODES, KERN_MAP_TRIE_LEAVES,
+				   KERN_MAP_TRIE_ROWS};
+	int r = 0;
+
+	for (size_t i = 0; !r && !object->no_trie && i < sizeof(maps) / sizeof(maps[0]); i++)
+		r = new_map(object, maps[i], 1, inners);
+	return r;
+}
+
 static int add_policy(const struct kern_object *object, const struct table *table,
 		      struct kern_inners *inners)
 {
@@ -90,6 +137,10 @@ static int add_policy(const struct kern_object *object, const struct table *tabl
 
 	if (!r)
 		r = new_map(object, KERN_MAP_CIDR6, table->n_rows6, inners);
+	if (!r && is_in_trie(table, PST_SANDBOX_TRIE4 | PST_SANDBOX_TRIE6))
+		r = kern_trie_make(object, table, inners);
+	else if (!r)
+		r = add_no_trie(object, inners);
 	if (!r)
 		r = new_map(object, KERN_MAP_PORTS, table->n_ports, inners);
 	if (!r)
@@ -151,9 +202,11 @@ int kern_policy_fill(const struct table *table, const struct kern_inners *inners
 					.key_size = sizeof(struct pst_name_key),
 					.value_size = sizeof(struct pst_name),
 					.copy = copy_name};
-	int r = kern_fill(inners->fd[KERN_MAP_CIDR4], &rows4);
+	int r = 0;
 
-	if (!r)
+	if (!is_in_trie(table, PST_SANDBOX_TRIE4))
+		r = kern_fill(inners->fd[KERN_MAP_CIDR4], &rows4);
+	if (!r && !is_in_trie(table, PST_SANDBOX_TRIE6))
 		r = kern_fill(inners->fd[KERN_MAP_CIDR6], &rows6);
 	if (!r)
 		r = kern_fill(inners->fd[KERN_MAP_NAMES], &names);

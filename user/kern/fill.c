@@ -6,6 +6,8 @@
 #include <pthread.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 #include <bpf/bpf.h>
 
 #include "base/cleanup.h"
@@ -115,6 +117,21 @@ int kern_fill_array(int map_fd, const void *values, size_t count, size_t value_s
 	for (size_t i = 0; i < count; i++)
 		keys[i] = (__u32)i;
 	return count ? fill_batch(map_fd, (const char *)keys, values, &rows, (__u32)count) : 0;
+}
+
+int kern_fill_mapped(int map_fd, const void *values, size_t count, size_t value_size)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), size = count * value_size;
+	size_t room = (size + page - 1) / page * page;
+	void *there;
+
+	if (!size)
+		return 0;
+	there = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_SHARED, map_fd, 0);
+	if (there == MAP_FAILED)
+		return -errno;
+	memcpy(there, values, size);
+	return munmap(there, room) ? -errno : 0;
 }
 
 struct insertion {

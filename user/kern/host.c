@@ -27,6 +27,7 @@
 /* Policies that are kept ready. */
 #define LEAST_READY 8u
 #define MOST_READY  256u
+#define READY_MAPS  4u /* of a ready policy that have descriptors */
 /* Descriptors for everything but links. */
 #define SPARE_FILES 8192u
 
@@ -226,7 +227,7 @@ static __u32 ready_policies(void)
 
 	if (getrlimit(RLIMIT_NOFILE, &limit))
 		return LEAST_READY;
-	some = limit.rlim_cur / (16 * KERN_POOL_OUTERS);
+	some = limit.rlim_cur / (16 * READY_MAPS);
 	if (some > MOST_READY)
 		return MOST_READY;
 	return some < LEAST_READY ? LEAST_READY : (__u32)some;
@@ -237,9 +238,12 @@ static int make_pools(struct kern_host *host, const struct kern_host_options *op
 	__u32 leases = options->leases ? options->leases : PST_MAX_LEASES;
 	const struct kern_pool_spec specs[KERN_POOLS] = {
 		[KERN_POOL_POLICY] = {.outer = {KERN_MAP_CIDR4, KERN_MAP_CIDR6, KERN_MAP_PORTS,
-						KERN_MAP_NAMES},
+						KERN_MAP_NAMES, KERN_MAP_TRIE_ROOTS,
+						KERN_MAP_TRIE_NODES, KERN_MAP_TRIE_LEAVES,
+						KERN_MAP_TRIE_ROWS},
 				      .entries = {0, 0, KERN_READY_PORT_SETS, 0},
-				      .n_outers = 4,
+				      .n_outers = 8,
+				      .n_late = 4,
 				      .ready = ready_policies(),
 				      .filled = true},
 		[KERN_POOL_STATE] = {.outer = {KERN_MAP_FLOWS},

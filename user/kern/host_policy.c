@@ -118,7 +118,11 @@ static int fill(struct kern_host *host, const struct table *table, uint32_t slot
 	}
 	for (size_t i = 0; !r && i < sizeof(maps) / sizeof(maps[0]); i++)
 		r = inners->fd[maps[i]] >= 0 ? 0 : -EBADF;
-	return r ? r : kern_policy_fill(table, inners);
+	if (!r)
+		r = kern_policy_fill(table, inners);
+	if (!r)
+		r = kern_trie_make(&host->object, table, inners);
+	return r ? r : kern_pool_fill_late(host->pools, KERN_POOL_POLICY, slot, inners->fd);
 }
 
 static int take_slot(struct kern_host *host, uint32_t *ret_slot, struct kern_inners *inners)

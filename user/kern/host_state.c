@@ -249,11 +249,15 @@ size_t kern_attachment_maps(const struct kern_attachment *attachment, struct ker
 			    size_t max)
 {
 	const struct pst_sandbox *record = &attachment->record;
+	bool has_trie = record->flags & (PST_SANDBOX_TRIE4 | PST_SANDBOX_TRIE6);
+	__u32 trie_slot = has_trie ? record->policy_slot : 0;
 	const struct {
 		int map;
 		__u32 slot;
 	} of[] = {{KERN_MAP_CIDR4, record->policy_slot},    {KERN_MAP_CIDR6, record->policy_slot},
 		  {KERN_MAP_PORTS, record->policy_slot},    {KERN_MAP_NAMES, record->policy_slot},
+		  {KERN_MAP_TRIE_ROOTS, trie_slot},	    {KERN_MAP_TRIE_NODES, trie_slot},
+		  {KERN_MAP_TRIE_LEAVES, trie_slot},	    {KERN_MAP_TRIE_ROWS, trie_slot},
 		  {KERN_MAP_RULES, record->hits_slot},	    {KERN_MAP_FLOWS, record->state_slot},
 		  {KERN_MAP_QUESTIONS, record->names_slot}, {KERN_MAP_LEASES, record->names_slot},
 		  {KERN_MAP_LEARNED, record->names_slot},   {KERN_MAP_ORIGINS, record->relay_slot},

@@ -464,7 +464,8 @@ static int leave_walk_out(struct bpf_object *bpf)
 static int set_options(struct bpf_object *bpf, const struct kern_object_options *options)
 {
 	const struct pst_options set = {.one_policy = options->one_policy,
-					.no_relay = !options->with_relay};
+					.no_relay = !options->with_relay,
+					.no_trie = options->no_trie};
 	struct bpf_map *map = bpf_object__find_map_by_name(bpf, ".rodata.options");
 
 	return map ? bpf_map__set_initial_value(map, &set, sizeof(set)) : -ENOENT;
@@ -519,6 +520,7 @@ static int load_silently(struct kern_object *object, const struct kern_object_op
 		r = bpf_object__load(bpf);
 	if (r < 0)
 		return load_failed(r, log, err);
+	object->no_trie = options->no_trie;
 	r = take_maps(object, options, bpf);
 	if (!r)
 		r = take_programs(object, options, bpf);

@@ -22,6 +22,10 @@
 	X(CIDR6, "pst_cidr6", "pst_key6", "pst_cidr")                                              \
 	X(PORTS, "pst_ports", NULL, "pst_ports")                                                   \
 	X(NAMES, "pst_names", "pst_name_key", "pst_name")                                          \
+	X(TRIE_ROOTS, "pst_trie_roots", NULL, "pst_trie_root")                                     \
+	X(TRIE_NODES, "pst_trie_nodes", NULL, "pst_trie_node")                                     \
+	X(TRIE_LEAVES, "pst_trie_leaves", NULL, "pst_trie_leaf")                                   \
+	X(TRIE_ROWS, "pst_trie_rows", NULL, "pst_trie_row")                                        \
 	X(RULES, "pst_rules", NULL, "pst_rule_hits")                                               \
 	X(FLOWS, "pst_flows", "pst_peer_key", "pst_peer")                                          \
 	X(QUESTIONS, "pst_questions", NULL, "pst_question")                                        \
@@ -88,6 +92,7 @@ struct kern_object {
 	int n_hooks;
 	int walk_fd;   /* the program that walks sockets; -1: this kernel refuses it */
 	bool has_unix; /* pst_sandbox.unix_sockets holds */
+	bool no_trie;  /* its programs look into no pst_trie_* */
 	int device_fd[KERN_DEVICE_HOOKS]; /* the programs of the netdev kind; -1: not loaded */
 	int relay_fd
 		[KERN_RELAY_PROGRAMS]; /* what we run ourselves, for the relay; -1: not loaded */
@@ -118,6 +123,7 @@ struct kern_object_options {
 	bool with_unix; /* the programs that judge unix sockets as well, where the kernel has hooks for them */
 	bool with_relay; /* the programs that write leases and hits for a relay as well */
 	bool one_policy; /* for good: nothing for flows that outlive a change */
+	bool no_trie;	 /* no policy is large (PST_SANDBOX_TRIE4, _TRIE6) */
 	__u32 slots;	 /* of the outer arrays */
 	__u32 walked;	 /* sandboxes that one socket walk may be about */
 	/* What is in the kernel already: KERN_MAP_COUNT maps (-1: makes one), and the directory where the programs of
@@ -145,6 +151,8 @@ struct kern_rows {
 int kern_fill(int map_fd, const struct kern_rows *rows);
 /* The same for an ARRAY: values only, the key is the index. */
 int kern_fill_array(int map_fd, const void *values, size_t count, size_t value_size);
+/* The same for one that can be mapped: nothing but memory is copied. */
+int kern_fill_mapped(int map_fd, const void *values, size_t count, size_t value_size);
 /* Puts inner[i] into the outer array i at `slot`, all at once: each such write waits for an RCU
  * grace period. What is -1 stays as it is. */
 int kern_insert(const struct kern_object *object, const int inner[KERN_OUTER_COUNT], __u32 slot);
@@ -162,6 +170,9 @@ int kern_inners_make(const struct kern_object *object, const struct table *table
 		     const struct kern_inners *state, __u32 leases, struct kern_inners *inners);
 /* Rows of the table into the maps of a policy, which are empty. */
 int kern_policy_fill(const struct table *table, const struct kern_inners *inners);
+/* The arrays of a large policy, filled, into inners->fd; none if it is not large. */
+int kern_trie_make(const struct kern_object *object, const struct table *table,
+		   struct kern_inners *inners);
 /* The record's keep_since under `generation`; `before`: under the one before it. */
 uint64_t kern_keep_since(bool keep, uint64_t before, uint64_t generation);
 /* Moves the state out of `inners`; what was in `state` is closed. */

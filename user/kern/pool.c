@@ -40,6 +40,7 @@ struct ready_slot {
 struct kern_pool {
 	struct kern_pool_spec spec;
 	unsigned char *state;	  /* enum slot_state of each slot */
+	bool *late;		  /* it may have maps in the late outers */
 	struct ready_slot *ready; /* a stack */
 	size_t n_ready, room;
 	size_t wanted; /* by kern_pool_reserve() */
@@ -75,6 +76,7 @@ static void pool_done(struct kern_pool *pool)
 		close_fds(pool->ready[i].fd);
 	close_fds(pool->empty);
 	free(pool->ready);
+	free(pool->late);
 	free(pool->state);
 }
 
@@ -85,7 +87,7 @@ static int make_maps(const struct kern_object *object, const struct kern_pool_sp
 
 	for (int i = 0; i < KERN_POOL_OUTERS; i++)
 		fds[i] = -1;
-	for (int i = 0; !r && i < spec->n_outers; i++)
+	for (int i = 0; !r && i < spec->n_outers - (empty ? 0 : spec->n_late); i++)
 		r = kern_inner_new(object, spec->outer[i], empty ? 1 : spec->entries[i], &fds[i]);
 	if (r < 0)
 		close_fds(fds);
@@ -99,7 +101,8 @@ static int pool_init(struct kern_pool *pool, const struct kern_object *object,
 	pool->n_free = spec->slots - spec->first;
 	pool->top = spec->first;
 	pool->state = calloc(spec->slots, 1);
-	if (!pool->state)
+	pool->late = calloc(spec->slots, sizeof(*pool->late));
+	if (!pool->state || !pool->late)
 		return -ENOMEM;
 	return make_maps(object, spec, true, pool->empty);
 }
@@ -237,21 +240,43 @@ static int make_all(const struct kern_pools *pools, const struct kern_pool *pool
 	return 0;
 }
 
+static bool is_late(const struct kern_pool *pool, int outer)
+{
+	return outer >= pool->spec.n_outers - pool->spec.n_late;
+}
+
+/* Late outers are not written when a slot is made ready, and emptied where they may have something. */
+static __u32 list_writes(const struct kern_pool *pool, int i, const struct batch *batch,
+			 __u32 *slots, int *fds)
+{
+	__u32 n = 0;
+
+	for (size_t k = 0; k < batch->count; k++) {
+		__u32 slot = batch->slots[k];
+
+		if (is_late(pool, i) && (batch->made || !pool->late[slot]))
+			continue;
+		fds[n] = batch->made ? batch->made[k].fd[i] : pool->empty[i];
+		slots[n++] = slot;
+	}
+	return n;
+}
+
 static int write_outer(const struct kern_pools *pools, const struct kern_pool *pool, int i,
 		       const struct batch *batch)
 {
 	LIBBPF_OPTS(bpf_map_batch_opts, options);
 	cleanup_free int *fds = reallocarray(NULL, batch->count, sizeof(*fds));
-	__u32 done = 0;
+	cleanup_free __u32 *slots = reallocarray(NULL, batch->count, sizeof(*slots));
+	__u32 done = 0, count;
 
-	if (!fds)
+	if (!fds || !slots)
 		return -ENOMEM;
-	for (size_t k = 0; k < batch->count; k++)
-		fds[k] = batch->made ? batch->made[k].fd[i] : pool->empty[i];
-	while (done < batch->count) {
-		__u32 n = (__u32)batch->count - done;
+	count = list_writes(pool, i, batch, slots, fds);
+	while (done < count) {
+		__u32 n = count - done;
 		int r = bpf_map_update_batch(pools->object->map_fd[pool->spec.outer[i]],
-					     batch->slots + done, fds + done, &n, &options);
+					     slots + done, fds + done, &n, &options);
 
 		if (r < 0)
 			return r;
@@ -388,6 +413,8 @@ static int empty_some(struct kern_pools *pools, struct kern_pool *pool, struct b
 		pools->settle_at_once *= 2;
 	/* What could not be emptied is tried again. */
 	set_states(pool, settling, r < 0 ? SLOT_RETURNED : SLOT_FREE);
+	for (size_t i = 0; !r && i < settling->count; i++)
+		pool->late[settling->slots[i]] = false;
 	if (!r) {
 		pool->n_free += settling->count;
 		pool->n_used -= settling->count;
@@ -497,6 +524,7 @@ int kern_pool_claim(struct kern_pools *pools, size_t index, __u32 slot)
 	if (pool->state[slot] != SLOT_FREE)
 		return -EEXIST;
 	pool->state[slot] = SLOT_USED;
+	pool->late[slot] = true; /* nobody knows what is there */
 	pool->n_free--;
 	pool->n_used++;
 	raise_top(pools, pool, slot);
@@ -557,6 +585,25 @@ int kern_pool_take(struct kern_pools *pools, size_t index, __u32 *ret_slot,
 	}
 	(void)pthread_mutex_unlock(&pools->lock);
 	return r;
+}
+
+int kern_pool_fill_late(struct kern_pools *pools, size_t index, __u32 slot, const int *inner)
+{
+	const struct kern_pool_spec *spec = &pools->pools[index].spec;
+	int only[KERN_OUTER_COUNT];
+	bool any = false;
+
+	memset(only, -1, sizeof(only));
+	for (int i = spec->n_outers - spec->n_late; i < spec->n_outers; i++) {
+		only[spec->outer[i]] = inner[spec->outer[i]];
+		any = any || inner[spec->outer[i]] >= 0;
+	}
+	if (!any)
+		return 0;
+	(void)pthread_mutex_lock(&pools->lock);
+	pools->pools[index].late[slot] = true;
+	(void)pthread_mutex_unlock(&pools->lock);
+	return kern_insert(pools->object, only, slot);
 }
 
 void kern_pool_give(struct kern_pools *pools, size_t index, __u32 slot)

@@ -9,12 +9,13 @@
 
 #include "kern/object.h"
 
-#define KERN_POOL_OUTERS 4
+#define KERN_POOL_OUTERS 8
 
 struct kern_pool_spec {
 	int outer[KERN_POOL_OUTERS];	 /* enum kern_map */
 	__u32 entries[KERN_POOL_OUTERS]; /* of a new inner map; 0: the object's own number */
 	int n_outers;
+	int n_late; /* the last ones of them: a slot is made ready without; kern_pool_fill_late() */
 	__u32 first; /* slots below are not for taking: they keep nearly empty maps */
 	__u32 slots;
 	__u32 ready; /* to be kept ready */
@@ -48,6 +49,9 @@ int kern_pool_reserve(struct kern_pools *pools, size_t index, size_t count);
  * outers. */
 int kern_pool_take(struct kern_pools *pools, size_t index, __u32 *ret_slot,
 		   int ret_fds[KERN_POOL_OUTERS]);
+/* Puts inner maps where a slot that no record names yet has none; `inner` by enum kern_map, -1: stays as it is. Blocks
+ * for a grace period. */
+int kern_pool_fill_late(struct kern_pools *pools, size_t index, __u32 slot, const int *inner);
 /* The record that named it has been replaced. */
 void kern_pool_give(struct kern_pools *pools, size_t index, __u32 slot);
 /* In use, or on their way back. */

@@ -121,6 +121,7 @@ static int load_object(struct kern_sandbox *sandbox, const struct kern_sandbox_o
 								options->unix_sockets,
 						   .with_relay = options->relay,
 						   .one_policy = options->one_policy,
+						   .no_trie = options->no_trie,
 						   .slots = KERN_SLOTS,
 						   .walked = 1};
 	const struct kern_object_options device = {.without_cgroup = true,
@@ -128,6 +129,7 @@ static int load_object(struct kern_sandbox *sandbox, const struct kern_sandbox_o
 						   .with_relay = options->relay,
 						   .devices = KERN_SLOTS,
 						   .one_policy = options->one_policy,
+						   .no_trie = options->no_trie,
 						   .slots = KERN_SLOTS,
 						   .walked = 1};
 	int r = kern_object_load(&sandbox->object, options->device ? &device : &cgroup, err);

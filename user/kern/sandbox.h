@@ -39,6 +39,7 @@ struct kern_sandbox_options {
 	bool one_policy;   /* never changed: what kern_sandbox_end_denied() needs is not loaded, */
 	bool unix_sockets; /* and what holds pst_sandbox.unix_sockets only when it is not to allow */
 	bool relay;	   /* kern_sandbox_set_relay() and what belongs to it will be called */
+	bool no_trie;	   /* no table will have PST_SANDBOX_TRIE4 or _TRIE6 */
 };
 
 /* Loads one BPF object with room for one sandbox. Nothing is attached yet. */

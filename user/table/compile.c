@@ -9,6 +9,7 @@
 #include "table/ports.h"
 #include "table/rows.h"
 #include "table/table.h"
+#include "table/trie.h"
 
 void table_free(struct table *table)
 {
@@ -16,6 +17,7 @@ void table_free(struct table *table)
 		return;
 	free(table->rows4);
 	free(table->rows6);
+	table_trie_done(&table->trie);
 	free(table->ports);
 	table_names_free(table->names, table->n_names);
 	free(table);
@@ -152,6 +154,9 @@ int table_compile(const struct policy *policy, const struct table_env *env,
 		return r;
 	table->n_ports = ports.count;
 	table->ports = TAKE_PTR(ports.sets);
+	r = table_trie(table, env ? env->trie_from : 0);
+	if (r)
+		return r;
 	*ret_table = TAKE_PTR(table);
 	return 0;
 }

@@ -17,6 +17,25 @@
 /* Different port sets in one table: what an index of PST_DERIVED_BITS tells apart; 0 is none. */
 #define TABLE_MAX_PORT_SETS ((1u << PST_DERIVED_BITS) - 1)
 
+/*
+ * Prefixes of one family from which on they are in arrays of our own and not in the kernel's LPM trie: where a lookup
+ * there begins to cost less (docs/PERFORMANCE.md).
+ */
+#define TABLE_TRIE_FROM	 4096u
+#define TABLE_TRIE_NEVER SIZE_MAX
+
+/* What these arrays hold: pst_trie_roots, pst_trie_nodes, pst_trie_leaves, pst_trie_rows. */
+struct table_trie {
+	struct pst_trie_root *roots;
+	size_t n_roots;
+	struct pst_trie_node *nodes;
+	size_t n_nodes;
+	struct pst_trie_leaf *leaves;
+	size_t n_leaves;
+	struct pst_trie_row *rows;
+	size_t n_rows;
+};
+
 struct table_row4 {
 	struct pst_key4 key;
 	struct pst_cidr value;
@@ -49,6 +68,8 @@ struct table {
 	size_t n_rows4;
 	struct table_row6 *rows6;
 	size_t n_rows6;
+	struct table_trie
+		trie; /* the rows of the families that flags name (PST_SANDBOX_TRIE4, _TRIE6) once more */
 	struct pst_ports *ports; /* [0] is unused */
 	size_t n_ports;
 	struct table_name_row *names;
@@ -71,6 +92,7 @@ struct table {
 struct table_env {
 	struct addr_list resolvers; /* trusted by the host; the policy's own come on top */
 	uint16_t daemon_port; /* TCP, of this host: denied whatever `loopback` says; 0: none */
+	size_t trie_from;     /* in place of TABLE_TRIE_FROM, for tests; 0: that */
 };
 
 /* -EINVAL with err ("allowOut[17]: more than 16 port ranges meet at 10.0.0.0/24"), -ENOMEM. */
