@@ -7,6 +7,7 @@
 
 #include "kern/object.h"
 #include "kern/ring.h"
+#include "table/trie.h"
 
 static struct pst_sandbox read_record_at(int map, const struct run *run)
 {
@@ -232,6 +233,62 @@ static void loads_every_row_of_a_table_larger_than_a_batch(void **state)
 	run_end(*state, &run);
 }
 
+/* A prefix each in a table of ours and in one of the kernel's, put in force in turn. */
+static struct table table_of(struct table_row4 rows[2], struct table_row6 *root6, uint8_t verdict,
+			     bool in_trie)
+{
+	struct table table = {.rows4 = rows, .n_rows4 = 2, .rows6 = root6, .n_rows6 = 1};
+
+	rows[1] = (struct table_row4){.key = {.prefixlen = 32, .addr = {198, 51, 100, 7}},
+				      .value = {.rule = 1, .decided = 1, .verdict = verdict}};
+	table.default_verdict = !verdict;
+	if (in_trie)
+		assert_int_equal(table_trie(&table, 1), 0);
+	return table;
+}
+
+static void keeps_a_large_policy_in_arrays(void **state)
+{
+	static const char *const outers[] = {"pst_trie_roots", "pst_trie_nodes", "pst_trie_leaves",
+					     "pst_trie_rows"};
+	struct run run = run_start(*state, NULL, PST_VERDICT_ALLOW);
+	struct table_row6 root6 = {.key = {.prefixlen = 0}};
+	struct error err = {{0}};
+
+	for (int i = 0; i < 6; i++) {
+		struct table_row4 rows[2] = {{.key = {.prefixlen = 0}}};
+		bool in_trie = i % 3 != 2;
+		struct table table = table_of(rows, &root6, (uint8_t)(i % 2), in_trie);
+		uint32_t flags = in_trie ? PST_SANDBOX_TRIE4 | PST_SANDBOX_TRIE6 : 0;
+		uint32_t slot;
+
+		check(kern_sandbox_apply(run.sandbox, &table, &err));
+		run_flip(&run);
+		assert_int_equal(read_record(&run).flags, flags);
+		slot = read_record(&run).policy_slot;
+		/* What a policy before it had there is given back. */
+		for (size_t k = 0; k < 4; k++) {
+			struct bpf_map_info info = inner_info(&run, outers[k], slot);
+
+			assert_string_equal(info.name, outers[k]);
+			assert_int_not_equal(info.btf_value_type_id, 0);
+			if (!in_trie)
+				assert_int_equal(info.max_entries, 1);
+			else if (!k)
+				assert_int_equal(info.max_entries, table.trie.n_roots);
+		}
+		if (i % 2) {
+			assert_allowed(run.cgroup, "198.51.100.7");
+			assert_denied(run.cgroup, "198.51.100.8");
+		} else {
+			assert_denied(run.cgroup, "198.51.100.7");
+			assert_allowed(run.cgroup, "198.51.100.8");
+		}
+		table_trie_done(&table.trie);
+	}
+	run_end(*state, &run);
+}
+
 static void names_inner_maps_and_gives_them_types(void **state)
 {
 	static const char *const outers[] = {"pst_cidr4", "pst_cidr6", "pst_ports", "pst_rules",
@@ -453,6 +510,7 @@ int main(void)
 		cmocka_unit_test(keeps_the_policy_when_a_table_has_no_root),
 		cmocka_unit_test(keeps_the_policy_when_the_kernel_refuses_a_row),
 		cmocka_unit_test(loads_every_row_of_a_table_larger_than_a_batch),
+		cmocka_unit_test(keeps_a_large_policy_in_arrays),
 		cmocka_unit_test(names_inner_maps_and_gives_them_types),
 		cmocka_unit_test(pins_links_and_maps_until_the_detach),
 		cmocka_unit_test(stays_enforced_when_the_loader_is_gone),
