@@ -236,8 +236,6 @@ static void takes_a_hundred_thousand_entries_and_no_more(void **state)
 	assert_non_null(text);
 	assert_int_equal(policy_parse("f", text, strlen(text), POLICY_FROM_FILE, &policy, &err), 0);
 	assert_int_equal(policy->n_rules, 100000);
-	assert_int_equal(policy_add(policy, PST_VERDICT_ALLOW, "1.1.1.1", &err), -EINVAL);
-	assert_string_equal(err.text, "more than 100000 entries");
 	policy_free(policy);
 	free(text);
 	text = entries(100001);
@@ -245,6 +243,56 @@ static void takes_a_hundred_thousand_entries_and_no_more(void **state)
 	assert_int_equal(policy_parse("", text, strlen(text), POLICY_FROM_FILE, &policy, &err),
 			 -EINVAL);
 	assert_non_null(strstr(err.text, ": more than 100000 entries"));
+	free(text);
+}
+
+static void takes_a_million_entries_from_a_file_and_no_more(void **state)
+{
+	struct policy *policy = NULL;
+	struct error err;
+	char *text = entries(1000000);
+
+	(void)state;
+	assert_non_null(text);
+	assert_int_equal(policy_parse_file("f", text, strlen(text), &policy, &err), 0);
+	assert_int_equal(policy->n_rules, 1000000);
+	assert_int_equal(policy_add(policy, PST_VERDICT_ALLOW, "1.1.1.1", &err), -EINVAL);
+	assert_string_equal(err.text, "more than 1000000 entries");
+	policy_free(policy);
+	free(text);
+	text = entries(1000001);
+	assert_non_null(text);
+	assert_int_equal(policy_parse_file("f", text, strlen(text), &policy, &err), -EINVAL);
+	assert_non_null(strstr(err.text, ": more than 1000000 entries"));
+	free(text);
+}
+
+static char *names(unsigned count)
+{
+	struct buf out = {0};
+
+	buf_puts(&out, "{\"denyOut\":[\"0.0.0.0/0\"],\"allowOut\":[");
+	for (unsigned i = 0; i < count; i++)
+		buf_printf(&out, "%s\"n%u.example\"", i ? "," : "", i);
+	buf_puts(&out, "]}");
+	return buf_take(&out);
+}
+
+static void takes_a_hundred_thousand_names_from_a_file_and_no_more(void **state)
+{
+	struct policy *policy = NULL;
+	struct error err;
+	char *text = names(100000);
+
+	(void)state;
+	assert_non_null(text);
+	assert_int_equal(policy_parse_file("f", text, strlen(text), &policy, &err), 0);
+	policy_free(policy);
+	free(text);
+	text = names(100001);
+	assert_non_null(text);
+	assert_int_equal(policy_parse_file("f", text, strlen(text), &policy, &err), -EINVAL);
+	assert_string_equal(err.text, "f: more than 100000 names");
 	free(text);
 }
 
@@ -348,6 +396,8 @@ int main(void)
 		cmocka_unit_test(refuses_nesting_beyond_sixteen),
 		cmocka_unit_test(refuses_documents_beyond_eight_mebibytes),
 		cmocka_unit_test(takes_a_hundred_thousand_entries_and_no_more),
+		cmocka_unit_test(takes_a_million_entries_from_a_file_and_no_more),
+		cmocka_unit_test(takes_a_hundred_thousand_names_from_a_file_and_no_more),
 		cmocka_unit_test(reads_what_json_c_reads),
 		cmocka_unit_test(requests_get_line_and_column_without_a_file),
 	};

@@ -142,8 +142,8 @@ static int scan_value(struct scan *s, uint32_t parent);
 
 static int count_entry(struct scan *s)
 {
-	if (++s->json->n_entries > JSON_MAX_ENTRIES)
-		return error_set(s->err, -EINVAL, "more than %u entries", JSON_MAX_ENTRIES);
+	if (++s->json->n_entries > s->max_entries)
+		return error_set(s->err, -EINVAL, "more than %zu entries", s->max_entries);
 	return 0;
 }
 
@@ -318,15 +318,19 @@ static int scan_document(struct scan *s)
 	return s->at < s->size ? scan_unexpected(s, "the end of the document") : 0;
 }
 
-int json_parse_within(const char *text, size_t size, size_t max_bytes, struct json *ret_json,
-		      struct json_place *ret_place, struct error *err)
+int json_parse_within(const char *text, size_t size, const struct json_bounds *bounds,
+		      struct json *ret_json, struct json_place *ret_place, struct error *err)
 {
 	struct json json = {.text = text, .size = size};
-	struct scan s = {.text = text, .size = size, .json = &json, .err = err};
+	struct scan s = {.text = text,
+			 .size = size,
+			 .max_entries = bounds->entries,
+			 .json = &json,
+			 .err = err};
 	int r;
 
-	if (size > max_bytes || size >= UINT32_MAX)
-		r = error_set(err, -EINVAL, "larger than %zu bytes", max_bytes);
+	if (size > bounds->bytes || size >= UINT32_MAX)
+		r = error_set(err, -EINVAL, "larger than %zu bytes", bounds->bytes);
 	else
 		r = scan_document(&s);
 	if (r < 0) {
@@ -341,5 +345,7 @@ int json_parse_within(const char *text, size_t size, size_t max_bytes, struct js
 int json_parse(const char *text, size_t size, struct json *ret_json, struct json_place *ret_place,
 	       struct error *err)
 {
-	return json_parse_within(text, size, JSON_MAX_BYTES, ret_json, ret_place, err);
+	const struct json_bounds bounds = {JSON_MAX_BYTES, JSON_MAX_ENTRIES};
+
+	return json_parse_within(text, size, &bounds, ret_json, ret_place, err);
 }

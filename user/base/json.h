@@ -12,10 +12,15 @@
 
 #include "base/error.h"
 
-/* Of one document. */
+/* Of one document, if nobody says otherwise. */
 #define JSON_MAX_BYTES	 (8u * 1024 * 1024)
 #define JSON_MAX_ENTRIES 100000u /* elements of lists */
 #define JSON_MAX_DEPTH	 16u
+
+struct json_bounds {
+	size_t bytes;
+	size_t entries; /* elements of lists */
+};
 
 enum json_node_type {
 	JSON_NULL = 0,
@@ -59,9 +64,9 @@ struct json_place {
 /* -EINVAL with err and *ret_place, or -ENOMEM. */
 int json_parse(const char *text, size_t size, struct json *ret_json, struct json_place *ret_place,
 	       struct error *err);
-/* With another bound than JSON_MAX_BYTES: for files of our own, which have whole documents in strings. */
-int json_parse_within(const char *text, size_t size, size_t max_bytes, struct json *ret_json,
-		      struct json_place *ret_place, struct error *err);
+/* Within other bounds: for files of our own, which have whole documents in strings, and for large policies. */
+int json_parse_within(const char *text, size_t size, const struct json_bounds *bounds,
+		      struct json *ret_json, struct json_place *ret_place, struct error *err);
 void json_done(struct json *json);
 
 /* The member of an object, or NULL. */

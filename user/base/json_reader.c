@@ -18,9 +18,10 @@ static void put_position(const struct json_reader *rd, struct json_place place)
 int json_reader_open_within(const char *name, const char *text, size_t size, size_t max_bytes,
 			    struct error *err, struct json_reader *ret_reader)
 {
+	const struct json_bounds bounds = {max_bytes, JSON_MAX_ENTRIES};
 	struct json_reader rd = {.name = name, .err = err};
 	struct json_place place = {0};
-	int r = json_parse_within(text, size, max_bytes, &rd.json, &place, err);
+	int r = json_parse_within(text, size, &bounds, &rd.json, &place, err);
 
 	if (r == -ENOMEM)
 		return error_set(err, r, "%s: %s", name, strerror(-r));

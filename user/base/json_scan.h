@@ -11,6 +11,7 @@ struct scan {
 	size_t size;
 	size_t at; /* after a failure: where it is */
 	unsigned depth;
+	size_t max_entries;
 	struct json *json;
 	struct error *err;
 };

@@ -34,9 +34,9 @@ int host_read_policy(const char *path, struct policy **ret_policy, struct error 
 	size_t size;
 	int r;
 
-	r = io_read_file(path, POLICY_MAX_BYTES, &text, &size, err);
+	r = io_read_file(path, POLICY_FILE_MAX_BYTES, &text, &size, err);
 	if (r < 0)
 		return r;
-	return policy_parse(strcmp(path, "-") == 0 ? "stdin" : path, text, size, POLICY_FROM_FILE,
-			    ret_policy, err);
+	return policy_parse_file(strcmp(path, "-") == 0 ? "stdin" : path, text, size, ret_policy,
+				 err);
 }

@@ -35,26 +35,58 @@ static int read_document(struct reader *rd)
 	return is_brimble(rd) ? read_brimble(rd) : read_native(rd);
 }
 
-int policy_parse(const char *name, const char *text, size_t size, enum policy_source source,
-		 struct policy **ret_policy, struct error *err)
+/* Their trie is the kernel's, whose rows are dear. */
+static int count_names(const char *name, const struct policy *policy, struct error *err)
+{
+	size_t names = 0;
+
+	for (size_t i = 0; i < policy->n_rules; i++)
+		names += policy->rules[i].dest.kind == POLICY_DEST_NAME;
+	if (names > POLICY_MAX_ENTRIES)
+		return error_set(err, -EINVAL, "%s: more than %u names", name, POLICY_MAX_ENTRIES);
+	return 0;
+}
+
+static int read_json(struct reader *rd, const struct json *json, struct policy **ret_policy)
 {
 	cleanup_policy struct policy *policy = NULL;
-	cleanup(json_done) struct json json = {0};
-	struct reader rd = {.in = {.name = name, .err = err}, .source = source};
-	struct json_place place;
 	int r = policy_new(&policy);
 
 	if (r < 0)
 		return r;
-	r = json_parse(text, size, &json, &place, err);
-	if (r < 0)
-		return refuse_syntax(name, source, &place, r, err);
-	rd.in.json = json;
-	rd.policy = policy;
-	r = read_document(&rd);
+	rd->in.json = *json;
+	rd->policy = policy;
+	r = read_document(rd);
 	if (r == 0)
-		r = policy_check(policy, err);
+		r = count_names(rd->in.name, policy, rd->in.err);
+	if (r == 0)
+		r = policy_check(policy, rd->in.err);
 	if (r == 0)
 		*ret_policy = TAKE_PTR(policy);
 	return r;
+}
+
+int policy_parse(const char *name, const char *text, size_t size, enum policy_source source,
+		 struct policy **ret_policy, struct error *err)
+{
+	cleanup(json_done) struct json json = {0};
+	struct reader rd = {.in = {.name = name, .err = err}, .source = source};
+	struct json_place place;
+	int r = json_parse(text, size, &json, &place, err);
+
+	return r < 0 ? refuse_syntax(name, source, &place, r, err)
+		     : read_json(&rd, &json, ret_policy);
+}
+
+int policy_parse_file(const char *name, const char *text, size_t size, struct policy **ret_policy,
+		      struct error *err)
+{
+	const struct json_bounds bounds = {POLICY_FILE_MAX_BYTES, POLICY_FILE_MAX_ENTRIES};
+	cleanup(json_done) struct json json = {0};
+	struct reader rd = {.in = {.name = name, .err = err}, .source = POLICY_FROM_FILE};
+	struct json_place place;
+	int r = json_parse_within(text, size, &bounds, &json, &place, err);
+
+	return r < 0 ? refuse_syntax(name, POLICY_FROM_FILE, &place, r, err)
+		     : read_json(&rd, &json, ret_policy);
 }

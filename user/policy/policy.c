@@ -187,8 +187,8 @@ int policy_add(struct policy *policy, unsigned char verdict, const char *text, s
 	struct policy_dest dest;
 	int r;
 
-	if (policy->n_rules >= POLICY_MAX_ENTRIES)
-		return error_set(err, -EINVAL, "more than %u entries", POLICY_MAX_ENTRIES);
+	if (policy->n_rules >= POLICY_FILE_MAX_ENTRIES)
+		return error_set(err, -EINVAL, "more than %u entries", POLICY_FILE_MAX_ENTRIES);
 	r = policy_entry_parse(text, verdict, &dest, err);
 	if (r == 0)
 		r = policy_append(policy, verdict, allow ? "--allow" : "--deny", *n_added, text,

@@ -17,8 +17,11 @@
 #include "base/json.h"
 #include "pst_abi.h"
 
-#define POLICY_MAX_BYTES	   JSON_MAX_BYTES
-#define POLICY_MAX_ENTRIES	   JSON_MAX_ENTRIES
+#define POLICY_MAX_BYTES   JSON_MAX_BYTES
+#define POLICY_MAX_ENTRIES JSON_MAX_ENTRIES
+/* Of a file that a command reads for itself: policy_parse_file(). Names are POLICY_MAX_ENTRIES at most. */
+#define POLICY_FILE_MAX_BYTES	   (64u * 1024 * 1024)
+#define POLICY_FILE_MAX_ENTRIES	   1000000u
 #define POLICY_BRIMBLE_MAX_ENTRIES 50u
 #define POLICY_MAX_RESOLVERS	   64u
 #define POLICY_MAX_WARNINGS	   100u /* further ones are only counted */
@@ -141,6 +144,9 @@ static inline void policy_freep(struct policy **policy)
  */
 int policy_parse(const char *name, const char *text, size_t size, enum policy_source source,
 		 struct policy **ret_policy, struct error *err);
+/* The same for POLICY_FROM_FILE, within POLICY_FILE_MAX_*. */
+int policy_parse_file(const char *name, const char *text, size_t size, struct policy **ret_policy,
+		      struct error *err);
 
 /* Adds one command-line entry (verdict PST_VERDICT_ALLOW or _DENY; list "--allow", "--deny") behind those of its kind.
  * An allow entry does not touch default_deny; denying 0.0.0.0/0 sets it, as in a document. err names no place: the
