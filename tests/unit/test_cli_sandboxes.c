@@ -136,6 +136,27 @@ static void refuses_an_answer_that_is_no_list(void **state)
 	end(&f);
 }
 
+static void shows_rules_in_their_order(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	begin(&f, "{\"rules\":[{\"rule\":\"default\",\"number\":0,\"connections\":2,\"packets\":3,"
+		  "\"bytes\":120,\"lastHit\":\"2026-11-22T05:00:00.123Z\"},"
+		  "{\"rule\":\"allowOut[0] 93.184.216.0/24\",\"number\":1,\"connections\":0,"
+		  "\"packets\":0,\"bytes\":0,\"lastHit\":null}]}");
+	assert_int_equal(sandbox_text_rules(&f.json, NOW_MS, 0, &f.out, &f.err), 0);
+	assert_string_equal(f.out.data,
+			    "RULE  HITS  PACKETS  BYTES  LAST  SAYS\n"
+			    "   0     2        3    120    5m  default\n"
+			    "   1     0        0      0     -  allowOut[0] 93.184.216.0/24\n");
+	end(&f);
+	begin(&f, "{\"rules\":7}");
+	assert_int_equal(sandbox_text_rules(&f.json, NOW_MS, 0, &f.out, &f.err), -EINVAL);
+	assert_string_equal(f.err.text, "posternd's answer has no list \"rules\"");
+	end(&f);
+}
+
 static void shows_a_sandbox_with_its_holes_and_policy(void **state)
 {
 	struct fixture f;
@@ -385,6 +406,7 @@ int main(void)
 		cmocka_unit_test(leaves_out_what_nobody_has),
 		cmocka_unit_test(lists_nothing_under_its_titles),
 		cmocka_unit_test(refuses_an_answer_that_is_no_list),
+		cmocka_unit_test(shows_rules_in_their_order),
 		cmocka_unit_test(shows_a_sandbox_with_its_holes_and_policy),
 		cmocka_unit_test(shows_what_is_behind_a_device),
 		cmocka_unit_test(shows_the_beginning_of_a_long_list),

@@ -18,13 +18,17 @@ static void blank_controls(const struct json *json)
 		text_blank_controls(p);
 }
 
+/* The client takes no more bytes; an answer may have a line for each rule of a policy, and one for its default. */
+#define ANSWER_MAX_BYTES (64u * 1024 * 1024)
+
 int answer_parse(const char *text, size_t size, struct json *ret_json, struct error *err)
 {
+	const struct json_bounds bounds = {ANSWER_MAX_BYTES, JSON_MAX_ENTRIES + 1};
 	struct json_place place = {0};
 	struct json json = {0};
 	int r;
 
-	r = json_parse(text, size, &json, &place, err);
+	r = json_parse_within(text, size, &bounds, &json, &place, err);
 	if (r == -ENOMEM)
 		return error_set(err, r, "out of memory");
 	if (r < 0)

@@ -19,9 +19,11 @@ static const char list_help[] = "Usage: postern list [-o json]\n"
 				"Exit status: 0 listed, 2 usage, 5 no daemon answers.\n";
 
 static const char show_help[] =
-	"Usage: postern show [-o json] ID\n"
+	"Usage: postern show [--rules] [-o json] ID\n"
 	"Shows a sandbox: its state, what it is attached to, the holes of a weak one, its policy.\n"
-	"\n" REMOTE_HELP_TEXT "\n"
+	"\n"
+	"      --rules           each rule of its policy, and what it has let through or denied\n" REMOTE_HELP_TEXT
+	"\n"
 	"Exit status: 0 shown, 2 usage, 4 no such sandbox, 5 no daemon answers.\n";
 
 static const char detach_help[] =
@@ -35,6 +37,7 @@ static const char detach_help[] =
 struct subject {
 	const char *name, *help, *method;
 	bool has_id;
+	const char *part;  /* behind the id */
 	const char *query; /* "": none. Where the daemon takes none such, it is left out. */
 	/* Appends what people read. 0 or -errno with err. */
 	int (*print)(const struct json *json, const char *id, struct buf *out, struct error *err);
@@ -52,6 +55,12 @@ static int print_show(const struct json *json, const char *id, struct buf *out, 
 	(void)err;
 	sandbox_text_show(json, json->nodes, out);
 	return 0;
+}
+
+static int print_rules(const struct json *json, const char *id, struct buf *out, struct error *err)
+{
+	(void)id;
+	return sandbox_text_rules(json, loop_wall_ns() / 1000000, remote_columns(NULL), out, err);
 }
 
 static int print_detached(const struct json *json, const char *id, struct buf *out,
@@ -92,6 +101,7 @@ static int call(const struct subject *subject, const struct remote_options *opti
 	if (subject->has_id) {
 		buf_puts(&path, "/");
 		api_client_encode(&path, id);
+		buf_puts(&path, subject->part);
 	}
 	buf_puts(&path, subject->query);
 	if (buf_status(&path) < 0)
@@ -131,23 +141,68 @@ static int run(const struct subject *subject, int argc, char **argv)
 int cmd_list(int argc, char **argv)
 {
 	/* With levels, unless there are more sandboxes than the daemon looks into at once. */
-	static const struct subject list = {"list", list_help,	    "GET",
-					    false,  "?assurance=1", print_list};
+	static const struct subject list = {"list", list_help,	    "GET",     false,
+					    "",	    "?assurance=1", print_list};
 
 	return run(&list, argc, argv);
 }
 
+enum { OPTION_RULES = 1 };
+
+static const struct option_spec show_specs[] = {
+	{OPTION_RULES, 0, "rules", false},
+	REMOTE_SPEC_OUTPUT,
+	REMOTE_SPEC_SOCKET,
+	REMOTE_SPEC_HELP,
+	{0, 0, NULL, false},
+};
+
+struct show {
+	struct remote_options remote;
+	const char *id;
+	bool rules;
+};
+
+static int parse_show(int argc, char **argv, struct show *show, struct error *err)
+{
+	struct options options = {.specs = show_specs, .argc = argc, .argv = argv, .next = 1};
+	const char *value = NULL;
+	int option, r = 0;
+
+	while (r == 0 && (option = options_next(&options, &value, err)) > 0) {
+		if (option == OPTION_RULES)
+			show->rules = true;
+		else if (option == OPTIONS_OPERAND && !show->id)
+			show->id = value;
+		else
+			r = remote_take_option(&show->remote, option, value, err);
+	}
+	if (r < 0 || option < 0 || show->remote.help)
+		return r < 0 ? r : option < 0 ? option : 0;
+	if (!show->id)
+		return error_set(err, -EINVAL, "expected the ID of a sandbox");
+	return remote_check_id(show->id, err);
+}
+
 int cmd_show(int argc, char **argv)
 {
-	static const struct subject show = {"show", show_help, "GET", true, "", print_show};
+	static const struct subject whole = {"show", show_help, "GET", true, "", "", print_show};
+	static const struct subject rules = {"show",   show_help, "GET",      true,
+					     "/rules", "",	  print_rules};
+	struct show show = {.id = NULL};
+	struct error err = {0};
 
-	return run(&show, argc, argv);
+	if (parse_show(argc, argv, &show, &err) < 0)
+		return cli_usage_error("show", &err);
+	if (show.remote.help)
+		return fputs(show_help, stdout) < 0 ? CLI_FAILURE : CLI_OK;
+	return call(show.rules ? &rules : &whole, &show.remote, show.id);
 }
 
 int cmd_detach(int argc, char **argv)
 {
-	static const struct subject detach = {"detach", detach_help, "DELETE",
-					      true,	"",	     print_detached};
+	static const struct subject detach = {"detach", detach_help, "DELETE",	    true,
+					      "",	"",	     print_detached};
 
 	return run(&detach, argc, argv);
 }

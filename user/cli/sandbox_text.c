@@ -67,6 +67,45 @@ int sandbox_text_list(const struct json *json, uint64_t now_ms, unsigned width, 
 	return 0;
 }
 
+static const struct column rule_columns[] = {
+	{"RULE", true, 0},  {"HITS", true, 0}, {"PACKETS", true, 3},
+	{"BYTES", true, 2}, {"LAST", true, 1}, {"SAYS", false, 0},
+};
+
+static void add_number(struct columns *rows, const struct json *json, const struct json_node *rule,
+		       const char *key)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "%" PRIu64, answer_number(json, rule, key));
+	columns_add(rows, text);
+}
+
+int sandbox_text_rules(const struct json *json, uint64_t now_ms, unsigned width, struct buf *out,
+		       struct error *err)
+{
+	cleanup_columns struct columns rows = {
+		.spec = rule_columns,
+		.n = sizeof(rule_columns) / sizeof(rule_columns[0]),
+	};
+	const struct json_node *list = answer_member(json, json->nodes, "rules");
+	char age[ANSWER_AGE_MAX];
+
+	if (!list || list->type != JSON_LIST)
+		return error_set(err, -EINVAL, "posternd's answer has no list \"rules\"");
+	for (const struct json_node *r = json_first(json, list); r; r = json_next(json, r)) {
+		add_number(&rows, json, r, "number");
+		add_number(&rows, json, r, "connections");
+		add_number(&rows, json, r, "packets");
+		add_number(&rows, json, r, "bytes");
+		columns_add(&rows, answer_age(answer_time_ms(json, r, "lastHit"), now_ms, age));
+		columns_add(&rows, or_dash(answer_text(json, r, "rule")));
+	}
+	if (columns_print(&rows, width, out) < 0)
+		return error_set(err, -ENOMEM, "out of memory");
+	return 0;
+}
+
 static void add_line(struct buf *out, const char *name, const char *value)
 {
 	if (*value)
