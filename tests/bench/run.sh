@@ -5,6 +5,7 @@
 #   tests/bench/run.sh            ROUNDS=21 interleaved rounds, medians
 #   tests/bench/run.sh report     the table again, from the samples that are there
 #   tests/bench/run.sh first      first connections alone, their samples on stdout
+#   tests/bench/run.sh tries      large policies alone, their table
 set -eu
 cd "$(dirname "$0")/../.."
 B=${B:-build}
@@ -16,6 +17,7 @@ FEW=100
 RESOLVER=203.0.113.53
 RACE_PORT=8443
 RACES=3
+TRIES="1000 2000 4000 8000 16000 100000 1000000"
 FIRSTS=1000 # a sandbox has room for 2,048 addresses at a time
 run=pst-bench-$$
 samples=$B/bench/samples.txt
@@ -152,6 +154,15 @@ race()
 	done
 }
 
+# The larger a policy, the longer a round and the steadier its figures.
+tries()
+{
+	local count
+	for count in $TRIES; do
+		"$B/bench/tries" "$B/bench/tries.bpf.o" "$count" $((count < 50000 ? ROUNDS : count < 500000 ? (ROUNDS + 1) / 2 : 3))
+	done
+}
+
 # The programs move themselves into the namespaces: the mounts, and so the cgroup tree, stay those of the host.
 measure()
 {
@@ -175,6 +186,8 @@ measure()
 	firsts
 	in_netns client nft delete table inet pst
 	stop_all
+	echo "large policies" >&2
+	tries
 	echo "hooks, $ROUNDS rounds" >&2
 	"$B/bench/hooks" "$run-hooks" "$run-client" "$run-server" $CIDRS "$ROUNDS"
 	echo "calls and packets, $ROUNDS rounds" >&2
@@ -322,6 +335,30 @@ beside_rows()
 	first_row "  learned in user space from a ring buffer" snoop ""
 }
 
+# trie_row WHAT FAMILY COUNT WHICH UNIT GOAL
+trie_row()
+{
+	local name=trie.$2.$3.$4
+	! grep -q "^$name.lpm " "$samples" || row "  $1, $3 $5" "$name.trie" "$name.lpm" ratio "$6" x
+}
+
+# The goals are of 100,000 IPv4 prefixes.
+trie_rows()
+{
+	local family name count is
+	echo "large policies: our trie over the kernel's LPM trie"
+	for family in v4 v6; do
+		name=IPv${family#v}
+		for count in $TRIES; do
+			is=${family#v}$count
+			trie_row "$name, a lookup" $family "$count" lookup ns "$([ "$is" != 4100000 ] || echo 0.15)"
+			trie_row "$name, memory" $family "$count" memory "bytes an entry" "$([ "$is" != 4100000 ] || echo 0.3)"
+			trie_row "$name, rows to maps" $family "$count" load ms "$([ "$is" != 4100000 ] || echo 0.5)"
+		done
+	done
+	row "1,000,000 IPv4 prefixes, rows to maps" trie.v4.1000000.load.trie "" alone 2000 ms
+}
+
 rate_row()
 {
 	row "$1" "rate.$2.$3" "rate.$2.none" ratio "$4" x
@@ -374,6 +411,7 @@ report()
 	hook_row "  not cached, sendto() to one of $CIDRS prefixes" udp_same.egress 220
 	name_rows
 	beside_rows
+	trie_rows
 	echo "calls, $CIDRS prefixes, ns an operation over no hook at all"
 	rate_rows "  UDP connect" udp_connect 1.10
 	rate_rows "  TCP connect/accept/close" tcp_cycle 1.08
@@ -410,6 +448,12 @@ if [ "${1-}" != report ]; then
 	scratch=$(mktemp -d)
 	trap cleanup EXIT
 	trap 'exit 130' INT TERM
+	if [ "${1-}" = tries ]; then
+		samples=$B/bench/tries.txt
+		tries >"$samples"
+		trie_rows
+		exit
+	fi
 	make_namespaces
 	if [ "${1-}" = first ]; then
 		start_resolvers

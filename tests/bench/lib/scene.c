@@ -83,9 +83,13 @@ void bench_write_always(struct kern_sandbox *sandbox)
 	demand(kern_sandbox_set_always(sandbox, rows, count, &err), &err);
 }
 
-static void load(struct bench_sandbox *sandbox)
+static void load(struct bench_sandbox *sandbox, const struct table *table)
 {
-	struct kern_sandbox_options options = {.cgroup_fd = sandbox->cgroup_fd, .cgroup_level = 2};
+	/* As `postern run` does it. */
+	struct kern_sandbox_options options = {
+		.cgroup_fd = sandbox->cgroup_fd,
+		.cgroup_level = 2,
+		.no_trie = !(table->flags & (PST_SANDBOX_TRIE4 | PST_SANDBOX_TRIE6))};
 	struct error err = {0};
 
 	options.id = bench_now_ns();
@@ -100,7 +104,7 @@ static void step(struct bench_sandbox *sandbox, enum bench_step which, const str
 
 	switch (which) {
 	case BENCH_LOAD:
-		load(sandbox);
+		load(sandbox, table);
 		break;
 	case BENCH_ALWAYS:
 		bench_write_always(sandbox->kern);
