@@ -184,7 +184,7 @@ OTHERWISE = {
     "e2e/test_netdev_*.py": NETDEV,
     **{f"e2e/test_{what}.py": POSTERND for what in (
         "api_places", "api_robust", "api_roles", "brimble", "crash", "daemon", "daemon_commands", "daemon_review",
-        "daemon_state", "e2b_sdk", "e2b_wire", "faults", "faults_state", "flips", "noisy", "sandbox_dir", "soak", "tighten", "upgrade", "v1")},
+        "daemon_state", "e2b_sdk", "e2b_wire", "faults", "faults_state", "flips", "large", "noisy", "sandbox_dir", "soak", "tighten", "upgrade", "v1")},
     "e2e/test_bpftool.py": "the pins of a run of the cgroup kind",
     "e2e/test_commands.py": NO_SANDBOX,
     "e2e/test_demo.py": NO_SANDBOX,
