@@ -156,7 +156,7 @@ class Bench:
             environment = {**os.environ, "LD_LIBRARY_PATH": name}
             fate, said = judged(self.program(target), target.calls if mutant else target.calls[:1], environment)
             if mutant and fate == "survived" and self.compile(target, Path(name), self.library(target, Path(name)), *SANITIZE):
-                fate, said = judged(self.program(target), target.calls[-1:], {**environment, **SANITIZED})
+                fate, said = judged(self.program(target), target.calls[:1], {**environment, **SANITIZED})
         return fate, said
 
     # ---- the kernel ----

@@ -62,6 +62,13 @@ def digest_of(paths):
     return digest.hexdigest()[:12]
 
 
+def tests_of(name):
+    """What those of this file are run against."""
+    target = next(target for target in TARGETS if target.file == name)
+    paths = [path for pattern in (target.leg, *target.shared) for path in ROOT.glob(pattern)]
+    return digest_of([*paths, *(header for folder in {path.parent for path in paths} for header in folder.glob("*.h"))])
+
+
 class Results:
     """
     One line a mutant, below build/: a run that was stopped goes on. Another version of the file, or of what it includes,
@@ -71,9 +78,9 @@ class Results:
     def __init__(self, sources, fresh):
         self.directory = BUILD / "mutants"
         self.directory.mkdir(parents=True, exist_ok=True)
-        self.tests = digest_of([*ROOT.glob("tests/agree/**/*.[ch]"), *ROOT.glob("user/table/*.c")])
-        self.known, self.before, self.paths = {}, set(), {}
+        self.known, self.before, self.paths, self.tests = {}, set(), {}, {}
         for source in sources:
+            self.tests[source.name] = tests_of(source.name)
             self.read(source, fresh)
 
     def read(self, source, fresh):
@@ -85,7 +92,7 @@ class Results:
         for line in path.read_text("utf-8").splitlines() if path.exists() else ():
             number, fate, tests, said = line.split("\t", 3)
             self.before.add(number)
-            if number in known and (fate != "survived" or tests == self.tests):
+            if number in known and (fate != "survived" or tests == self.tests[source.name]):
                 self.known[number] = (fate, said)
             else:
                 self.known.pop(number, None)
@@ -93,7 +100,7 @@ class Results:
     def add(self, mutant, fate, said):
         self.known[mutant.id] = (fate, said)
         with self.paths[mutant.file].open("a", encoding="utf-8") as file:
-            file.write(f"{mutant.id}\t{fate}\t{self.tests}\t{' '.join(said.split())}\n")
+            file.write(f"{mutant.id}\t{fate}\t{self.tests[mutant.file]}\t{' '.join(said.split())}\n")
 
     def fate(self, mutant):
         return self.known.get(mutant.id, ("not run", ""))[0]

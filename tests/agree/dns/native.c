@@ -45,10 +45,11 @@ static long bpf_skb_load_bytes(const void *skb, __u32 offset, void *to, __u32 si
 	return 0;
 }
 
+/* There are no flags: with one it does nothing. */
 #define bpf_loop(count, body, context, flags)                                                      \
 	({                                                                                         \
 		__u32 loop_count_ = (count), loop_i_ = 0;                                          \
-		while (loop_i_ < loop_count_ && !(body)(loop_i_, (context)))                       \
+		while (!(flags) && loop_i_ < loop_count_ && !(body)(loop_i_, (context)))           \
 			loop_i_++;                                                                 \
 		(long)loop_i_;                                                                     \
 	})
@@ -74,6 +75,15 @@ static uint32_t find_rule(const struct table *table, const struct pst_name_key *
 	return found ? found->rule : 0;
 }
 
+/* As who compares keys in full has it. */
+static bool ends_in_zeros(const struct pst_name_key *key)
+{
+	for (size_t i = key->prefixlen / 8; i < sizeof(key->name); i++)
+		if (key->name[i])
+			return false;
+	return true;
+}
+
 /* Headers stand before it. */
 #define AT_MESSAGE 28
 
@@ -94,7 +104,7 @@ void dns_native_question(const struct dns_rules *rules, const struct dns_wire *w
 	q->name = DNS_SEED;
 	if (!bpf_skb_load_bytes(NULL, AT_MESSAGE, &h, sizeof(h)) &&
 	    pst_question_read(NULL, (uint64_t)AT_MESSAGE << 32 | w->size, &h, q))
-		ret_answer->rule = find_rule(rules->table, &q->key);
+		ret_answer->rule = ends_in_zeros(&q->key) ? find_rule(rules->table, &q->key) : 0;
 	packet = NULL;
 	free(copy);
 }
@@ -298,6 +308,10 @@ static bool names_end(void)
 	/* 128; the last character and what is behind it would be type and class. */
 	memcpy(message + 12 + 254, "\1a\1\0\1", 5);
 	endless = pst_question_read(NULL, packet_size, &h, &q);
+	/* And one of which a byte cannot be read. */
+	memcpy(message + 12 + 254, "\0\0\1\0\1", 5);
+	packet_size--;
+	endless |= pst_question_read(NULL, packet_size + 1, &h, &q);
 	packet = NULL;
 	if (endless)
 		printf("difference: a question without an end: " DNS_OPENS "\n");
@@ -328,6 +342,36 @@ static int read_text(const uint8_t *text, size_t size, size_t target, size_t own
 	return read_reply(m, (size_t)(to - m), 0);
 }
 
+/* A record that nobody asked about, with a name of as many labels as there is room for, and the address behind it. */
+static int read_long_name(void)
+{
+	static const uint8_t head[] = {0, 1, 0x81, 0x80, 0, 1, 0, 2, 0, 0,
+				       0, 0, 1,	   'a',	 0, 0, 1, 0, 1};
+	static const uint8_t other[] = {0, 0, 16, 0, 1, 0, 0, 0, 9, 0, 0};
+	static const uint8_t address[] = {0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 192, 0, 2, 1};
+	static uint8_t m[PST_DNS_MAX_MESSAGE];
+	const size_t labels = (sizeof(m) - sizeof(head) - sizeof(other) - sizeof(address)) / 2;
+	uint8_t *to = mempcpy(m, head, sizeof(head));
+
+	for (size_t i = 0; i < labels; i++)
+		to = mempcpy(to, "\1b", 2);
+	to = mempcpy(to, other, sizeof(other));
+	to = mempcpy(to, address, sizeof(address));
+	return read_reply(m, (size_t)(to - m), 0);
+}
+
+/* Only letters have two cases. */
+static bool cases_are_letters(void)
+{
+	static const uint8_t brackets[] = {1, '[', 0, 1, '{', 0}, ats[] = {1, '@', 0, 1, '`', 0};
+	static const uint8_t first[] = {1, 'A', 0, 1, 'a', 0}, last[] = {1, 'z', 0, 1, 'Z', 0};
+
+	return is_read(read_text(brackets, 6, 0, 3), PST_REPLY_EMPTY) &&
+	       is_read(read_text(ats, 6, 0, 3), PST_REPLY_EMPTY) &&
+	       is_read(read_text(first, 6, 0, 3), PST_REPLY_LEARNED) &&
+	       is_read(read_text(last, 6, 0, 3), PST_REPLY_LEARNED);
+}
+
 /* Neither a label of a kind that is none, nor one that takes all steps there are, is the same as another. */
 static bool names_are_names(void)
 {
@@ -345,7 +389,9 @@ static bool names_are_names(void)
 	for (size_t i = 0; i < sizeof(text); i += 2)
 		text[i] = 1;
 	text[sizeof(text) - 2] = 0;
-	return is_read(read_text(text, sizeof(text), 0, 2), PST_REPLY_MALFORMED) && all;
+	all &= is_read(read_text(text, sizeof(text), 0, 2), PST_REPLY_MALFORMED);
+	all &= is_read(read_long_name(), PST_REPLY_LEARNED);
+	return cases_are_letters() && all;
 }
 
 bool dns_native_edges(void)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 
 #include "tests/agree/packet/packet.h"
 
@@ -95,4 +96,17 @@ bool packet_settles(const struct packet_input *in, uint32_t wanted)
 	return pst_settle_frame(&skb, wanted) == 0 && skb.data_end - skb.data >= least &&
 	       skb.data_end - skb.data == (in->linear > least ? in->linear : least) &&
 	       memcmp(front, in->bytes, least) == 0;
+}
+
+bool packet_numbers(void)
+{
+	static const uint32_t numbers[] = {PST_AF_INET, PST_AF_INET6, PST_TCP_FIN,
+					   PST_TCP_SYN, PST_TCP_RST,  PST_TCP_ACK};
+	static const uint32_t expected[] = {AF_INET, AF_INET6, 1, 2, 4, 16};
+	static const uint8_t mapped[16] = {[10] = 0xff, 0xff, 192, 0, 2, 7};
+	__u8 to[16] __attribute__((aligned(8)));
+
+	memset(to, GARBAGE, sizeof(to));
+	pst_map_word(to, bpf_htonl(0xc0000207));
+	return memcmp(to, mapped, 16) == 0 && memcmp(numbers, expected, sizeof(expected)) == 0;
 }

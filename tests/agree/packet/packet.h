@@ -32,6 +32,8 @@ struct packet_output {
 };
 
 void packet_native(const struct packet_input *in, struct packet_output *ret_output);
+/* Whether numbers that others take from the parser are those of the RFCs, and all of an address is mapped. */
+bool packet_numbers(void);
 /* Whether pst_settle_frame() makes at least so many bytes one piece, and no more than it has to. */
 bool packet_settles(const struct packet_input *in, uint32_t wanted);
 

@@ -367,6 +367,7 @@ int main(int argc, char **argv)
 	the.until_open = argc > 1 && strcmp(argv[1], "-o") == 0;
 	all_big();
 	put_frame(&the.frame, true, TCP, 0);
+	tell(packet_numbers(), false, &(struct packet_input){.bytes = NULL}, 0, 0);
 	settle();
 	for (size_t i = 0; i < sizeof(protocols4); i++) {
 		near(false, protocols4[i], 0);
