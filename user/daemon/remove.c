@@ -85,8 +85,15 @@ static void let_end(struct daemon *daemon, struct sandbox *sandbox, struct endin
  * free, as who detaches a cgroup does of its members. */
 static bool is_outlived(const struct daemon *daemon, const struct sandbox *sandbox)
 {
-	return sandbox->at && !sandbox_is_device(sandbox) && !sandbox_is_there(daemon, sandbox) &&
-	       kern_attachment_is_linked(sandbox->at);
+	struct kern_device_info device;
+	cleanup_close int fd = -1;
+
+	if (!sandbox->at || kern_attachment_device(sandbox->at, &device) != -EINVAL ||
+	    sandbox_is_there(daemon, sandbox) || !kern_attachment_is_linked(sandbox->at))
+		return false;
+	/* Of what died before it was stored no more than the links tell where it is. */
+	return cgroup_open_id(daemon->root_fd, kern_attachment_record(sandbox->at)->cgroup_id,
+			      &fd) < 0;
 }
 
 void daemon_remove(struct daemon *daemon, struct sandbox *sandbox, struct api_result *result)
