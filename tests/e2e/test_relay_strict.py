@@ -13,6 +13,7 @@ import relayhello
 from postern import POSTERN, execute
 from relaybox import AT_ONCE_S
 from relaypeers import DNS4, ECHO, ECHO4, NGINX4, NGINX6, ORIGIN4, STRANGE4
+from wait import until
 
 STRICT = {"allow": ["one.example.org"], "hostCheck": "strict"}
 ONE, TWO = "one.example.org", "two.example.org"
@@ -68,10 +69,12 @@ class Came:
     """What nginx has logged since, as sets of words."""
 
     def __init__(self, peers):
-        self._peers = peers
+        self._peers, self._start = peers, 0
         self.restart()
 
-    def restart(self):
+    def restart(self, *controls):
+        """From now on, when the controls' words have come: nginx logs behind its answer."""
+        until(lambda: set(controls) <= self.names(), f"nginx has logged {controls}")
         self._start = len(self._peers.access_log())
 
     def names(self):
@@ -85,7 +88,7 @@ def came_fixture(peers):
 
 def test_the_other_name_of_an_address_is_denied(ward, inside, outside, came):
     assert outside.https(TWO) == "two https" and outside.http(TWO) == (200, "two http"), "the control"
-    came.restart()
+    came.restart("two", "https", "http")
     assert inside.https(ONE) == "one https", ward.daemon.log()
     assert inside.https(ONE, NGINX6) == "one https"
     assert inside.http(ONE) == (200, "one http") and inside.http(ONE, NGINX6)[0] == 200
@@ -189,7 +192,7 @@ def test_no_lease_is_needed_and_none_is_enough(ward, inside, came):
 
 def test_a_connection_that_names_nobody_is_denied(ward, inside, outside, came):
     assert outside.https(None) == "default", "the control"
-    came.restart()
+    came.restart("default", "https")
     assert inside.https(None) in ALERTS
     ward.denied("no-name", port=443)
     got = inside.say("GET / HTTP/1.0\r\n\r\n", 80)
