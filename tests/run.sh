@@ -6,8 +6,8 @@
 #   tests/run.sh --beside NAME PROGRAM...   the same, as many at a time as there are processors
 #   tests/run.sh --corpus NAME PROGRAM...   fuzz targets over tests/fuzz/corpus/<target without fuzz_>
 #   tests/run.sh --fuzz SECONDS NAME PROGRAM...
-#   tests/run.sh --pytest NAME DIRECTORY... as many files at a time as there are processors: a test shares nothing with
-#                                           another run, so also not with its own; AT_ONCE=1: one after the other
+#   tests/run.sh --pytest NAME DIRECTORY... three files at a time on two processors, as tests wait a lot: a test shares
+#                                           nothing with another run, so also not with its own; AT_ONCE=1: one after the other
 # Each writes what became of every test into $B/records/NAME.tsv, which tools/spec.py and tools/bypass.py read: OUTCOME, ID
 # (FILE::TEST below tests/) and what else is known.
 set -u
@@ -117,7 +117,7 @@ run_pytest()
 		return 1
 	fi
 	PST_RECORD=$records/$name.tsv timeout -k 10 "${TEST_LIMIT_S:-1200}" /usr/bin/python3 -m pytest -q -rs -p no:cacheprovider \
-		-n "${AT_ONCE:-$(nproc)}" --dist loadfile --durations=5 "${directories[@]}" </dev/null 2>&1 | tee "$log"
+		-n "${AT_ONCE:-$(($(nproc) * 3 / 2))}" --dist loadfile --durations=5 "${directories[@]}" </dev/null 2>&1 | tee "$log"
 	rc=${PIPESTATUS[0]}
 	[ "$rc" -eq 0 ] || echo "$name: FAILED (pytest exit $rc)"
 	echo "$name: $(tail -n 1 "$log")"

@@ -48,7 +48,7 @@ stage()
 
 # What earlier runs have left is no record of this one.
 [ $# -gt 0 ] || rm -rf "$B/records"
-[ $# -gt 0 ] || set -- build clang layers lint unit replay bpf agree e2e
+[ $# -gt 0 ] || set -- build clang layers lint unit replay bpf agree e2e spec
 for name; do
 	stage "$name"
 done
