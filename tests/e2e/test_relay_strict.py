@@ -88,7 +88,7 @@ def came_fixture(peers):
 
 def test_the_other_name_of_an_address_is_denied(ward, inside, outside, came):
     assert outside.https(TWO) == "two https" and outside.http(TWO) == (200, "two http"), "the control"
-    came.restart("two", "https", "http")
+    came.restart(TWO, "https", "http")
     assert inside.https(ONE) == "one https", ward.daemon.log()
     assert inside.https(ONE, NGINX6) == "one https"
     assert inside.http(ONE) == (200, "one http") and inside.http(ONE, NGINX6)[0] == 200
