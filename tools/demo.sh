@@ -161,7 +161,8 @@ write_policy()
 	END
 }
 
-# try EXPECTED-EXIT WORDS-IN-OUTPUT WHAT COMMAND...: runs it under the policy, shows and checks what happened.
+# try EXPECTED-EXIT WORDS-IN-OUTPUT WHAT COMMAND...: runs it under the policy, shows and checks what happened. A time-out is
+# told by curl's own exit code, 28: how long a busy machine takes to start a program is no promise.
 try()
 {
 	local expected=$1 words=$2 what=$3 code out start took_ms
@@ -180,9 +181,6 @@ try()
 		failures=$((failures + 1))
 	elif ! grep -q -- "$words" <<<"$out"; then
 		echo "    NOT AS PROMISED: expected '$words'"
-		failures=$((failures + 1))
-	elif [ "$took_ms" -gt 3000 ]; then
-		echo "    NOT AS PROMISED: an answer comes at once"
 		failures=$((failures + 1))
 	fi
 }
